@@ -1,0 +1,1 @@
+"""The screen: what a person sees and presses. Everything else lives in `core`."""

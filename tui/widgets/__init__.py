@@ -1,0 +1,1 @@
+"""Widgets of finetui: each owns its keys and its style, and none knows a run."""
