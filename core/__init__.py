@@ -1,0 +1,1 @@
+"""finetui's core: everything but the screen."""
