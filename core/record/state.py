@@ -16,7 +16,8 @@ LIVE = ("starting", "running", "paused", "restarting")
 class RunState:
     """The newest facts of a run.
 
-    ``status`` is what the journal says (``status_of`` adds whether anybody is still there): new, starting, running, paused, restarting, finished, stopped, failed.
+    ``status`` is what the journal says: new, starting, running, paused, restarting, finished,
+    stopped or failed. Whether anybody is still there, ``status_of`` says.
     """
 
     status: str = "new"
