@@ -82,6 +82,16 @@ class Aborted(Exception):  # noqa: N818 - not an error: somebody asked
     """Raised inside a job when it was told to abort."""
 
 
+class Stopped(Exception):  # noqa: N818 - not an error: somebody asked
+    """Raised inside a job that ended early on request, after it saved what it could."""
+
+    def __init__(self, step: int, reason: str, saved: str = ""):
+        super().__init__(reason)
+        self.step = step
+        self.reason = reason
+        self.saved = saved
+
+
 class Control:
     """The requests that a running job has not yet met. Thread-safe.
 

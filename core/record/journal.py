@@ -33,7 +33,8 @@ class Journal:
         self._guard = threading.Lock()
         self._synced = time.monotonic()
         fresh = not path.exists() or path.stat().st_size == 0
-        self._seq = 0 if fresh else _last_seq(path)
+        newest = None if fresh else last_line(path)
+        self._seq = int(newest["seq"]) if newest else 0
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._file: IO[bytes] = os.fdopen(descriptor, "ab", buffering=0)
         if fresh:
@@ -146,11 +147,14 @@ def _ends_with_newline(path: Path) -> bool:
         return file.read(1) == b"\n"
 
 
-def _last_seq(path: Path) -> int:
-    """The sequence number of the last good line, read from the end."""
-    with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        end = file.tell()
+def last_line(path: Path) -> dict[str, Any] | None:
+    """The newest good line of a journal as plain values, read from the end; None: there is none."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return None
+    with file:
+        end = file.seek(0, os.SEEK_END)
         window = 1 << 16
         while True:
             start = max(0, end - window)
@@ -158,9 +162,16 @@ def _last_seq(path: Path) -> int:
             lines = file.read(end - start).split(b"\n")
             for line in reversed(lines if start == 0 else lines[1:]):
                 try:
-                    return int(json.loads(line)["seq"])
+                    value = json.loads(line)
+                    return {"seq": int(value["seq"]), "attempt": int(value["attempt"]), **value}
                 except (ValueError, KeyError, TypeError):
                     continue
             if start == 0:
-                return 0
+                return None
             window *= 4
+
+
+def last_attempt(path: Path) -> int:
+    """The number of the newest attempt in a journal; 0 when there was none."""
+    line = last_line(path)
+    return int(line["attempt"]) if line else 0

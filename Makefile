@@ -1,0 +1,33 @@
+# Everything a newcomer needs is `make demo` and `make test`; both work on a fresh clone with
+# Python 3.11 or newer (with venv) and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check format screenshots clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## open the screen on the sample data and the tiny model, ready to start
+	$(BIN)/finetui demo
+
+test: $(STAMP)  ## all tests
+	$(BIN)/python -m pytest
+
+check: $(STAMP)  ## format, lint, types, contracts
+	$(BIN)/ruff format --check core tui tests sample_data
+	$(BIN)/ruff check core tui tests sample_data
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format core tui tests sample_data
+	$(BIN)/ruff check --fix core tui tests sample_data
+
+clean:
+	rm -rf $(VENV) build dist

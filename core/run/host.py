@@ -1,0 +1,228 @@
+"""The host: keeps a worker alive without anybody watching. Session leader, without torch.
+
+It holds the run's lock, starts the worker as its child, and starts a crashed training again from
+its last verified checkpoint. It writes the journal only while no worker does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from core.config import files
+from core.config.errors import FinetuiError
+from core.config.schema import RunConfig
+from core.monitor import devices
+from core.record.commands import CommandTail
+from core.record.events import (
+    CommandAnswered,
+    Event,
+    HostStarted,
+    JobFailed,
+    JobStopped,
+    LineLogged,
+    WorkerExited,
+)
+from core.record.folder import RunFolder
+from core.record.journal import Journal, last_attempt, last_line
+from core.record.lock import RunLock
+from core.run.worker import FAILED_EXIT
+
+BACK_OFF_SECONDS = (2.0, 10.0, 30.0)
+_POLL_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class Exit:
+    """How a worker ended without having told so itself."""
+
+    pid: int
+    reason: str
+    by_signal: bool
+
+
+class Host:
+    """Runs one job of one run to its end, through as many attempts as that takes and allows."""
+
+    def __init__(self, folder: RunFolder, job: str, params: Mapping[str, str]):
+        self._folder = folder
+        self._job = job
+        self._params = dict(params)
+        self._config: RunConfig = files.load(folder.config).config
+        self._child: subprocess.Popen[bytes] | None = None
+        self._asked_to_stop = False
+
+    def run(self) -> int:
+        """Returns 0 when the job finished or was stopped, 1 when it failed."""
+        lock = RunLock(self._folder.lock)
+        try:
+            self._write(HostStarted(pid=os.getpid(), job=self._job))
+            return self._attempts()
+        except FinetuiError as error:
+            self._write(
+                JobFailed(
+                    job=self._job, kind=error.kind, message=error.message, remedies=error.remedies
+                )
+            )
+            return 1
+        finally:
+            lock.release()
+
+    def stop(self, number: int, frame: FrameType | None) -> None:
+        """Pass a request to end on to the worker, which saves first."""
+        self._asked_to_stop = True
+        if self._child is not None and self._child.poll() is None:
+            self._child.send_signal(signal.SIGTERM)
+
+    def _attempts(self) -> int:
+        restarts = 0
+        while True:
+            exit_ = self._attempt()
+            if exit_ is None:
+                return 0 if self._told_end() != "JobFailed" else 1
+            again = (
+                self._job == "train"
+                and exit_.by_signal
+                and restarts < self._config.run.max_restarts
+                and not self._asked_to_stop
+            )
+            delay = BACK_OFF_SECONDS[min(restarts, len(BACK_OFF_SECONDS) - 1)] if again else 0.0
+            self._write(
+                WorkerExited(
+                    pid=exit_.pid, reason=exit_.reason, will_restart=again, delay_seconds=delay
+                )
+            )
+            if not again:
+                self._write(self._given_up(exit_, restarts))
+                return 1
+            restarts += 1
+            if not self._wait(delay):
+                self._write(JobStopped(job=self._job, step=0, reason="stopped before the restart"))
+                return 0
+
+    def _attempt(self) -> Exit | None:
+        """Run one worker to its end; None when it told its end in the journal itself."""
+        chosen = devices.pick(self._config.run.devices)
+        self._write(LineLogged(level="info", text=f"device: {chosen.name} ({chosen.why})"))
+        attempt = last_attempt(self._folder.events) + 1
+        ooms_before = _oom_kills()
+        with _append(self._folder.worker_log) as log:
+            self._child = subprocess.Popen(
+                [
+                    sys.executable, "-P", "-m", "core.run.worker",
+                    str(self._folder.path), str(attempt), self._job, json.dumps(self._params),
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=os.environ | devices.environment(chosen),
+            )  # fmt: skip
+        code = self._child.wait()
+        if code in (0, FAILED_EXIT):
+            return None
+        reason = _reason(code, self._folder.worker_log, _oom_kills() > ooms_before)
+        return Exit(self._child.pid, reason, by_signal=code < 0)
+
+    def _told_end(self) -> str:
+        line = last_line(self._folder.events)
+        return str(line["type"]) if line else ""
+
+    def _given_up(self, exit_: Exit, restarts: int) -> JobFailed:
+        tried = f", also after {restarts} restarts" if restarts else ""
+        return JobFailed(
+            job=self._job,
+            kind="worker_died",
+            message=f"the worker died{tried}: {exit_.reason}",
+            remedies=(
+                f"read {self._folder.worker_log}",
+                "what was saved is safe: resume the run",
+            ),
+        )
+
+    def _wait(self, seconds: float) -> bool:
+        """Sleep before a restart; False when somebody asked to stop meanwhile."""
+        commands = CommandTail(self._folder.commands)
+        gone = last_attempt(self._folder.events)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for command in commands.poll():
+                if command.attempt >= gone and command.name in ("StopAndSave", "Abort"):
+                    if command.id in self._answered():
+                        continue
+                    self._write(
+                        CommandAnswered(command_id=command.id, command=command.name, accepted=True)
+                    )
+                    return False
+            if self._asked_to_stop:
+                return False
+            time.sleep(_POLL_SECONDS)
+        return True
+
+    def _answered(self) -> set[str]:
+        from core.record.journal import read
+
+        events = (record.event for record in read(self._folder.events))
+        return {event.command_id for event in events if isinstance(event, CommandAnswered)}
+
+    def _write(self, event: Event) -> None:
+        journal = Journal(self._folder.events, attempt=last_attempt(self._folder.events))
+        journal.append(event)
+        journal.close()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """``python -P -m core.run.host RUN JOB [PARAMS]``; started by a Link."""
+    path, job, *rest = argv if argv is not None else sys.argv[1:]
+    try:
+        host = Host(RunFolder(Path(path)), job, json.loads(rest[0]) if rest else {})
+        signal.signal(signal.SIGTERM, host.stop)
+        signal.signal(signal.SIGINT, host.stop)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        return host.run()
+    except FinetuiError as error:
+        print(error.message, file=sys.stderr)
+        return error.exit_code
+
+
+@contextmanager
+def _append(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _reason(code: int, log: Path, oom: bool) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name
+        if oom:
+            return f"{name}: the machine ran out of memory (RAM) and the kernel ended it"
+        return f"it was ended by {name}"
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"exit code {code}: {lines[-1][:300] if lines else 'it printed nothing'}"
+
+
+def _oom_kills() -> int:
+    """How often the kernel ended a process of this container or machine for want of RAM."""
+    for path, separator in (("/sys/fs/cgroup/memory.events", " "), ("/proc/vmstat", " ")):
+        try:
+            text = Path(path).read_text(encoding="ascii")
+        except OSError:
+            continue
+        for line in text.splitlines():
+            key, _, value = line.partition(separator)
+            if key == "oom_kill":
+                return int(value)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
