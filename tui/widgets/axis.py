@@ -15,7 +15,7 @@ _TIME_STEPS_SECONDS = (
 
 def nice_step(span: float, most: int) -> float:
     """The smallest 1, 2 or 5 times a power of ten that divides `span` into at most `most` parts."""
-    if not (span > 0 and math.isfinite(span)):
+    if not 1e-290 < span < 1e300:
         return 1.0
     rough = span / max(1, most)
     power = 10.0 ** math.floor(math.log10(rough))
@@ -49,14 +49,31 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     decades = [d for d in range(first, last + 1) if _within(10.0**d, low, high)]
     fine = [f * 10.0**d for d in range(first, last + 1) for f in (1, 2, 5)]
     fine = [value for value in fine if _within(value, low, high)]
-    if 2 <= len(fine) <= most:
+    if 3 <= len(fine) <= most:
         return fine
     if len(decades) >= 2:
         return [10.0**d for d in decades[:: math.ceil(len(decades) / max(1, most))]]
     return nice_ticks(low, high, most)
 
 
+def roomy(low: float, high: float, most: int, *, log: bool = False) -> tuple[float, float]:
+    """Bounds of a y axis that hold both values, with a little air, and that stay where they are
+    while the values move a little."""
+    if log:
+        air = max(0.02 * math.log10(high / low), 0.02)
+        return low / 10**air, high * 10**air
+    if high - low <= 1e-12 * max(abs(low), abs(high)) or high - low < 1e-290:
+        air = 0.1 * abs(low) or 1.0
+        return low - air, high + air
+    quarter = nice_step(high - low, most) / 4
+    if not (high - low < 1e300 and max(abs(low), abs(high)) / quarter < 1e15):
+        return low, high
+    return math.floor(low / quarter) * quarter, math.ceil(high / quarter) * quarter
+
+
 def _multiples(low: float, high: float, step: float) -> list[float]:
+    if not (high - low) / step < 1000:
+        return []
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [n * step for n in range(first, last + 1)]

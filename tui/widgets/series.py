@@ -36,6 +36,11 @@ class View:
     axis: Axis = "step"
     origin: float = 0.0
 
+    def row(self, y: float, height: int, *, log: bool = False) -> int:
+        """Pixel row of one value in view, of `height` rows counted from the top."""
+        value = np.array([math.log10(y) if log else y])
+        return int(_rows(value, value, self, height, log=log).top[0])
+
 
 class Projection(NamedTuple):
     """For each pixel column the topmost and lowest pixel drawn, counted from the top; -1: none."""
@@ -296,7 +301,7 @@ def _crossings(
 
 
 def _rows(low: Floats, high: Floats, view: View, height: int, *, log: bool) -> Projection:
-    """Values to pixel rows; columns that lie wholly outside the view are left empty."""
+    """Values (logarithms with `log`) to pixel rows; columns wholly outside the view stay empty."""
     y0, y1 = (math.log10(view.y0), math.log10(view.y1)) if log else (view.y0, view.y1)
     scale = (height - 1) / (y1 - y0) if y1 > y0 else 0.0
     top, bottom = np.rint((y1 - high) * scale), np.rint((y1 - low) * scale)
