@@ -112,7 +112,8 @@ def coerce(info: FieldInfo, text: str) -> Any:
     stripped = text.strip()
     if type(None) in get_args(info.annotation) and stripped.lower() in ("", "none"):
         return None
-    if get_origin(info.annotation) is list and stripped.startswith("["):
+    kinds = (info.annotation, *get_args(info.annotation))
+    if stripped.startswith("[") and any(get_origin(kind) is list for kind in kinds):
         return _toml_list(stripped)
     return stripped
 
@@ -148,9 +149,11 @@ def _known(table: Mapping[str, Any], source: _Source) -> dict[str, dict[str, Any
             _place(values, source, "", name, content)
         else:
             home = [s for s in SECTIONS if name in section_fields(s)]
+            section, key = (name, "") if isinstance(content, dict) else ("", name)
+            where = source.place(section, key)
             hint = f"; it belongs under [{home[0]}]" if home else _hint(name, SECTIONS)
             raise InputError(
-                f"{source.place('', name)}: unknown section or key {name!r}{hint}",
+                f"{where}: unknown section or key {name!r}{hint}",
                 kind="unknown_key",
             )
     return values

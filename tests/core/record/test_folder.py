@@ -1,0 +1,75 @@
+"""Run folders: private, named safely, found from anywhere, held by one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from core.config.errors import InputError, RefusedError
+from core.record import folder
+from core.record.lock import RunLock, holder
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+def test_a_new_run_is_private_and_listed(tmp_path: Path) -> None:
+    run = folder.create(tmp_path / "runs", "chat", "x = 1\n")
+    assert run.path.stat().st_mode & 0o777 == 0o700
+    assert run.config.stat().st_mode & 0o777 == 0o600
+    assert folder.list_runs(tmp_path / "runs") == [run]
+    assert folder.resolve("chat", tmp_path / "elsewhere") == run
+    assert folder.resolve(str(run.path), tmp_path) == run
+
+
+def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
+    folder.create(tmp_path, "chat", "")
+    with pytest.raises(RefusedError, match="already"):
+        folder.create(tmp_path, "chat", "")
+    assert folder.free_name(tmp_path, "chat") == "chat-2"
+
+
+@pytest.mark.parametrize("name", ["../x", "", "-rf", ".hidden", "a/b", "a\nb", "ü", "x" * 101])
+def test_names_that_are_no_folder_names_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        folder.create(tmp_path, name, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_in_two_places_is_refused_with_both(tmp_path: Path) -> None:
+    one = folder.create(tmp_path / "a", "chat", "")
+    two = folder.create(tmp_path / "b", "chat", "")
+    with pytest.raises(InputError) as caught:
+        folder.resolve("chat", tmp_path / "c")
+    assert str(one.path) in caught.value.message
+    assert str(two.path) in caught.value.message
+
+
+def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path: Path) -> None:
+    run = folder.create(tmp_path, "chat", "")
+    assert holder(run.lock) is None
+    code = (
+        "import sys, pathlib; from core.record.lock import RunLock; "
+        "lock = RunLock(pathlib.Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.lock)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    who = holder(run.lock)
+    assert who is not None
+    assert who.pid == other.pid
+    with pytest.raises(RefusedError, match=str(other.pid)):
+        RunLock(run.lock)
+    other.kill()
+    other.wait()
+    assert holder(run.lock) is None
+    lock = RunLock(run.lock)
+    lock.release()
