@@ -1,0 +1,1 @@
+"""What a model answers, and how base and tuned model compare."""

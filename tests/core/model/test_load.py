@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from core.config.errors import InputError
+from core.config.schema import RunConfig
+from core.model import load
+from core.model.load import device_of, load_base, load_tokenizer, pad_token
+from core.record.commands import Aborted
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def config(tiny_model: Path) -> RunConfig:
+    return RunConfig.model_validate({"model": {"name_or_path": str(tiny_model)}})
+
+
+@pytest.fixture
+def copy(tiny_model: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model that a test may break."""
+    return shutil.copytree(tiny_model, tmp_path / "model")
+
+
+def config_of(folder: Path) -> RunConfig:
+    return RunConfig.model_validate({"model": {"name_or_path": str(folder)}})
+
+
+def test_the_base_comes_in_nf4_and_frozen(config: RunConfig) -> None:
+    from bitsandbytes.nn import Linear4bit
+
+    model = load_base(config, quantized=True, device="cpu")
+    layers = [m for m in model.modules() if isinstance(m, Linear4bit)]
+    assert len(layers) == 2 * 7
+    for layer in layers:
+        assert layer.weight.quant_state.quant_type == "nf4"
+        assert layer.weight.quant_state.nested
+        assert layer.compute_dtype == torch.float32
+        assert layer.support_avx512bf16_for_cpu is False
+    assert not any(p.requires_grad for p in model.parameters())
+    assert not model.training
+    assert model.config.use_cache is False
+
+
+def test_quantization_settings_arrive(config: RunConfig) -> None:
+    config.quantization.bnb_4bit_quant_type = "fp4"
+    config.quantization.bnb_4bit_use_double_quant = False
+    config.quantization.bnb_4bit_compute_dtype = "bfloat16"
+    layer = load_base(config, quantized=True, device="cpu").model.layers[0].self_attn.q_proj
+    assert layer.weight.quant_state.quant_type == "fp4"
+    assert not layer.weight.quant_state.nested
+    assert layer.compute_dtype == torch.bfloat16
+
+
+def test_eight_bit_loads(config: RunConfig) -> None:
+    from bitsandbytes.nn import Linear8bitLt
+
+    config.quantization.load_in_4bit = False
+    config.quantization.load_in_8bit = True
+    model = load_base(config, quantized=True, device="cpu")
+    assert isinstance(model.model.layers[0].self_attn.q_proj, Linear8bitLt)
+
+
+def test_unquantized_keeps_the_dtype_that_is_asked_for(config: RunConfig) -> None:
+    plain = load_base(config, quantized=False, device="cpu")
+    assert {p.dtype for p in plain.parameters()} == {torch.float32}
+    stored = load_base(config, quantized=False, device="cpu", dtype=torch.bfloat16)
+    assert {p.dtype for p in stored.parameters()} == {torch.bfloat16}
+
+
+def test_loading_tells_how_far_it_is_and_can_be_aborted(
+    config: RunConfig, capfd: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[tuple[int, int]] = []
+    load_base(config, quantized=False, device="cpu", on_progress=lambda *n: seen.append(n))
+    assert seen[-1] == (21, 21)
+    assert "Loading weights" not in capfd.readouterr().err
+
+    def abort(done: int, total: int) -> None:
+        raise Aborted
+
+    with pytest.raises(Aborted):
+        load_base(config, quantized=False, device="cpu", on_progress=abort)
+
+
+def test_kernels_from_the_hub_are_blocked() -> None:
+    assert load.__name__ in sys.modules
+    with pytest.raises(ImportError):
+        import kernels  # noqa: F401
+
+
+def test_tokenizer_pads_left_with_a_token_that_does_not_stop(config: RunConfig) -> None:
+    tokenizer = load_tokenizer(config)
+    assert tokenizer.padding_side == "left"
+    assert tokenizer.pad_token == "<|endoftext|>"
+    assert tokenizer.eos_token == "<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("vocab", "pad", "eos", "expected"),
+    [
+        (["<pad>", "</s>"], "<pad>", "</s>", "<pad>"),
+        (["<pad>", "</s>"], None, "</s>", "<pad>"),
+        (["<unk>", "</s>"], "</s>", "</s>", "<unk>"),
+        (["<|endoftext|>", "<|im_end|>"], None, "<|endoftext|>", "<|endoftext|>"),
+        (["<|vision_pad|>", "<|eot_id|>"], None, "<|eot_id|>", "<|vision_pad|>"),
+        (["a"], None, None, None),
+    ],
+)  # fmt: skip
+def test_pad_token(vocab: list[str], pad: str | None, eos: str | None, expected: str) -> None:
+    assert pad_token({token: i for i, token in enumerate(vocab)}, pad, eos) == expected
+
+
+def test_no_tokenizer_is_an_input_error(copy: Path) -> None:
+    for file in copy.glob("token*"):
+        file.unlink()
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_tokenizer(config_of(copy))
+
+
+def test_weights_that_do_not_fit_are_refused_not_invented(copy: Path) -> None:
+    path = copy / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"num_hidden_layers": 3}))
+    with pytest.raises(InputError, match=r"9 tensors are missing.*layers\.2\."):
+        load_base(config_of(copy), quantized=False, device="cpu")
+
+
+def test_a_wrong_width_is_refused(copy: Path) -> None:
+    path = copy / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"intermediate_size": 768}))
+    with pytest.raises(InputError, match=r"6 tensors are missing or of another shape.*mlp"):
+        load_base(config_of(copy), quantized=False, device="cpu")
+
+
+def test_an_unknown_architecture_is_named(copy: Path) -> None:
+    path = copy / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"model_type": "gronk", "architectures": ["Gronk"]}))
+    with pytest.raises(InputError) as caught:
+        load_base(config_of(copy), quantized=False, device="cpu")
+    assert caught.value.kind == "unknown_architecture"
+    assert "gronk" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_remote_code_is_never_run(copy: Path, tmp_path: Path) -> None:
+    witness = tmp_path / "witness"
+    (copy / "modeling_x.py").write_text(f"open({str(witness)!r}, 'w')\nclass X: pass\n")
+    path = copy / "config.json"
+    values = json.loads(path.read_text())
+    auto_map = {"AutoConfig": "modeling_x.X", "AutoModelForCausalLM": "modeling_x.X"}
+    path.write_text(json.dumps(values | {"auto_map": auto_map, "model_type": "x"}))
+    with pytest.raises(InputError):
+        load_base(config_of(copy), quantized=False, device="cpu")
+    assert not witness.exists()
+
+
+def test_a_quantized_checkpoint_is_refused(copy: Path) -> None:
+    path = copy / "config.json"
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps(values | {"quantization_config": {"quant_method": "gptq"}}))
+    with pytest.raises(InputError, match=r"already quantized \(gptq\)"):
+        load_base(config_of(copy), quantized=True, device="cpu")
+
+
+def test_an_adapter_beside_the_base_is_refused(copy: Path) -> None:
+    (copy / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="holds an adapter"):
+        load_base(config_of(copy), quantized=True, device="cpu")
+
+
+def test_a_missing_gpu_is_an_input_error(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device_of(config) == "cpu"
+    config.run.devices = "0"
+    with pytest.raises(InputError, match="torch sees no GPU"):
+        device_of(config)
+    config.run.devices = "CPU"
+    assert device_of(config) == "cpu"
+
+
+@pytest.mark.parametrize(("major", "dtype"), [(8, torch.bfloat16), (7, torch.float16)])
+def test_gpu_precision_follows_its_generation(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, major: int, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (major, 0))
+    assert load.compute_dtype(config, "cuda:0") == dtype
+    assert load.storage_dtype(config, "cuda:0") == dtype
+    assert load.compute_dtype(config, "cpu") == torch.float32
