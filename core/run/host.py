@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -33,7 +33,7 @@ from core.record.events import (
     WorkerExited,
 )
 from core.record.folder import RunFolder
-from core.record.journal import Journal, last_attempt, last_line
+from core.record.journal import Journal, last_attempt, last_line, read
 from core.record.lock import RunLock
 from core.run.worker import FAILED_EXIT
 
@@ -118,8 +118,8 @@ class Host:
         with _append(self._folder.worker_log) as log:
             self._child = subprocess.Popen(
                 [
-                    sys.executable, "-P", "-m", "core.run.worker",
-                    str(self._folder.path), str(attempt), self._job, json.dumps(self._params),
+                    sys.executable, "-P", "-m", "core.run.worker", str(self._folder.path),
+                    str(attempt), self._job, json.dumps(self._params), json.dumps(asdict(chosen)),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=os.environ | devices.environment(chosen),
@@ -166,8 +166,6 @@ class Host:
         return True
 
     def _answered(self) -> set[str]:
-        from core.record.journal import read
-
         events = (record.event for record in read(self._folder.events))
         return {event.command_id for event in events if isinstance(event, CommandAnswered)}
 

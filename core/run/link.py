@@ -156,7 +156,8 @@ class Link:
         journal = Journal(self.folder.events, attempt=last_attempt(self.folder.events))
         journal.append(HostStarted(pid=os.getpid(), job=job))
         journal.close()
-        worker = Worker(self.folder, config, last_attempt(self.folder.events) + 1, "thread")
+        attempt = last_attempt(self.folder.events) + 1
+        worker = Worker(self.folder, config, attempt, "thread", chosen)
 
         def work() -> None:
             try:

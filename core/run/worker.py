@@ -19,7 +19,8 @@ from types import FrameType
 
 from core.config import files
 from core.config.schema import RunConfig
-from core.monitor.gpu import Sampler
+from core.monitor.devices import Chosen
+from core.monitor.gpu import Sampler, to_event
 from core.record.commands import CommandTail
 from core.record.events import CommandAnswered, WorkerStarted
 from core.record.folder import RunFolder
@@ -37,13 +38,18 @@ _STANDSTILL_SECONDS = 600.0
 class Worker:
     """Runs one job of one attempt to its end, and serves it meanwhile."""
 
-    def __init__(self, folder: RunFolder, config: RunConfig, attempt: int, engine_host: str):
+    def __init__(
+        self, folder: RunFolder, config: RunConfig, attempt: int, engine_host: str, device: Chosen
+    ):
         self._folder = folder
         self._journal = Journal(folder.events, attempt=attempt)
         self._attempt = attempt
         self._engine_host = engine_host
         self._commands = CommandTail(folder.commands)
-        self._sampler = Sampler.for_config(config.run.devices)
+        self._device = device
+        self._sampler = Sampler([device.uuid] if device.uuid else [])
+        if device.uuid is None:
+            self._sampler.why = device.why
         self.engine = Engine(folder, config, self._journal)
 
     def run(self, job: str, params: Mapping[str, str]) -> int:
@@ -52,8 +58,8 @@ class Worker:
             WorkerStarted(
                 pid=os.getpid(),
                 engine_host=self._engine_host,
-                device=self._sampler.device_name,
-                device_uuid=self._sampler.device_uuid,
+                device=self._device.name,
+                device_uuid=self._device.uuid or "",
             )
         )
         self.engine.start(job, params)
@@ -73,11 +79,17 @@ class Worker:
                 continue
             next_sample = time.monotonic() + _SAMPLE_SECONDS
             self._folder.heartbeat.touch(mode=0o600)
-            for event in self._sampler.events(self.engine.step):
-                self._journal.append(event)
+            self._sample()
             if not self.engine.control.paused and (note := standstill.look(self.engine.step)):
                 self.engine.log(note, "warning")
         self._answer_commands()
+
+    def _sample(self) -> None:
+        gpus = self._sampler.sample()
+        for reading in gpus:
+            self._journal.append(to_event(reading, self.engine.step))
+        if not gpus:
+            self._journal.append(to_event(self._sampler.process_reading(), self.engine.step))
 
     def _answer_commands(self) -> None:
         for command in self._commands.poll():
@@ -116,12 +128,13 @@ class _Standstill:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """``python -P -m core.run.worker RUN ATTEMPT JOB PARAMS``; started by the host only."""
-    path, attempt, job, params = argv if argv is not None else sys.argv[1:]
+    """``python -P -m core.run.worker RUN ATTEMPT JOB PARAMS DEVICE``; started by the host only."""
+    path, attempt, job, params, device = argv if argv is not None else sys.argv[1:]
     _die_with_parent()
     faulthandler.enable()
     folder = RunFolder(Path(path))
-    worker = Worker(folder, files.load(folder.config).config, int(attempt), "process")
+    config = files.load(folder.config).config
+    worker = Worker(folder, config, int(attempt), "process", Chosen(**json.loads(device)))
 
     def stop(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
