@@ -1,0 +1,233 @@
+"""The job ``train``: from a run folder to its adapter, starting or resuming as the folder says."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import set_seed
+from trl import SFTTrainer
+
+from core.config.errors import FailedError
+from core.config.hub import local_folder
+from core.model import adapters
+from core.model import load as models
+from core.record import events as ev
+from core.record.commands import Stopped
+from core.record.job import Job, Result
+from core.train import checkpoint, fingerprint
+from core.train.arguments import sft_config
+from core.train.collate import Collator
+from core.train.durable import DurableMixin
+from core.train.lines import library_lines
+from core.train.tally import Tally
+
+if TYPE_CHECKING:
+    from core.data.prepare import Frozen
+
+
+class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
+    """Supervised fine-tuning on frozen rows."""
+
+    def compute_loss(
+        self,
+        model: Any,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: int | None = None,
+    ) -> torch.Tensor:
+        """This micro-batch's share of the step's mean loss per label token; a scalar.
+
+        Exact under accumulation whatever the micro-batches' sizes, and without waiting for a GPU.
+        """
+        if return_outputs:
+            raise NotImplementedError("logits are never kept; the loss is all there is")
+        label_tokens = inputs["label_tokens"] if num_items_in_batch is None else num_items_in_batch
+        return self.summed_loss(model, inputs) / max(1, label_tokens)
+
+    def summed_loss(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
+        outputs = model(
+            input_ids=batch["input_ids"],
+            position_ids=batch["position_ids"],
+            labels=batch["labels"],
+            use_cache=False,
+            # TRL's own head: log-probabilities in chunks of rows, never all logits at once.
+            fused_lm_head=True,
+        )
+        return -outputs.log_probs.sum()
+
+
+def train(job: Job) -> Result:
+    """Train the run's adapter, going on from its newest verified checkpoint if there is one.
+
+    A run that is complete is left as it is. Raises Stopped when it ended early because somebody
+    asked, RefusedError when a resume would not be of the same run, FailedError when it cannot go
+    on; an abort passes through.
+    """
+    run = job.folder.path
+    data = frozen_data(job)
+    job.stage("loading")
+    with library_lines(job):
+        checkpoint.sweep(run)
+        device = models.device_of(job.config)
+        chosen, tally = _choose(job)
+        tier = _compare(job, str(data.report["sha256"]), device)
+        if tally.complete and chosen.path is not None:
+            job.step = tally.step
+            return _deliver(job, tally, trained=0)
+        try:
+            return _train(job, data, device, chosen, tally, tier)
+        finally:
+            gc.collect()
+            if device != "cpu":
+                torch.cuda.empty_cache()
+
+
+def frozen_data(job: Job) -> Frozen:
+    """The run's frozen rows, which are made first when this is its first start."""
+    from core.data.prepare import load_frozen, prepare
+
+    if not (job.folder.data / "report.json").is_file():
+        prepare(job)
+    return load_frozen(job.folder)
+
+
+def _choose(job: Job) -> tuple[checkpoint.Chosen, Tally]:
+    """The checkpoint to go on from, and its counts. Raises FailedError when all are damaged."""
+    chosen = checkpoint.newest_verified(job.folder.path)
+    for name, reason in chosen.rejected:
+        job.emit(ev.CheckpointRejected(name=name, reason=reason))
+    if chosen.path is not None:
+        return chosen, Tally.load(chosen.path)
+    if chosen.rejected:
+        names = ", ".join(name for name, _ in chosen.rejected)
+        raise FailedError(
+            f"no checkpoint of this run can be used: {names}. Nothing was changed",
+            kind="no_checkpoint",
+            remedies=(
+                "restore a checkpoint folder from a backup, then resume",
+                "or start a new run with the same settings; this one stays as it is",
+            ),
+        )
+    return chosen, Tally()
+
+
+def _compare(job: Job, data_sha256: str, device: str) -> tuple[str, ...] | None:
+    """Refuse to resume something else. None at the first start, else why it is not bit-exact."""
+    now = fingerprint.take(job.config, data_sha256, device)
+    before = fingerprint.load(job.folder)
+    if before is None:
+        fingerprint.save(job.folder, now)
+        return None
+    reasons, changes = fingerprint.check(before, now)
+    for change in changes:
+        job.log(f"changed since the run was started: {change}")
+    if device != "cpu" and not job.config.train.full_determinism:
+        reasons += ("GPU kernels may round differently each time (train.full_determinism is off)",)
+    return reasons
+
+
+def _train(
+    job: Job,
+    data: Frozen,
+    device: str,
+    chosen: checkpoint.Chosen,
+    tally: Tally,
+    tier: tuple[str, ...] | None,
+) -> Result:
+    started_step = chosen.step
+    trainer = _trainer(job, data, device, tally, resumed=chosen.path is not None)
+    if tier is not None:
+        job.step = chosen.step
+        job.emit(
+            ev.Resumed(
+                from_step=chosen.step,
+                tier="S" if tier else "E",
+                checkpoint=chosen.path.name if chosen.path else "",
+                reasons=tier,
+            )
+        )
+    trainer.train(resume_from_checkpoint=str(chosen.path) if chosen.path else None)
+    if trainer.stop_reason:
+        name = job.folder.checkpoint(tally.step).name
+        raise Stopped(tally.step, trainer.stop_reason, name)
+    return _deliver(job, tally, trained=tally.step - started_step)
+
+
+def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool) -> DurableTrainer:
+    """Load everything and put it together."""
+    config = job.config
+    set_seed(config.train.seed)
+    began = time.monotonic()
+    tokenizer = models.load_tokenizer(config)
+    base = models.load_base(
+        config,
+        quantized=True,
+        device=device,
+        on_progress=lambda done, total: job.progress(done, total, "weights"),
+    )
+    model = adapters.attach(base, config)
+    folder = local_folder(config.model.name_or_path)
+    if folder is not None:
+        # Whoever loads the adapter later may stand in another folder.
+        model.peft_config["default"].base_model_name_or_path = str(folder.absolute())
+    trainable, total = adapters.trainable_parameters(model)
+    dtype = models.compute_dtype(config, device)
+    job.emit(
+        ev.ModelLoaded(
+            name=config.model.name_or_path,
+            parameters=total - trainable,
+            trainable=trainable,
+            quantization=config.quantization.label,
+            compute_dtype=str(dtype).removeprefix("torch."),
+            device=device,
+            path="PEFT",
+            why="the only training path of this version",
+            seconds=time.monotonic() - began,
+        )
+    )
+    arguments = sft_config(config, job.folder.path, device=device, dtype=dtype)
+    held_out = data.evaluation if config.evaluate.eval_strategy != "no" else None
+    arguments.eval_on_start = bool(held_out and config.evaluate.eval_on_start and not resumed)
+    return DurableTrainer(
+        job=job,
+        tally=tally,
+        model=model,
+        args=arguments,
+        data_collator=Collator(int(tokenizer.pad_token_id)),
+        train_dataset=data.train,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+    )
+
+
+def _deliver(job: Job, tally: Tally, *, trained: int) -> Result:
+    """Publish the best adapter (the last one where nothing was evaluated); the job's result."""
+    job.stage("saving")
+    step = tally.best_step or tally.step
+    best = job.folder.checkpoint(step)
+    reason = checkpoint.verify(best)
+    if reason is not None:
+        raise FailedError(
+            f"the best checkpoint {best.name} cannot be delivered: {reason}",
+            kind="no_checkpoint",
+            remedies=("restore it from a backup, then resume",),
+        )
+    sha256 = checkpoint.publish_adapter(best, job.folder.adapter)
+    result: Result = {
+        "steps": tally.step,
+        "steps_trained": trained,
+        "tokens": tally.tokens,
+        "adapter": job.folder.adapter.name,
+        "adapter_step": step,
+        "adapter_sha256": sha256,
+    }
+    if tally.best_loss is not None:
+        result["eval_loss"] = tally.best_loss
+    if tally.stopped_early:
+        result["outcome"] = "stopped early: no further gain"
+    elif not trained:
+        result["outcome"] = "already complete: nothing was trained"
+    return result
