@@ -53,6 +53,12 @@ class LogBody(ScrollView, can_focus=True):
         overflow-x: auto;
         overflow-y: scroll;
         scrollbar-size: 0 1;
+        scrollbar-background: $foreground 5%;
+        scrollbar-background-hover: $foreground 5%;
+        scrollbar-background-active: $foreground 5%;
+        scrollbar-color: $foreground 25%;
+        scrollbar-color-hover: $foreground 40%;
+        scrollbar-color-active: $accent;
         .log--clock { color: $foreground 45%; }
         .log--debug { color: $foreground 55%; }
         .log--warning { color: $text-warning; }
@@ -405,7 +411,8 @@ class LogView(Vertical):
     def _show_status(self) -> None:
         parts = []
         if not self.follow:
-            parts.append(f"{self.glyphs.more} {self.unseen:,} new")
+            news = f"{self.glyphs.more} {self.unseen:,} new" if self.unseen else "paused"
+            parts.append(f"{news}, end follows")
         if self.buffer.needle:
             parts.append(self._search_status())
         if self.level != LEVELS[0]:
