@@ -1,0 +1,62 @@
+"""What can be known to be wrong with a run before it begins, without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.config import files
+from core.config.errors import InputError
+from core.config.schema import RunConfig
+from core.data.sources import check_file
+from core.model.shapes import check_target_modules, shape_of
+from core.monitor import devices
+from tui.cli.parser import Asked
+
+
+def configuration(asked: Asked) -> RunConfig:
+    """The configuration that a command line means; says what was taken under another name.
+
+    Raises InputError for an unreadable file and for unknown or wrong settings.
+    """
+    path = asked.options.config
+    loaded = (
+        files.load(Path(path), asked.settings) if path else files.from_overrides(asked.settings)
+    )
+    for notice in loaded.notices:
+        asked.out.note(notice, "yellow")
+    return loaded.config
+
+
+def check(config: RunConfig) -> None:
+    """Refuse a run that cannot work: no model, no data, layers or a device that are not there.
+
+    Raises InputError; nothing was made or started then.
+    """
+    if not config.model.name_or_path:
+        raise InputError(
+            "no model is named",
+            kind="no_model",
+            remedies=("set model.name_or_path to a model folder or a hub id",),
+        )
+    shape = shape_of(config.model.name_or_path, config.model.revision)
+    problem = check_target_modules(config.adapter.target_modules, shape)
+    if problem:
+        raise InputError(
+            problem,
+            kind="unknown_target_module",
+            remedies=("set adapter.target_modules to all-linear, or to layers that are there",),
+        )
+    check_data(config)
+    devices.pick(config.run.devices)
+
+
+def check_data(config: RunConfig) -> None:
+    """Refuse data files that are not named, not there, or cannot be read."""
+    if not config.data.files:
+        raise InputError(
+            "no training data is named",
+            kind="no_data",
+            remedies=("set data.files to a jsonl or json file",),
+        )
+    for name in (*config.data.files, *config.data.eval_files):
+        check_file(name)
