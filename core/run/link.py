@@ -42,14 +42,14 @@ class Link:
         self._follower: _Follower | None = None
 
     @classmethod
-    def start(cls, config: RunConfig, root: Path) -> Link:
-        """Make a run from a configuration and start its training. Paths become absolute.
+    def start(cls, config: RunConfig, root: Path, job: str = "train") -> Link:
+        """Make a run from a configuration and start its first job. Paths become absolute.
 
         Raises InputError or RefusedError before anything is started.
         """
         placed = _placed(config, root)
         link = cls(folder.create(root, placed.run.name, files.dump(placed)))
-        link.launch("train")
+        link.launch(job)
         return link
 
     def launch(self, job: str, params: Mapping[str, str] | None = None) -> None:
