@@ -195,7 +195,7 @@ def _free(path: Path) -> Path:
 def keep(steps: Collection[int], best: int | None, limit: int) -> set[int]:
     """Which checkpoints stay: the newest ``limit`` of them, and the best."""
     kept = set(sorted(steps, reverse=True)[: max(1, limit)])
-    return kept | ({best} & set(steps))
+    return kept | {step for step in steps if step == best}
 
 
 def retain(run: Path, newest: int, best: int | None, limit: int) -> list[str]:

@@ -6,34 +6,43 @@ stop, and replaces what would make a resumed run another run.
 
 from __future__ import annotations
 
-import errno
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import PrinterCallback, TrainerCallback
 
-from core.config.errors import FailedError, RefusedError
+from core.config.errors import FailedError
 from core.record import events as ev
 from core.record.job import Job
-from core.train import checkpoint, guards
+from core.train import guards
+from core.train.clock import StepClock
+from core.train.saving import SavingMixin, trained
 from core.train.tally import Tally
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_CANNOT_WRITE = ("No space left", "PytorchStreamWriter", "inline_container", "I/O error")
 _SECONDS_BETWEEN_REPORTS = 1.0
+_OVERRIDDEN = (
+    "_clip_grad_norm",
+    "_get_num_items_in_batch",
+    "_get_output_dir",
+    "_load_from_checkpoint",
+    "_maybe_log_save_evaluate",
+    "_save",
+    "_save_checkpoint",
+    "evaluate",
+    "log",
+    "training_step",
+)
+"""Methods of the libraries that are replaced here; half of them are private and may move."""
 
 
-class DurableMixin:
+class DurableMixin(SavingMixin):
     """Give it ``job`` and ``tally`` beside the trainer's own arguments.
 
     The job hears everything as events and is looked at for commands; the tally is what a resume
@@ -43,19 +52,14 @@ class DurableMixin:
     # compute_loss divides by the label tokens of the whole step, so nobody else has to.
     loss_is_scaled_for_ga = True
 
-    # What the trainer itself brings; named here for those who read and for the type checker.
-    args: Any
-    state: Any
-    control: Any
-    model: Any
     accelerator: Any
     callback_handler: Any
+    train_dataset: Any
     eval_dataset: Any
-    processing_class: Any
+    _tr_loss: torch.Tensor
 
     def __init__(self, *, job: Job, tally: Tally, **kwargs: Any):
-        self.job = job
-        self.tally = tally
+        _check_libraries(type(self))
         self.stop_reason = ""
         """Why training ended before its last step; empty when it did not."""
         self._guard = guards.NumberGuard(tally.skipped_in_a_row)
@@ -63,17 +67,13 @@ class DurableMixin:
         self._grad_norm: torch.Tensor | None = None
         self._shown_grad_norm = math.nan
         self._step_tokens = self._step_label_tokens = 0
-        self._staging: Path | None = None
-        self._saved_step = tally.step
-        self._saved_best = (tally.best_step, tally.best_loss)
-        self._saved_bytes = 0
-        self._clock = _Clock()
+        self._clock = StepClock()
         # TRL rounds the adapters of a quantized base to bf16, which loses small updates.
-        exact = {name: p.detach().clone() for name, p in _trained(kwargs["model"])}
-        super().__init__(**kwargs)
-        for name, parameter in _trained(self.model):
+        exact = {name: p.detach().clone() for name, p in trained(kwargs["model"])}
+        super().__init__(job=job, tally=tally, **kwargs)
+        for name, parameter in trained(self.model):
             parameter.data = exact[name]
-        tally.dtypes = tally.dtypes or {name: str(p.dtype) for name, p in _trained(self.model)}
+        tally.dtypes = tally.dtypes or {name: str(p.dtype) for name, p in trained(self.model)}
         self.remove_callback(PrinterCallback)  # type: ignore[attr-defined]
         self.add_callback(_Flow(self))  # type: ignore[attr-defined]
 
@@ -89,8 +89,8 @@ class DurableMixin:
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: Any) -> int:
         """Label tokens of all micro-batches of the coming step, counted without the GPU."""
-        self._step_tokens = sum(batch["tokens"] for batch in batch_samples)
-        self._step_label_tokens = sum(batch["label_tokens"] for batch in batch_samples)
+        self._step_tokens = sum(int(batch["tokens"]) for batch in batch_samples)
+        self._step_label_tokens = sum(int(batch["label_tokens"]) for batch in batch_samples)
         return self._step_label_tokens
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
@@ -127,7 +127,7 @@ class DurableMixin:
             self.tally.window_loss += loss * self._step_label_tokens
             self.tally.window_label_tokens += self._step_label_tokens
             return
-        for _, parameter in _trained(self.model):
+        for _, parameter in trained(self.model):
             parameter.grad = None
         self._tr_loss = torch.zeros_like(self._tr_loss)
         self.job.emit(ev.GuardTripped(guard="not_a_number", step=step, message=message))
@@ -151,10 +151,9 @@ class DurableMixin:
 
     @property
     def _steps_per_epoch(self) -> int:
-        batches = math.ceil(len(self.train_dataset) / self.args.train_batch_size)
-        return max(1, math.ceil(batches / self.args.gradient_accumulation_steps))
-
-    train_dataset: Any
+        batches: int = math.ceil(len(self.train_dataset) / self.args.train_batch_size)
+        accumulation: int = self.args.gradient_accumulation_steps
+        return max(1, math.ceil(batches / accumulation))
 
     def after_step(self, control: TrainerControl) -> None:
         """Decide what happens at the end of this step: log, evaluate, save, stop."""
@@ -243,7 +242,7 @@ class DurableMixin:
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Mean loss per label token over the held-out rows; draws no random number."""
         step = self.state.global_step
-        with self._away("evaluating"), _same_random_numbers():
+        with self.away("evaluating"), _same_random_numbers():
             started = time.monotonic()
             loss = self._held_out_loss()
             seconds = time.monotonic() - started
@@ -296,117 +295,8 @@ class DurableMixin:
             self.job.emit(ev.GuardTripped(guard="early_stopping", step=step, message=text))
         return best
 
-    # --- saving ---
-
-    def _get_output_dir(self, trial: Any = None) -> str:
-        return str(self._staging) if self._staging else super()._get_output_dir(trial)  # type: ignore[misc]
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        """The adapter and its tokenizer; not the arguments, which would hold tokens in clear."""
-        folder = Path(output_dir or self.args.output_dir)
-        # "auto" would ask the hub whether the base has a config.json, at every save.
-        self.model.save_pretrained(folder, state_dict=state_dict, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)
-        self.processing_class.save_pretrained(folder)
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        """Save this step once, whole or not at all; a full disk does not end the training."""
-        step = self.state.global_step
-        if step == self._saved_step:
-            return
-        with self._away("saving"):
-            self._refuse_broken_adapter(step)
-            started = time.monotonic()
-            try:
-                size = self._write_checkpoint(model, trial, step)
-            except torch.OutOfMemoryError:
-                raise
-            except (OSError, RuntimeError, SafetensorError) as error:
-                self._save_failed(step, error)
-                return
-            seconds = time.monotonic() - started
-        self._saved_step, self._saved_bytes = step, size
-        self._saved_best = (self.tally.best_step, self.tally.best_loss)
-        best = self.tally.best_step == step
-        name = self.job.folder.checkpoint(step).name
-        self.job.emit(
-            ev.CheckpointSaved(step=step, name=name, size_bytes=size, seconds=seconds, best=best)
-        )
-        self._retain(step)
-
-    def _write_checkpoint(self, model: Any, trial: Any, step: int) -> int:
-        folder = self.job.folder
-        self.state.best_global_step = self.tally.best_step
-        self.state.best_metric = self.tally.best_loss
-        best = self.tally.best_step
-        self.state.best_model_checkpoint = str(folder.checkpoint(best)) if best else None
-        self._staging = checkpoint.staging(folder.path, step)
-        try:
-            super()._save_checkpoint(model, trial)  # type: ignore[misc]
-            written = self._staging / folder.checkpoint(step).name
-            self.tally.save(written)
-            size = checkpoint.seal(written, step)
-            checkpoint.commit(written, folder.checkpoint(step))
-        finally:
-            shutil.rmtree(self._staging, ignore_errors=True)
-            self._staging = None
-        return size
-
-    def _refuse_broken_adapter(self, step: int) -> None:
-        finite = torch.stack([p.detach().isfinite().all() for _, p in _trained(self.model)]).all()
-        if not finite.item():
-            raise guards.diverged(
-                f"the adapter has values that are no numbers at step {step}: it was not saved, "
-                "the earlier checkpoints are untouched"
-            )
-
-    def _save_failed(self, step: int, error: Exception) -> None:
-        """Go on with what is in memory; give up only when there is no next save."""
-        number = getattr(error, "errno", None)
-        text = str(error)
-        if not isinstance(error, OSError) and not any(word in text for word in _CANNOT_WRITE):
-            raise error
-        self.tally.best_step, self.tally.best_loss = self._saved_best
-        run = self.job.folder.path
-        free = shutil.disk_usage(run).free
-        full = number in _NO_ROOM or "No space left" in text or free < self._saved_bytes
-        message = guards.disk_full(step, free, self._saved_bytes) if full else (
-            f"the checkpoint of step {step} could not be saved: {text.splitlines()[0]}. Earlier "
-            "checkpoints are untouched; the next save tries again"
-        )  # fmt: skip
-        kind = "disk_full" if full else "save_failed"
-        self.job.emit(ev.GuardTripped(guard=kind, step=step, message=message))
-        if step >= self.state.max_steps or self.control.should_training_stop:
-            remedies = (f"free some space under {run}, then resume: finetui resume {run.name}",)
-            raise FailedError(message, kind=kind, remedies=remedies) from error
-
-    def _retain(self, step: int) -> None:
-        limit = self.job.config.train.save_total_limit
-        try:
-            checkpoint.retain(self.job.folder.path, step, self.tally.best_step, limit)
-        except OSError as error:
-            self.job.log(f"an old checkpoint could not be removed: {error}", "warning")
-
-    # --- resuming ---
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        """Load the adapter without changing its precision, which the stock trainer does."""
-        names = {name for name, _ in _trained(self.model)}
-        if names != set(self.tally.dtypes):
-            odd = sorted(names ^ set(self.tally.dtypes))[0]
-            raise RefusedError(
-                f"{Path(resume_from_checkpoint).name} trains other tensors than this run, such as "
-                f"{odd}",
-                kind="changed",
-                remedies=("start a new run",),
-            )
-        super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
-        for name, parameter in _trained(self.model):
-            dtype = getattr(torch, self.tally.dtypes[name].removeprefix("torch."))
-            parameter.data = parameter.data.to(dtype)
-
     @contextmanager
-    def _away(self, stage: str) -> Iterator[None]:
+    def away(self, stage: str) -> Iterator[None]:
         """Do something that is not training; its time does not count as a step's."""
         self.job.stage(stage)
         with self._clock.stopped():
@@ -436,40 +326,16 @@ class _Flow(TrainerCallback):  # type: ignore[misc]
         self._trainer.after_step(control)
 
 
-class _Clock:
-    """Time, steps and tokens since the last point on the curve, without what was not training."""
-
-    def __init__(self) -> None:
-        self._began = time.monotonic()
-        self._away_seconds = 0.0
-        self._depth = 0
-        self._steps = self._tokens = 0
-
-    def count(self, tokens: int) -> None:
-        self._steps += 1
-        self._tokens += tokens
-
-    def restart(self) -> tuple[float, int, int]:
-        """(seconds, steps, tokens) so far; counts from zero again."""
-        now = time.monotonic()
-        counted = (now - self._began - self._away_seconds, self._steps, self._tokens)
-        self._began, self._away_seconds, self._steps, self._tokens = now, 0.0, 0, 0
-        return counted
-
-    @contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Time inside does not count; may be nested."""
-        started, self._depth = time.monotonic(), self._depth + 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            if self._depth == 0:
-                self._away_seconds += time.monotonic() - started
-
-
-def _trained(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
-    return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
+def _check_libraries(trainer: type) -> None:
+    """Raise FailedError when a replaced method is gone: ours would silently never be called."""
+    theirs = [cls for cls in trainer.__mro__ if not cls.__module__.startswith("core.")]
+    gone = [name for name in _OVERRIDDEN if not any(name in vars(cls) for cls in theirs)]
+    if gone:
+        raise FailedError(
+            f"the installed transformers and trl are not known here: they lack {gone[0]}",
+            kind="unsupported_libraries",
+            remedies=("install finetui again with its pinned versions (constraints.txt)",),
+        )
 
 
 @contextmanager

@@ -39,9 +39,11 @@ def library_lines(job: Job) -> Iterator[None]:
     show = warnings.showwarning
 
     def say(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        handler.say(f"{category.__name__}: {message}")
+        # What will change in a library's next version is for its users, not for ours.
+        future = issubclass(category, (FutureWarning, DeprecationWarning))
+        handler.say(f"{category.__name__}: {message}", "info" if future else "warning")
 
-    warnings.showwarning = say  # type: ignore[assignment]
+    warnings.showwarning = say
     for logger in loggers:
         logger.handlers, logger.propagate = [handler], False
     try:

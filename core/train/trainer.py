@@ -56,7 +56,8 @@ class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
             # TRL's own head: log-probabilities in chunks of rows, never all logits at once.
             fused_lm_head=True,
         )
-        return -outputs.log_probs.sum()
+        loss: torch.Tensor = -outputs.log_probs.sum()
+        return loss
 
 
 def train(job: Job) -> Result:

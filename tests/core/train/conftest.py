@@ -1,4 +1,4 @@
-"""A run that really trains: tiny NF4 model, 8-bit paged AdamW with real 8-bit state, packed rows."""
+"""A run that really trains: tiny NF4 model, paged AdamW with real 8-bit state, packed rows."""
 
 from __future__ import annotations
 
