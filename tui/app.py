@@ -1,0 +1,420 @@
+"""The app: one session, one main screen, a timer between them, and what is true everywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import ClassVar, Literal
+
+from textual.app import App, SystemCommand
+from textual.binding import BindingType
+from textual.screen import Screen
+
+from core.config.errors import FinetuiError
+from core.config.samples import demo_config
+from core.config.schema import RunConfig
+from core.record import events as ev
+from core.record.folder import RunFolder, list_runs
+from tui.bindings import KEYS
+from tui.conduct import LOCKED, Conduct
+from tui.draft import Name
+from tui.glyphs import glyphs_for
+from tui.inert import inert
+from tui.screens.main import MainScreen
+from tui.sentences import sentence
+from tui.session import LinkMaker, Session
+from tui.styles.theme import FINETUI
+from tui.widgets.config_pane import ConfigPane
+from tui.widgets.form import Form
+from tui.widgets.guide import Steps
+from tui.widgets.runs_pane import RunsPane
+from tui.widgets.status import Standing
+
+Severity = Literal["information", "warning", "error"]
+
+DRAIN_SECONDS = 0.25
+SLOW_DRAIN_SECONDS = 0.5
+"""Over a slow link: twice a second is as often as curves are worth their bytes."""
+
+
+class FinetuiApp(App[None]):
+    """The screen of finetui.
+
+    `folder` is a run to show, `config` settings to begin with. `low_bandwidth` None means: when
+    this is an SSH session. `demo` gives the demo's settings, `links` makes the holds on runs.
+    """
+
+    TITLE = "finetui"
+    CSS_PATH = Path(__file__).parent / "styles" / "finetui.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = []
+
+    def __init__(
+        self,
+        root: Path,
+        folder: RunFolder | None = None,
+        config: RunConfig | None = None,
+        low_bandwidth: bool | None = None,
+        *,
+        demo: Callable[[], RunConfig] = demo_config,
+        links: LinkMaker | None = None,
+    ) -> None:
+        super().__init__()
+        self.session = Session(root, links)
+        self.demo = demo
+        self.shown_config = config or RunConfig()
+        """The settings that were read last: of the run that is shown, or given at the start."""
+        self.main = MainScreen(self.shown_config, glyphs_for(sys.stdout.encoding))
+        self._folder = folder
+        self._given = config is not None
+        self._slow = "SSH_CONNECTION" in os.environ if low_bandwidth is None else low_bandwidth
+        self._conduct = Conduct(self)
+        self._doing = ""
+        self._saved = self.main.config.draft.texts()
+        self._runs_here = 0
+        self._quit_when_done = False
+        self._heading = ""
+        self._guide: str = ""
+
+    # -- life ----------------------------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        self.animation_level = "none"
+        self.register_theme(FINETUI)
+        self.theme = "finetui"
+        self.push_screen(self.main)
+        loop = asyncio.get_running_loop()
+        if hasattr(signal, "SIGHUP"):
+            # The terminal is gone: leave, and let the run go on without us.
+            loop.add_signal_handler(signal.SIGHUP, self.exit)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        """Everything that can wait until the first paint is done."""
+        self.main.config.say_head("new run")
+        if self._folder is not None:
+            self.session.attach(self._folder)
+            self.run_opened()
+        else:
+            self._find_runs(first=True)
+            self.look_at_settings()
+        self.set_interval(SLOW_DRAIN_SECONDS if self._slow else DRAIN_SECONDS, self._drain)
+
+    def _find_runs(self, *, first: bool = False) -> None:
+        """List the runs, in a thread: their journals may be long."""
+
+        def look() -> None:
+            from core.record.state import state_of
+            from tui.widgets.runs_pane import RunRow
+
+            rows = []
+            for run in list_runs(self.session.root):
+                try:
+                    state = state_of(run)
+                except OSError:
+                    continue  # removed while we looked
+                rows.append(RunRow(run, state.status, state))
+            self.call_from_thread(found, rows)
+
+        def found(rows: list[object]) -> None:
+            from core.record.state import LIVE
+            from tui.widgets.runs_pane import RunRow
+
+            runs = [row for row in rows if isinstance(row, RunRow)]
+            current = self.session.folder
+            self.main.runs.show(runs, current.name if current else "")
+            self._runs_here = len(runs)
+            live = [row.folder for row in runs if row.status in LIVE]
+            if first and not self._given and self.session.folder is None:
+                if len(live) == 1:
+                    self._conduct.open_run(live[0])
+                elif runs:
+                    self.main.show_pane("runs")
+            self._show_guide()
+
+        self.run_worker(look, thread=True, exclusive=True, group="runs")
+
+    # -- what is shown -------------------------------------------------------------------------
+
+    def run_opened(self) -> None:
+        """The session holds a run now: show it everywhere."""
+        from core.config import files
+
+        folder = self.session.folder
+        assert folder is not None
+        self.main.log_pane.clear()
+        self.main.graphs.gpu.forget()
+        self.main.graphs.follow(self.session)
+        try:
+            self.shown_config = files.load(folder.config).config
+        except FinetuiError as error:
+            self.say_error(error)
+        self.main.config.load(self.shown_config, folder.name, LOCKED)
+        self._saved = self.main.config.draft.texts()
+        self.look_at_settings()
+        self.main.deliver.show(self.session)
+        self._drain()
+        self._show_standing()
+
+    def run_closed(self, config: RunConfig) -> None:
+        """No run is shown any more; `config` is what the form begins with."""
+        self.session.release()
+        self.shown_config = config
+        self.main.log_pane.clear()
+        self.main.config.load(config, "new run")
+        self._saved = self.main.config.draft.texts()
+        self.main.deliver.show(self.session)
+        self.look_at_settings()
+        self._show_standing()
+
+    def set_setting(self, name: Name, text: str) -> None:
+        """Put a text into the form from outside of it."""
+        from core.config.schema import RunConfig as Settings
+        from tui.draft import text_of
+
+        value = text
+        if name == ("data", "files"):
+            value = text_of([text])
+        assert name[0] in Settings.model_fields
+        self.main.config.draft.set(name, value)
+        self.main.config.form.redraw()
+        self.main.config.settings_changed()
+        self.look_at_settings()
+
+    def look_at_settings(self) -> None:
+        """Let the data pane and the guide follow the settings; check layers against the model."""
+        config = self.main.config.draft.last_good()
+        self.main.data.look_at(config)
+        self._check_model(config)
+        self._show_guide()
+        self._show_standing()
+
+    def _check_model(self, config: RunConfig) -> None:
+        name, revision = config.model.name_or_path, config.model.revision
+        targets = config.adapter.target_modules
+        if not name or self.session.folder is not None:
+            return
+
+        def check() -> None:
+            from core.model.shapes import check_target_modules, shape_of
+
+            model = layers = None
+            try:
+                layers = check_target_modules(targets, shape_of(name, revision))
+            except FinetuiError as error:
+                # Offline is no mistake of the settings: the run itself will say so.
+                model = None if error.kind == "hub_unreachable" else error.message
+            self.call_from_thread(checked, model, layers)
+
+        def checked(model: str | None, layers: str | None) -> None:
+            pane = self.main.config
+            if self.session.folder is None and pane.draft.text(("model", "name_or_path")) == name:
+                pane.object_to(("model", "name_or_path"), model)
+                pane.object_to(("adapter", "target_modules"), layers)
+                self._show_guide()
+
+        self.run_worker(check, thread=True, exclusive=True, group="shape")
+
+    def on_form_edited(self, event: Form.Edited) -> None:
+        """A setting was changed."""
+        self.look_at_settings()
+
+    def on_pane_changed(self) -> None:
+        self._show_guide()
+
+    def on_runs_pane_opened(self, event: RunsPane.Opened) -> None:
+        self._conduct.open_run(event.folder)
+
+    def on_config_pane_write(self, event: ConfigPane.Write) -> None:
+        self._conduct.write_config()
+
+    def settings_written(self, path: Path) -> None:
+        """The settings stand in a file now."""
+        self._saved = self.main.config.draft.texts()
+        self.say(f"written: {path}")
+
+    def _show_guide(self) -> None:
+        if self.session.folder is not None or not self.main.is_mounted:
+            return
+        draft = self.main.config.draft
+        wrong = next((f"{key} {text}" for (_, key), text in draft.errors().items()), "")
+        model = draft.text(("model", "name_or_path"))
+        steps = Steps(self.main.data.told, model, wrong, self._runs_here)
+        self.main.graphs.wait(steps)
+
+    def _drain(self) -> None:
+        """Take in what has happened, and show it in one go."""
+        update = self.session.drain()
+        if update is None:
+            return
+        with self.batch_update():
+            if update.lines:
+                self.main.log_pane.extend(update.lines)
+            if update.curves:
+                self.main.graphs.refresh_curves(self.session)
+            if update.meters or update.curves:
+                self.main.graphs.gpu.show(self.session)
+            if update.answers:
+                self.main.deliver.show(self.session)
+            self._show_standing()
+        for event in update.news:
+            self._tell(event)
+        if self._quit_when_done and not self.session.live:
+            self.exit()
+
+    def _tell(self, event: ev.Event) -> None:
+        """Say news where the log is not in sight; ring for what ends or endangers a run."""
+        told = sentence(event)
+        if told is None or (isinstance(event, ev.CommandAnswered) and event.accepted):
+            return
+        level: dict[str, Severity] = {"warning": "warning", "error": "error"}
+        self.say(told[1], severity=level.get(told[0], "information"))
+        if not isinstance(event, ev.CommandAnswered):
+            self.bell()
+        if isinstance(event, ev.JobFinished | ev.JobFailed | ev.JobStopped):
+            self._find_runs()
+
+    def _show_standing(self) -> None:
+        session = self.session
+        ours = sum(max(0, gpu.ours_bytes) for gpu in session.gpus.values())
+        name = session.folder.name if session.folder else ""
+        self.main.status.show(
+            Standing(
+                name, session.status, session.state, ours if session.gpus else None, 0, self._doing
+            )
+        )
+        ids, labels = run_keys(session)
+        self.main.say_keys(ids, labels, _place(session.folder))
+
+    # -- words ---------------------------------------------------------------------------------
+
+    def say(self, text: str, *, severity: Severity = "information") -> None:
+        """A toast, as inert text."""
+        seconds = {"information": 4.0, "warning": 6.0, "error": 12.0}[severity]
+        self.notify(inert(text, keep="\n"), severity=severity, timeout=seconds, markup=False)
+
+    def say_error(self, error: FinetuiError) -> None:
+        """A toast for an error: what is wrong, and what to do."""
+        remedies = "".join(f"\n→ {remedy}" for remedy in error.remedies)
+        self.say(error.message + remedies, severity="error")
+
+    def say_doing(self, what: str) -> None:
+        """Show in the status line what is under way; empty: nothing."""
+        self._doing = f"{what} …" if what else ""
+        self._show_standing()
+
+    # -- keys ----------------------------------------------------------------------------------
+
+    def action_train(self) -> None:
+        self._conduct.train()
+
+    def action_pause(self) -> None:
+        self._conduct.pause()
+
+    def action_save(self) -> None:
+        self._conduct.save()
+
+    def action_stop(self) -> None:
+        self._conduct.stop()
+
+    def action_merge(self) -> None:
+        self._conduct.merge()
+
+    def action_new(self) -> None:
+        self._conduct.new()
+
+    def action_open_data(self) -> None:
+        self._conduct.open_data()
+
+    def action_base_model(self) -> None:
+        self._conduct.base_model()
+
+    def action_demo(self) -> None:
+        self._conduct.demo()
+
+    def action_help(self) -> None:
+        """The page of keys."""
+        from tui.screens.keys import KeysScreen
+
+        self.push_screen(KeysScreen())
+
+    def action_picture(self) -> None:
+        """Save a picture of the screen into the run's folder, else here."""
+        folder = self.session.folder.path if self.session.folder else Path.cwd()
+        try:
+            path = self.save_screenshot(path=str(folder))
+        except OSError as error:
+            self.say(f"cannot save a picture in {folder}: {error.strerror}", severity="error")
+        else:
+            self.say(f"picture saved: {path}")
+
+    async def action_quit(self) -> None:
+        """Quit; ask first when a training runs or settings would be lost."""
+        from tui.screens.ask import Ask
+        from tui.screens.leave import questions
+
+        unsaved = self.session.folder is None and self.main.config.draft.texts() != self._saved
+        asked = questions(self.session, unsaved=unsaved)
+        if asked is None:
+            self.exit()
+        else:
+            self.push_screen(Ask(*asked), self._leave)
+
+    def _leave(self, answer: str | None) -> None:
+        match answer:
+            case "leave":
+                self.exit()
+            case "write":
+                self._conduct.write_config()
+                if self.main.config.draft.texts() == self._saved:
+                    self.exit()
+            case "stop" | "abort":
+                self.session.send("StopAndSave" if answer == "stop" else "Abort")
+                if self.session.state.engine_host == "thread":
+                    self._quit_when_done = True
+                    self.say_doing("ending the run, then quitting")
+                else:
+                    self.exit()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The table of keys as commands, then the theme."""
+        if screen is self.main:
+            for key in KEYS:
+                if key.action.startswith("app.") and key.id != "app.palette":
+                    action = getattr(self, f"action_{key.action.removeprefix('app.')}")
+                    yield SystemCommand(key.label.capitalize(), key.help, action)
+            yield SystemCommand("Zoom", "give this pane the whole screen", self.main.action_zoom)
+            for name, pane in self.main.panes.items():
+                about = f"go to the {name} pane ({pane.number})"
+                yield SystemCommand(name.title(), about, lambda n=name: self.main.show_pane(n))
+        yield SystemCommand("Theme", "change the colours", self.action_change_theme)
+
+
+def run_keys(session: Session) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Which keys of the run matter now, and the words for them."""
+    if session.folder is None:
+        return ("run.train", "run.data", "run.model"), {}
+    if session.live and session.state.job == "train":
+        pause = "go on" if session.status == "paused" else "pause"
+        return ("run.pause", "run.save", "run.stop"), {"run.pause": pause}
+    if session.live:
+        return ("run.stop",), {"run.stop": "abort"}
+    again = {"run.train": "resume" if session.state.step else "train"}
+    if session.state.trained and session.state.merged is None:
+        return ("run.merge", "run.new"), again
+    if session.state.trained:
+        return ("run.new",), again
+    return ("run.train", "run.new"), again
+
+
+def _place(folder: RunFolder | None) -> str:
+    """Where the run lies, as short as it can be said."""
+    if folder is None:
+        return ""
+    here = Path.cwd()
+    inside = folder.path.is_relative_to(here)
+    return str(folder.path.relative_to(here) if inside else folder.path)

@@ -1,0 +1,133 @@
+"""One table of keys. The app's bindings, the footer, the `?` page and the docs are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import groupby
+
+from textual.binding import Binding
+
+
+@dataclass(frozen=True)
+class Key:
+    """One thing a person can ask for.
+
+    `key` is what Textual listens to (several with commas), `shown` what a person reads. `label` is
+    the footer's word, `help` the sentence of the `?` page. `place` is where the key works: "app"
+    everywhere, or the pane that must have the focus. Keys of widgets that bring their own bindings
+    (chart, log) have no `action`: they stand here so that the help page is complete.
+    """
+
+    id: str
+    key: str
+    action: str
+    label: str
+    help: str
+    group: str
+    place: str = "app"
+    shown: str = ""
+
+    @property
+    def display(self) -> str:
+        """The key as a person reads it."""
+        return self.shown or self.key.split(",")[0]
+
+
+RUN, PANES, DATA, CONFIG, GRAPHS, LOG, RUNS, PROGRAM = (
+    "The run",
+    "Panes",
+    "Data (1)",
+    "Config (2)",
+    "Graphs (3)",
+    "Log (4)",
+    "Runs (5) and Deliver (6)",
+    "The program",
+)
+
+KEYS: tuple[Key, ...] = (
+    Key("run.train", "t", "app.train", "train", "start training; resume a run that stopped", RUN),
+    Key("run.pause", "p", "app.pause", "pause", "pause, and go on (GPU memory stays taken)", RUN),
+    Key("run.save", "s", "app.save", "save now", "write a checkpoint at the next step", RUN),
+    Key("run.stop", "x", "app.stop", "stop and save", "end training with a checkpoint", RUN),
+    Key("run.merge", "m", "app.merge", "merge", "merge the adapter into the base model", RUN),
+    Key("run.new", "n", "app.new", "new run", "a new run, beginning with these settings", RUN),
+    Key("run.data", "o", "app.open_data", "open data", "choose the file with training rows", RUN),
+    Key("run.model", "b", "app.base_model", "base model", "choose the model that is tuned", RUN),
+    Key("run.demo", "d", "app.demo", "demo", "settings of the demo: small model and data", RUN),
+    Key(
+        "pane.show", "1,2,3,4,5,6", "", "panes",
+        "Data, Config, Graphs, Log, Runs, Deliver", PANES, shown="1…6",
+    ),
+    Key("pane.next", "tab", "next_pane", "next", "next pane; shift+tab: the one before", PANES),
+    Key("pane.previous", "shift+tab", "previous_pane", "", "", PANES),
+    Key("pane.zoom", "z", "zoom", "zoom", "give this pane the whole screen, and back", PANES),
+    Key("data.view", "v", "next_view", "view", "rendered, raw, or tokens with loss", DATA, "data"),
+    Key("data.problem", "exclamation_mark", "next_problem", "next problem",
+        "jump to the next row that was rejected, and why", DATA, "data", shown="!"),
+    Key("data.scroll", "left_square_bracket,right_square_bracket", "", "",
+        "scroll the row shown below", DATA, "data", shown="[ ]"),
+    Key("config.edit", "enter", "", "edit",
+        "change a setting, unfold a section; escape leaves the field", CONFIG, "config"),
+    Key("config.choose", "left,right", "", "choose",
+        "go through choices and switches (space too)", CONFIG, "config", shown="← →"),
+    Key("config.default", "delete", "", "default",
+        "put the default back (backspace too)", CONFIG, "config", shown="del"),
+    Key("config.write", "w", "write_config", "write",
+        "write the settings to a TOML file", CONFIG, "config"),
+    Key("graphs.view", "v", "next_view", "curve",
+        "loss, learning rate, gradient norm, tokens a second", GRAPHS, "graphs"),
+    Key("graphs.smooth", "e", "", "EMA", "smoothing: weaker, stronger, off", GRAPHS, "graphs"),
+    Key("graphs.log", "l", "", "log y", "logarithmic y axis", GRAPHS, "graphs"),
+    Key("graphs.axis", "a", "", "axis", "steps or time along x", GRAPHS, "graphs"),
+    Key("graphs.cursor", "left,right", "", "cursor",
+        "read the curves at a place ([ ] go faster)", GRAPHS, "graphs", shown="← →"),
+    Key("graphs.zoom", "plus,minus", "", "zoom x",
+        "zoom along x; , . pan; 0 shows all", GRAPHS, "graphs", shown="+ -"),
+    Key("log.follow", "f", "", "follow", "go to the newest line and stay there", LOG, "log"),
+    Key("log.search", "slash", "", "search", "search; n and N go on", LOG, "log", shown="/"),
+    Key("log.level", "v", "", "level", "all lines, warnings, or errors only", LOG, "log"),
+    Key("log.wrap", "w", "", "wrap", "go on in the next row, or to the right", LOG, "log"),
+    Key("runs.open", "enter", "", "open", "open the run under the cursor", RUNS, "runs"),
+    Key("deliver.row", "up,down", "", "answers",
+        "go through the answers of base and merged model", RUNS, "deliver", shown="↑ ↓"),
+    Key("app.help", "question_mark,f1", "app.help", "keys", "this page", PROGRAM, shown="?"),
+    Key("app.palette", "ctrl+p", "app.command_palette", "commands",
+        "find a command by its name", PROGRAM),
+    Key("app.picture", "f12", "app.picture", "picture",
+        "save a picture of the screen (SVG)", PROGRAM, shown="F12"),
+    Key("app.quit", "q,ctrl+q,ctrl+c", "app.quit", "quit",
+        "quit; a running training is asked about first", PROGRAM),
+)  # fmt: skip
+"""Every key, in the order of the help page."""
+
+PANE_NAMES = ("data", "config", "graphs", "log", "runs", "deliver")
+"""Panes, in the order of their number keys."""
+
+
+def bindings(place: str = "app") -> list[Binding]:
+    """The bindings of the app, or of one pane."""
+    made = [
+        Binding(key.key, key.action, key.label, show=False, id=key.id, key_display=key.display)
+        for key in KEYS
+        if key.place == place and key.action
+    ]
+    if place == "app":
+        made += [
+            Binding(str(n), f"pane('{name}')", name.title(), show=False, id=f"pane.{name}")
+            for n, name in enumerate(PANE_NAMES, 1)
+        ]
+    return made
+
+
+def key(key_id: str) -> Key:
+    """One row of the table. Raises KeyError for an id that is not in it."""
+    found = {row.id: row for row in KEYS}
+    return found[key_id]
+
+
+def groups() -> Iterator[tuple[str, list[Key]]]:
+    """The rows that have something to say, by group, for the help page and the docs."""
+    shown: Iterable[Key] = (row for row in KEYS if row.help)
+    for name, rows in groupby(shown, key=lambda row: row.group):
+        yield name, list(rows)

@@ -1,0 +1,1 @@
+"""Colours and layout. `finetui.tcss` stands beside this file."""
