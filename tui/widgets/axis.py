@@ -12,10 +12,13 @@ _TIME_STEPS_SECONDS = (
     *(86400, 172800, 432000, 864000),
 )
 
+# Nearer to the ends of what a float holds, steps and air would be 0 or infinite.
+_LEAST, _GREATEST = 1e-280, 1e280
+
 
 def nice_step(span: float, most: int) -> float:
     """The smallest 1, 2 or 5 times a power of ten that divides `span` into at most `most` parts."""
-    if not 1e-290 < span < 1e300:
+    if not _LEAST < span < _GREATEST:
         return 1.0
     rough = span / max(1, most)
     power = 10.0 ** math.floor(math.log10(rough))
@@ -53,22 +56,25 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
         return fine
     if len(decades) >= 2:
         return [10.0**d for d in decades[:: math.ceil(len(decades) / max(1, most))]]
-    return nice_ticks(low, high, most)
+    return [tick for tick in nice_ticks(low, high, most) if tick > 0]
 
 
 def roomy(low: float, high: float, most: int, *, log: bool = False) -> tuple[float, float]:
     """Bounds of a y axis that hold both values, with a little air, and that stay where they are
     while the values move a little."""
     if log:
-        air = max(0.02 * math.log10(high / low), 0.02)
+        low = max(low, _LEAST)
+        high = min(max(low, high), _GREATEST)
+        air = max(0.02 * (math.log10(high) - math.log10(low)), 0.02)
         return low / 10**air, high * 10**air
-    if high - low <= 1e-12 * max(abs(low), abs(high)) or high - low < 1e-290:
+    if high - low <= 1e-12 * max(abs(low), abs(high)) or high - low < _LEAST:
         air = 0.1 * abs(low) or 1.0
         return low - air, high + air
     quarter = nice_step(high - low, most) / 4
-    if not (high - low < 1e300 and max(abs(low), abs(high)) / quarter < 1e15):
+    if not (high - low < _GREATEST and max(abs(low), abs(high)) / quarter < 1e15):
         return low, high
-    return math.floor(low / quarter) * quarter, math.ceil(high / quarter) * quarter
+    y0, y1 = math.floor(low / quarter) * quarter, math.ceil(high / quarter) * quarter
+    return min(low, y0), max(high, y1)
 
 
 def _multiples(low: float, high: float, step: float) -> list[float]:

@@ -104,6 +104,11 @@ class LineChart(Widget, can_focus=True):
         def control(self) -> LineChart:
             return self.chart
 
+        @property
+        def caption(self) -> str:
+            """The newest caption, also where the message waited."""
+            return self.chart.caption
+
     def __init__(
         self,
         title: str = "loss",

@@ -218,6 +218,11 @@ class LogView(Vertical):
         def control(self) -> LogView:
             return self.log_view
 
+        @property
+        def caption(self) -> str:
+            """The newest caption, also where the message waited."""
+            return self.log_view.caption
+
     def __init__(
         self,
         *,

@@ -304,7 +304,8 @@ def _rows(low: Floats, high: Floats, view: View, height: int, *, log: bool) -> P
     """Values (logarithms with `log`) to pixel rows; columns wholly outside the view stay empty."""
     y0, y1 = (math.log10(view.y0), math.log10(view.y1)) if log else (view.y0, view.y1)
     scale = (height - 1) / (y1 - y0) if y1 > y0 else 0.0
-    top, bottom = np.rint((y1 - high) * scale), np.rint((y1 - low) * scale)
+    with np.errstate(over="ignore", invalid="ignore"):  # far outside is infinitely far outside
+        top, bottom = np.rint((y1 - high) * scale), np.rint((y1 - low) * scale)
     drawn = (bottom >= 0) & (top <= height - 1)  # False where NaN
     top = np.where(drawn, np.clip(top, 0, height - 1), -1).astype(np.int64)
     bottom = np.where(drawn, np.clip(bottom, 0, height - 1), -1).astype(np.int64)

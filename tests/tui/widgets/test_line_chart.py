@@ -45,7 +45,7 @@ class ChartApp(App[None]):
             chart.refresh_data()
 
     def on_line_chart_caption_changed(self, message: LineChart.CaptionChanged) -> None:
-        self.captions.append(message.chart.caption)
+        self.captions.append(message.caption)
 
     @property
     def chart(self) -> LineChart:

@@ -28,7 +28,7 @@ class LogApp(App[None]):
         self.log_view.focus()
 
     def on_log_view_caption_changed(self, message: LogView.CaptionChanged) -> None:
-        self.captions.append(message.log_view.caption)
+        self.captions.append(message.caption)
 
     @property
     def log_view(self) -> LogView:
