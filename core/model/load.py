@@ -17,6 +17,7 @@ import torch
 from core.config.errors import FailedError, InputError
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
+from core.data.tokens import ChatCodec, pad_token
 from core.model.shapes import shape_of
 
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ sys.modules["kernels"] = None  # type: ignore[assignment]
 
 Progress = Callable[[int, int], None]
 """Told how many of how many weights are loaded."""
-
-_PAD_TOKENS = (
-    "<|finetune_right_pad_id|>",
-    "<|vision_pad|>",
-    "<|pad|>",
-    "<pad>",
-    "[PAD]",
-    "<|endoftext|>",
-    "<unk>",
-)
 
 
 def device_of(config: RunConfig) -> str:
@@ -87,33 +78,22 @@ def _dtype(name: str, device: str) -> torch.dtype:
 
 
 def load_tokenizer(config: RunConfig, source: Path | None = None) -> PreTrainedTokenizerBase:
-    """The model's tokenizer, padding on the left, its pad token distinct from the stop token.
+    """The model's tokenizer with the pad token and chat template that the data was made with.
 
-    ``source`` takes it from a folder instead, such as a merged model. Raises InputError when
-    there is none.
+    It pads on the left. ``source`` takes it from a folder instead, such as a merged model. Raises
+    InputError when there is none.
     """
     from transformers import AutoTokenizer
 
     name, revision = _origin(config, source)
+    codec = ChatCodec.load(name, revision)
     with _explained(name):
         tokenizer = AutoTokenizer.from_pretrained(
             name, revision=revision, trust_remote_code=False, padding_side="left"
         )
-    pad = pad_token(tokenizer.get_vocab(), tokenizer.pad_token, tokenizer.eos_token)
-    if pad is not None:
-        tokenizer.pad_token = pad
+    tokenizer.pad_token = pad_token(codec)[1]
+    tokenizer.chat_template = codec.template.source
     return tokenizer
-
-
-def pad_token(vocab: dict[str, int], pad: str | None, eos: str | None) -> str | None:
-    """The token that fills up rows: the model's own, else one that does not end an answer.
-
-    Where the vocabulary has none to spare, the stop token has to do.
-    """
-    if pad is not None and pad != eos:
-        return pad
-    spare = (token for token in _PAD_TOKENS if token in vocab and token != eos)
-    return next(spare, pad or eos)
 
 
 def load_base(
@@ -137,13 +117,14 @@ def load_base(
     name, revision = _origin(config, source)
     _check_plain(name, revision)
     attention = config.model.attn_implementation
-    with _progress(on_progress), _explained(name):
+    with progress_bars(on_progress), _explained(name):
         model, report = AutoModelForCausalLM.from_pretrained(
             name,
             revision=revision,
             dtype=dtype or storage_dtype(config, device),
             quantization_config=_quantization(config, device) if quantized else None,
-            device_map={"": device},
+            # A map that names the CPU makes a later save_pretrained think of offloaded weights.
+            device_map={"": device} if quantized or device != "cpu" else None,
             attn_implementation="sdpa" if attention == "auto" else attention,
             use_safetensors=True,
             trust_remote_code=False,
@@ -284,7 +265,7 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _progress(on_progress: Progress | None) -> Iterator[None]:
+def progress_bars(on_progress: Progress | None) -> Iterator[None]:
     """Take the place of transformers' progress bars, which would write over a screen."""
     from transformers.utils import logging
 

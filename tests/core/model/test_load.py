@@ -10,8 +10,11 @@ import torch
 
 from core.config.errors import InputError
 from core.config.schema import RunConfig
+from core.data.template import FALLBACK
+from core.data.tokens import ChatCodec
+from core.data.tokens import pad_token as data_pad_token
 from core.model import load
-from core.model.load import device_of, load_base, load_tokenizer, pad_token
+from core.model.load import device_of, load_base, load_tokenizer
 from core.record.commands import Aborted
 
 torch.set_num_threads(1)
@@ -102,25 +105,21 @@ def test_tokenizer_pads_left_with_a_token_that_does_not_stop(config: RunConfig) 
     assert tokenizer.eos_token == "<|im_end|>"
 
 
-@pytest.mark.parametrize(
-    ("vocab", "pad", "eos", "expected"),
-    [
-        (["<pad>", "</s>"], "<pad>", "</s>", "<pad>"),
-        (["<pad>", "</s>"], None, "</s>", "<pad>"),
-        (["<unk>", "</s>"], "</s>", "</s>", "<unk>"),
-        (["<|endoftext|>", "<|im_end|>"], None, "<|endoftext|>", "<|endoftext|>"),
-        (["<|vision_pad|>", "<|eot_id|>"], None, "<|eot_id|>", "<|vision_pad|>"),
-        (["a"], None, None, None),
-    ],
-)  # fmt: skip
-def test_pad_token(vocab: list[str], pad: str | None, eos: str | None, expected: str) -> None:
-    assert pad_token({token: i for i, token in enumerate(vocab)}, pad, eos) == expected
+def test_pad_token_and_template_are_those_of_the_data(copy: Path) -> None:
+    path = copy / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"pad_token": "<|im_end|>"}))
+    (copy / "chat_template.jinja").unlink()
+    tokenizer = load_tokenizer(config_of(copy))
+    codec = ChatCodec.load(str(copy))
+    assert tokenizer.pad_token_id == data_pad_token(codec)[0]
+    assert tokenizer.chat_template == FALLBACK
 
 
 def test_no_tokenizer_is_an_input_error(copy: Path) -> None:
     for file in copy.glob("token*"):
         file.unlink()
-    with pytest.raises(InputError, match="cannot be loaded"):
+    with pytest.raises(InputError, match=r"no tokenizer\.json"):
         load_tokenizer(config_of(copy))
 
 
