@@ -21,12 +21,16 @@ from tui.glyphs import BRAILLE, GlyphSet
 from tui.widgets.plot import STYLES, Kind, MarkKind, Plot, Run
 from tui.widgets.series import Axis, Series
 
+__all__ = ["Kind", "LineChart", "MarkKind"]
+
 SMOOTHINGS: tuple[float | None, ...] = (0.9, 0.99, 0.999, None)
 """What the smoothing key goes through: the weight of the past, None for off."""
 
 
 class LineChart(Widget, can_focus=True):
     """Several curves over steps or time, with marks on the x axis and a cursor that reads all."""
+
+    ALLOW_SELECT = False
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"line-chart--{style}" for style in STYLES}
 

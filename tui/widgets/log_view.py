@@ -6,173 +6,23 @@ training writes in a night. Here a line costs nothing until it is looked at.
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from rich.segment import Segment
-from rich.style import Style
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.geometry import Size
 from textual.message import Message
 from textual.reactive import reactive
-from textual.scroll_view import ScrollView
-from textual.strip import Strip
 from textual.widgets import Input, Static
 
 from tui.glyphs import BRAILLE, GlyphSet
-from tui.widgets.log_buffer import LEVELS, LogBuffer, LogLine, Row
+from tui.widgets.log_body import LogBody
+from tui.widgets.log_buffer import LEVELS, LogBuffer, LogLine
 
 __all__ = ["LogLine", "LogView"]
-
-_CLOCK_CELLS = 9  # "14:02:11 "
-_SIGN_CELLS = 2  # "W "
-_CLOCK_FROM_CELLS = 40  # narrower views leave the clock out
-_SIGNS = {"debug": "D ", "warning": "W ", "error": "E ", "critical": "E "}
-
-
-class LogBody(ScrollView, can_focus=True):
-    """The rows of a `LogView`; scrolling away from the end stops following."""
-
-    COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "log--clock",
-        "log--debug",
-        "log--warning",
-        "log--error",
-        "log--match",
-        "log--current",
-    }
-
-    DEFAULT_CSS = """
-    LogBody {
-        height: 1fr;
-        overflow-x: auto;
-        overflow-y: scroll;
-        scrollbar-size: 0 1;
-        scrollbar-background: $foreground 5%;
-        scrollbar-background-hover: $foreground 5%;
-        scrollbar-background-active: $foreground 5%;
-        scrollbar-color: $foreground 25%;
-        scrollbar-color-hover: $foreground 40%;
-        scrollbar-color-active: $accent;
-        .log--clock { color: $foreground 45%; }
-        .log--debug { color: $foreground 55%; }
-        .log--warning { color: $text-warning; }
-        .log--error { color: $text-error; text-style: bold; }
-        .log--match { background: $accent 40%; }
-        .log--current { background: $accent; color: $background; }
-    }
-    """
-
-    class Scrolled(Message):
-        """A person moved the view; `at_end` says whether the last row is in it."""
-
-        def __init__(self, at_end: bool) -> None:
-            super().__init__()
-            self.at_end = at_end
-
-    def __init__(self, buffer: LogBuffer) -> None:
-        super().__init__()
-        self.buffer = buffer
-        self.follows = True
-        self.current: int | None = None
-        """Id of the line whose matches are shown strongest."""
-        self._moving = False
-
-    @property
-    def gutter_cells(self) -> int:
-        """Cells in front of the text: the clock, where there is room for it, and the level."""
-        return _SIGN_CELLS + (_CLOCK_CELLS if self.size.width >= _CLOCK_FROM_CELLS else 0)
-
-    @property
-    def text_cells(self) -> int:
-        """Cells that a row has for its text."""
-        return max(1, self.size.width - self.gutter_cells)
-
-    def resized(self) -> None:
-        """The number or the width of rows changed: new virtual size, same place."""
-        width = 0 if self.buffer.width is not None else self.buffer.widest + self.gutter_cells
-        self._moving = True
-        self.virtual_size = Size(width, self.buffer.rows)
-        self._moving = False
-        if self.follows:
-            self.move_to(self.max_scroll_y)
-
-    def move_to(self, y: float) -> None:
-        """Scroll to row `y` without this counting as a person's wish."""
-        self._moving = True
-        self.scroll_to(y=max(0, y), force=True)
-        self._moving = False
-
-    def scroll_to(self, x: float | None = None, y: float | None = None, **options: Any) -> None:
-        """Never animated: each step on the way would be a repaint over the wire."""
-        options |= {"animate": False, "immediate": True}
-        super().scroll_to(x, y, **options)
-
-    def action_scroll_end(self) -> None:
-        """The end is a place to stay at, also when there is nothing to scroll."""
-        self.post_message(self.Scrolled(at_end=True))
-
-    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Tell the view when a person scrolled."""
-        super().watch_scroll_y(old_value, new_value)
-        if not self._moving and round(old_value) != round(new_value):
-            self.post_message(self.Scrolled(at_end=new_value >= self.max_scroll_y))
-
-    def render_line(self, y: int) -> Strip:
-        """Row `y` of what is in view, with a gutter that does not scroll sideways."""
-        width = self.size.width
-        scroll_x, scroll_y = self.scroll_offset
-        at = scroll_y + y
-        if at >= self.buffer.rows:
-            return Strip.blank(width, self.rich_style)
-        row = self.buffer.row(at)
-        gutter = Strip([Segment(self._gutter(row), self._style("clock"))], self.gutter_cells)
-        text = Strip(self._segments(row))
-        if self.buffer.width is None:
-            text = text.crop(scroll_x)
-        style = text._segments[-1].style if text._segments else self.rich_style
-        return Strip.join([gutter, text.adjust_cell_length(self.text_cells, style)]).crop(0, width)
-
-    def _gutter(self, row: Row) -> str:
-        if row.start:
-            return " " * self.gutter_cells
-        sign = _SIGNS.get(row.line.level, "  ")
-        if self.gutter_cells == _SIGN_CELLS:
-            return sign
-        return time.strftime("%H:%M:%S ", time.localtime(row.line.time)) + sign
-
-    def _segments(self, row: Row) -> list[Segment]:
-        """The text of a row in the colour of its level, matches of the search marked."""
-        plain = self._level_style(row.line)
-        hits = self.buffer.hits(row.line.text)
-        if not hits:
-            return [Segment(row.text, plain)]
-        marked = plain + (
-            self._style("current")
-            if row.id == self.current
-            else Style(bgcolor=self._style("match").bgcolor)
-        )
-        segments, at, end = [], row.start, row.start + len(row.text)
-        for first, last in hits:
-            first, last = max(first, at), min(last, end)
-            if first < last:
-                segments.append(Segment(row.line.text[at:first], plain))
-                segments.append(Segment(row.line.text[first:last], marked))
-                at = last
-        segments.append(Segment(row.line.text[at:end], plain))
-        return [segment for segment in segments if segment.text]
-
-    def _level_style(self, line: LogLine) -> Style:
-        name = "error" if line.level == "critical" else line.level
-        return self._style(name) if name in ("debug", "warning", "error") else self.rich_style
-
-    def _style(self, name: str) -> Style:
-        return self.get_component_rich_style(f"log--{name}")
 
 
 class LogView(Vertical):

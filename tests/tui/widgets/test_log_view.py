@@ -6,7 +6,8 @@ import pytest
 from textual.app import App, ComposeResult
 from textual.widgets import Input, Static
 
-from tui.widgets.log_view import LogBody, LogLine, LogView
+from tui.widgets.log_body import LogBody
+from tui.widgets.log_view import LogLine, LogView
 
 NOON = time.mktime((2026, 3, 4, 12, 0, 0, 0, 0, -1))
 
@@ -231,6 +232,29 @@ async def test_long_lines_scroll_sideways_behind_the_clock() -> None:
         row = rows(app.body)[0]
         assert row.startswith("12:00:00   ")
         assert not row[11:].startswith("012")
+
+
+@pytest.mark.parametrize("wrap", [False, True])
+async def test_text_is_selected_without_the_clock(wrap: bool) -> None:
+    app = LogApp()
+    async with app.run_test(size=(60, 10)) as pilot:
+        app.log_view.wrapped = wrap
+        app.log_view.extend(
+            [LogLine(NOON, "info", "first " + "x" * 70), LogLine(NOON, "info", "second")]
+        )
+        await pilot.pause()
+        await pilot.mouse_down(app.body, offset=(11 + 6, 0))
+        await pilot.hover(app.body, offset=(11 + 3, 2 if wrap else 1))
+        await pilot.mouse_up(app.body, offset=(11 + 3, 2 if wrap else 1))
+        await pilot.pause()
+        selected = app.screen.get_selected_text()
+        assert selected is not None
+        assert selected.startswith("x" * 70 + "\nsec")
+        assert "12:00" not in selected
+        background = app.screen.get_component_rich_style("screen--selection").bgcolor
+        first = app.body.render_line(0)
+        assert any(segment.style.bgcolor == background for segment in first if segment.style)
+        assert len(rows(app.body)) == 10
 
 
 async def test_it_repaints_only_when_the_view_changes() -> None:
