@@ -82,6 +82,7 @@ class Engine:
     def _perform(self, job: Job) -> Event:
         """Run the job's body; say how it ended."""
         try:
+            job.stage("starting", "loading libraries")
             _use_first_gpu(job.config)
             result = _body(job.name)(job)
         except Stopped as stop:
