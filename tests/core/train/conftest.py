@@ -48,9 +48,10 @@ class Outcome:
 class Lab:
     """Makes runs and trains them in this process."""
 
-    def __init__(self, model: Path, root: Path):
+    def __init__(self, model: Path, root: Path, frozen: Callable[[Job], Any]):
         self.model = model
         self.root = root
+        self.frozen = frozen
 
     def run(self, name: str, changes: dict[str, Any] | None = None) -> tuple[RunFolder, RunConfig]:
         config = self.config(changes)
@@ -146,8 +147,9 @@ def lab(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         evaluation=datasets.Dataset.from_list(rows(3, seed=2)),
         report={"sha256": digest(table)},
     )
-    trainer.frozen_data = lambda job: data  # type: ignore[assignment]
-    yield Lab(tiny_model, tmp_path_factory.mktemp("runs"))
+    made = Lab(tiny_model, tmp_path_factory.mktemp("runs"), lambda job: data)
+    trainer.frozen_data = made.frozen
+    yield made
     trainer.frozen_data = frozen
     torch.set_num_threads(threads)
 

@@ -98,10 +98,9 @@ def test_a_renamed_checkpoint_is_not_another_step(tmp_path: Path) -> None:
 
 def test_what_is_not_ours_is_neither_taken_nor_touched(tmp_path: Path) -> None:
     ours = save(tmp_path, 4)
-    for name in ("checkpoint-keep-best", "checkpoint-1e9", "checkpoint-٣", "checkpoint-007",
-                 "checkpoint-4-merged", "checkpoint-", "checkpoint-0", "checkpoint--5"):  # fmt: skip
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "notes").write_text("mine")
+    for rest in ("keep-best", "1e9", "٣", "007", "4-merged", "", "0", "-5"):
+        (tmp_path / f"checkpoint-{rest}").mkdir()
+        (tmp_path / f"checkpoint-{rest}" / "notes").write_text("mine")
     (tmp_path / "checkpoint-50").write_text("a file")
     (tmp_path / "checkpoint-60").symlink_to(ours)
     empty = tmp_path / "checkpoint-999999"
