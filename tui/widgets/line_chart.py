@@ -49,6 +49,7 @@ class LineChart(Widget, can_focus=True):
         .line-chart--cursor { color: $foreground 70%; }
         .line-chart--mark { color: $foreground; }
         .line-chart--message { color: $foreground 60%; }
+        &:ansi .line-chart--raw, &:ansi .line-chart--axis { text-style: dim; }
     }
     """
 

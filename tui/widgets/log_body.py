@@ -50,6 +50,8 @@ class LogBody(ScrollView, can_focus=True):
         .log--warning { color: $text-warning; }
         .log--error { color: $text-error; text-style: bold; }
         .log--match { background: $accent 40%; }
+        &:ansi .log--clock, &:ansi .log--debug { text-style: dim; }
+        &:ansi .log--match { text-style: underline; }
         .log--current { background: $accent; color: $background; }
     }
     """
@@ -158,13 +160,15 @@ class LogBody(ScrollView, can_focus=True):
         segments = [Segment(row.text, self._level_style(row.line))]
         if hits := self.buffer.hits(row.line.text):
             current = row.id == self.current
-            style = self._style("current") if current else self._background("match")
+            style = self._style("current") if current else self._match_style()
             for first, last in hits:
                 segments = _restyled(segments, first - row.start, last - row.start, style)
         return segments
 
-    def _background(self, name: str) -> Style:
-        return Style(bgcolor=self._style(name).bgcolor)
+    def _match_style(self) -> Style:
+        """Laid over the colour of the level, which stays."""
+        style = self._style("match")
+        return Style(bgcolor=style.bgcolor, underline=style.underline)
 
     def _level_style(self, line: LogLine) -> Style:
         name = "error" if line.level == "critical" else line.level

@@ -155,6 +155,15 @@ async def test_raw_is_dim_behind_the_smoothed_line() -> None:
         assert dim_cells() == 0
 
 
+async def test_raw_differs_where_the_terminal_has_sixteen_colours() -> None:
+    app = ChartApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.theme = "ansi-dark"
+        await pilot.pause()
+        assert app.chart.get_component_rich_style("line-chart--raw").dim
+        assert not app.chart.get_component_rich_style("line-chart--train").dim
+
+
 async def test_log_scale_and_time_axis() -> None:
     app = ChartApp()
     async with app.run_test(size=(80, 24)) as pilot:
