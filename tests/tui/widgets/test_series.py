@@ -75,6 +75,26 @@ def test_bad_points_are_refused(steps: list[float], times: list[float], message:
     assert len(series) == 0
 
 
+@pytest.mark.parametrize(("step", "time"), [(1, 0.0), (NAN, 0.0), (3, math.inf)])
+def test_a_bad_point_is_refused(step: float, time: float) -> None:
+    series = series_of([1.0, 1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="truncate_above|not a finite number"):
+        series.append(step, time, 1.0)
+    assert len(series) == 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 9), st.floats()), max_size=30))
+def test_one_by_one_equals_all_at_once(points: list[tuple[int, float, float]]) -> None:
+    points.sort(key=lambda point: point[0])
+    one, many = Series(), Series()
+    for point in points:
+        one.append(*point)
+    many.extend(*(zip(*points, strict=True) if points else ([], [], [])))
+    np.testing.assert_array_equal(one.values, many.values)
+    np.testing.assert_array_equal(one.times, many.times)
+    assert one.bounds == many.bounds
+
+
 def test_a_step_back_needs_truncate_first() -> None:
     series = series_of([5.0, 4.0, 9.0, 2.0])
     with pytest.raises(ValueError, match="truncate_above"):
