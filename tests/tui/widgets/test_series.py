@@ -78,7 +78,7 @@ def test_bad_points_are_refused(steps: list[float], times: list[float], message:
 @pytest.mark.parametrize(("step", "time"), [(1, 0.0), (NAN, 0.0), (3, math.inf)])
 def test_a_bad_point_is_refused(step: float, time: float) -> None:
     series = series_of([1.0, 1.0], [1.0, 2.0])
-    with pytest.raises(ValueError, match="truncate_above|not a finite number"):
+    with pytest.raises(ValueError, match=r"truncate_above|not a finite number"):
         series.append(step, time, 1.0)
     assert len(series) == 2
 
