@@ -33,12 +33,16 @@ from core.record.events import Merged
 from core.record.job import Job, Result
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel
 
 _SHARD_BYTES = 4 << 30
 """A weight file of the result is at most this large; one at a time is copied in memory."""
-_MARGIN_BYTES = 256 << 20
-_PROBE_TOKENS = 48
+_MEMORY_MARGIN_BYTES = 1 << 30
+"""Python, torch and one layer in fp32."""
+_DISK_MARGIN_BYTES = 256 << 20
+"""Tokenizer files, and room for the journal."""
+_PROBE_TOKENS = 24
 _STAGING = ".merged-staging-"
 
 _DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
@@ -119,7 +123,7 @@ def _check_room(job: Job, shape: ModelShape) -> None:
     if size is None:
         job.log(f"memory and disk were not checked: {shape.why}", "warning")
         return
-    need = size + min(size, _SHARD_BYTES) + _MARGIN_BYTES
+    need = size + min(size, _SHARD_BYTES) + _MEMORY_MARGIN_BYTES
     free = psutil.virtual_memory().available
     if need > free:
         raise FailedError(
@@ -130,7 +134,7 @@ def _check_room(job: Job, shape: ModelShape) -> None:
                 "or serve the adapter beside its base: vllm serve BASE --enable-lora",
             ),
         )
-    need = size + _MARGIN_BYTES
+    need = size + _DISK_MARGIN_BYTES
     free = shutil.disk_usage(job.folder.path).free
     if need > free:
         raise _no_disk(job.folder.path, f"needs {_gib(need)} and {_gib(free)} are free")
@@ -167,25 +171,39 @@ def _build(job: Job, staging: Path, shape: ModelShape) -> float:
 def _merge_into(job: Job, staging: Path, dtype: torch.dtype) -> Probe:
     job.stage("loading", job.config.model.name_or_path)
     adapted = load_adapter(_load(job, None, dtype), job.folder.adapter)
-    job.control.check()
+    _check_finite(job, adapted)
     ids = _probe_ids(job)
     with adapted.disable_adapter():
         base = _logits(adapted, ids)
     probe = Probe(ids, base, _logits(adapted, ids))
     job.control.check()
     job.stage("merging", f"into {str(dtype).removeprefix('torch.')} weights")
-    try:
-        merged = adapted.merge_and_unload(safe_merge=True)
-    except ValueError as error:
-        raise FailedError(
-            f"the adapter cannot be merged: {error}",
-            kind="bad_adapter",
-            remedies=("resume from an earlier checkpoint with a lower train.learning_rate",),
-        ) from error
-    job.control.check()
+    merged = _merge_layers(job, adapted)
     job.stage("writing", job.folder.merged.name)
     _write(job, merged, staging)
     return probe
+
+
+def _check_finite(job: Job, adapted: PeftModel) -> None:
+    broken = [n for n, p in adapted.named_parameters() if "lora_" in n and not p.isfinite().all()]
+    if broken:
+        raise FailedError(
+            f"the adapter holds NaN or infinity in {len(broken)} tensors, such as {broken[0]}",
+            kind="nan_adapter",
+            remedies=("resume from an earlier checkpoint with a lower train.learning_rate",),
+        )
+    job.control.check()
+
+
+def _merge_layers(job: Job, adapted: PeftModel) -> PreTrainedModel:
+    """Add each layer's update to its weight, in place, then take the adapter off."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in adapted.modules() if isinstance(module, BaseTunerLayer)]
+    for number, layer in enumerate(layers, 1):
+        layer.merge()
+        job.progress(number, len(layers), "layers")
+    return adapted.unload()
 
 
 def _load(job: Job, source: Path | None, dtype: torch.dtype) -> PreTrainedModel:
