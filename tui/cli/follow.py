@@ -45,9 +45,12 @@ class Watch:
         mode: Mode,
         *,
         after: int = 0,
-        on_interrupt: Name = "StopAndSave",
+        on_interrupt: Name | None = "StopAndSave",
     ):
-        """Events up to sequence number ``after`` are history: taken in, but not printed."""
+        """Events up to sequence number ``after`` are history: taken in, but not printed.
+
+        ``on_interrupt`` is what the first Ctrl-C asks of the job; None: a watcher just leaves.
+        """
         self.folder = link.folder
         self.state = RunState()
         self.interrupted = False
@@ -57,12 +60,12 @@ class Watch:
         self._out = out
         self._mode = mode
         self._after = after
-        self._on_interrupt: Name = on_interrupt
+        self._on_interrupt = on_interrupt
         self._progress = 0.0
         self._lost_since: float | None = None
 
     def to_end(self) -> End | None:
-        """Follow until the job ends; None when a second Ctrl-C left it running.
+        """Follow until the job ends; None when Ctrl-C left it running.
 
         Raises FailedError when the run's processes vanish without a word.
         """
@@ -75,9 +78,9 @@ class Watch:
                         self._wait_for_release()
                         return end
                 except KeyboardInterrupt:
-                    if self.interrupted:
+                    if self.interrupted or self._on_interrupt is None:
                         return None
-                    self._interrupt()
+                    self._interrupt(self._on_interrupt)
         finally:
             self._link.close()
 
@@ -95,12 +98,12 @@ class Watch:
             time.sleep(_POLL_SECONDS)
         return None
 
-    def _interrupt(self) -> None:
+    def _interrupt(self, request: Name) -> None:
         self.interrupted = True
-        self._link.send(self._on_interrupt)
+        self._link.send(request)
         ends = self.state.engine_host == "thread"
         leave = "ends it without saving" if ends else "leaves it running"
-        what = "saving and stopping" if self._on_interrupt == "StopAndSave" else "stopping"
+        what = "saving and stopping" if request == "StopAndSave" else "stopping"
         self._out.note(f"{what} ... (Ctrl-C again {leave})", "yellow")
 
     def _show(self, record: ev.Record) -> None:

@@ -8,7 +8,7 @@ from core.record.folder import RunFolder
 from core.record.state import LIVE, state_of
 from core.run import link
 from tui.cli.check import check, configuration
-from tui.cli.follow import Watch, conclude, newest
+from tui.cli.follow import Mode, Watch, conclude, newest
 from tui.cli.output import Output
 from tui.cli.parser import Asked
 
@@ -55,9 +55,8 @@ def attach(asked: Asked) -> int:
 
         return show(asked)
     asked.out.note(f"{found.name}: {state.status}, step {state.step} of {state.total_steps}")
-    watching = Watch(
-        link.Link(found), asked.out, "lines" if asked.out.as_json else "text", after=newest(found)
-    )
+    mode: Mode = "lines" if asked.out.as_json else "text"
+    watching = Watch(link.Link(found), asked.out, mode, after=newest(found), on_interrupt=None)
     return conclude(watching, watching.to_end(), asked.out)
 
 

@@ -56,8 +56,9 @@ def _facts(run: RunFolder, state: RunState) -> list[tuple[str, str]]:
     if state.remaining_seconds is not None:
         facts.append(("to go", numbers.clock(state.remaining_seconds)))
     if state.eval_loss is not None:
+        known = state.best_eval_loss is not None
         best = f"; best {numbers.loss(state.best_eval_loss)} at step {state.best_step}"
-        facts.append(("evaluation", f"{numbers.loss(state.eval_loss)}{best}"))
+        facts.append(("evaluation", f"{numbers.loss(state.eval_loss)}{best if known else ''}"))
     return facts + _results(state)
 
 

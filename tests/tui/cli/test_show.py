@@ -1,0 +1,158 @@
+"""runs and show; merge, generate, prepare and inspect; the doctor's page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sample_events import (
+    COMPARED,
+    FAILED,
+    FINISHED,
+    MERGED,
+    PREPARED,
+    STARTED,
+    sample,
+    step,
+)
+from stand_in import FakeLink, Said
+
+from core.monitor.doctor import Finding
+from core.record import events as ev
+from core.record.folder import RunFolder
+
+Call = Callable[..., Said]
+Make = Callable[..., RunFolder]
+DONE = (ev.JobStarted(job="train"), STARTED, step(1), step(2, float("nan")), FINISHED)
+
+
+def test_runs_are_listed(call: Call, make_run: Make) -> None:
+    assert "there are no runs" in call("runs").out
+    assert call("runs", "--json").document["runs"] == []
+    make_run("one", *DONE)
+    make_run("two", ev.JobStarted(job="train"), FAILED)
+    said = call("runs")
+    assert said.code == 0
+    assert {line.split()[0] for line in said.out.splitlines()} == {"run", "one", "two"}
+    runs = call("runs", "--json").document["runs"]
+    assert {(run["run"], run["status"]) for run in runs} == {("one", "finished"), ("two", "failed")}
+    assert {run["loss"] for run in runs} == {"NaN", None}
+
+
+def test_runs_of_another_root(call: Call, make_run: Make, tmp_path: Path) -> None:
+    make_run("one", *DONE)
+    assert call("runs", "--runs", tmp_path / "other", "--json").document["runs"] == []
+
+
+def test_show_tells_where_a_run_stands(call: Call, make_run: Make) -> None:
+    make_run("one", *DONE, MERGED, COMPARED)
+    said = call("show", "one")
+    assert said.code == 0
+    assert "one: finished" in said.out
+    assert "step        2 of 2" in said.out
+    assert "base 3, merged 48 of 50" in said.out
+    state = call("show", "one", "--json").document["state"]
+    assert state["merged"]["serve_command"] == "vllm serve /m"
+    make_run("two", ev.JobStarted(job="train"), FAILED)
+    assert "lower data.max_length" in call("show", "two").out
+
+
+def test_merge_says_where_the_model_is(call: Call, fake: type[FakeLink], make_run: Make) -> None:
+    make_run("one", *DONE)
+    fake.script = [MERGED, COMPARED, ev.JobFinished(job="merge")]
+    said = call("merge", "one")
+    assert said.code == 0
+    assert fake.launched == [("merge", {})]
+    assert "/m (7.0 MB)" in said.out
+    assert "vllm serve /m" in said.out
+    assert "base 3, merged 48" in said.out
+    document = call("merge", "one", "--json").document
+    assert document["merged"]["path"] == "/m"
+    assert document["compared"]["merged_matches"] == 48
+
+
+def test_a_merge_that_fails(call: Call, fake: type[FakeLink], make_run: Make) -> None:
+    make_run("one", *DONE)
+    fake.script = [ev.JobFailed(job="merge", kind="disk_full", message="The disk is full")]
+    said = call("merge", "one", "--json")
+    assert (said.code, said.out) == (1, "")
+    assert "The disk is full" in said.err
+
+
+def test_ctrl_c_aborts_a_merge(call: Call, fake: type[FakeLink], make_run: Make) -> None:
+    make_run("one", *DONE)
+    fake.script = [KeyboardInterrupt()]
+    fake.on_send = {"Abort": [ev.JobStopped(job="merge", step=0, reason="aborted")]}
+    assert (call("merge", "one").code, fake.sent) == (130, ["Abort"])
+
+
+def test_generate_prints_only_the_answers(call: Call, fake: type[FakeLink], make_run: Make) -> None:
+    make_run("one", *DONE)
+    fake.script = [sample("adapter", "Yes.\nReally."), ev.JobFinished(job="generate")]
+    said = call(
+        "generate", "one", "--prompt", "So?", "--max-new-tokens", "9", "--models", "adapter"
+    )
+    assert (said.code, said.out) == (0, "Yes.\nReally.\n")
+    params = {"prompt": "So?", "max_new_tokens": "9", "models": "adapter"}
+    assert fake.launched == [("generate", params)]
+    fake.script = [sample("base", "a"), sample("merged", "b"), ev.JobFinished(job="generate")]
+    assert call("generate", "one", "--prompt", "So?").out == "base:\na\nmerged:\nb\n"
+    answers = call("generate", "one", "--prompt", "So?", "--json").document["answers"]
+    assert [answer["text"] for answer in answers] == ["a", "b"]
+
+
+def test_prepare_freezes_without_training(
+    call: Call, fake: type[FakeLink], flags: list[str]
+) -> None:
+    fake.script = [PREPARED, ev.JobFinished(job="prepare")]
+    said = call("prepare", *flags, "--run.name", "mine")
+    assert (said.code, fake.launched) == (0, [("prepare", {})])
+    assert "10 rows read, 8 to train, 1 held out, 1 rejected" in said.out
+    said = call("prepare", *flags, "--run.name", "other", "--json")
+    assert said.document["data"]["kept"] == 9
+
+
+def test_inspect_accounts_for_every_row(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "mixed.jsonl"
+    path.write_text(
+        '{"instruction": "a", "output": "b"}\n\n{"instruction": "a", "output": "b"}\n{"broken\n'
+        '{"instruction": "\x1b[2J", "output": ""}\n',
+        encoding="utf-8",
+    )
+    document = call("inspect", path, "--json").document
+    assert (document["read"], document["kept"]) == (4, 1)
+    assert sum(document["rejected"].values()) == 3
+    assert document["problems"][0]["line"] == 3
+    said = call("inspect", path)
+    assert said.code == 0
+    assert "4 rows read = 1 kept + 3 rejected" in said.out
+    assert "\x1b" not in said.out
+    assert f"{path}:4: not_json" in said.out
+
+
+def test_inspect_of_nothing_usable(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text("{\n", encoding="utf-8")
+    said = call("inspect", path, "--json")
+    assert (said.code, said.document["kept"]) == (2, 0)
+    assert call("inspect", tmp_path / "gone.jsonl").code == 2
+    assert call("inspect", path, "--max-length", "0").code == 2
+
+
+@pytest.mark.parametrize(("level", "code"), [("warn", 0), ("fail", 1)])
+def test_doctor(call: Call, monkeypatch: pytest.MonkeyPatch, level: str, code: int) -> None:
+    findings = [Finding("RAM", "ok", "8 GiB"), Finding("torch", level, "old", "update it")]  # type: ignore[arg-type]
+    monkeypatch.setattr("tui.cli.doctor.checks", lambda root: iter(findings))
+    said = call("doctor")
+    assert said.code == code
+    assert "update it" in said.out
+    assert call("doctor", "--json").document["findings"][1]["level"] == level
+
+
+def test_demo_headless_trains_and_merges(call: Call, fake: type[FakeLink]) -> None:
+    fake.script = [STARTED, step(2), MERGED, COMPARED, FINISHED]
+    said = call("demo", "--headless")
+    assert said.code == 0
+    assert [job for job, _ in fake.launched] == ["train", "merge"]
+    assert "base 3, merged 48" in said.out
