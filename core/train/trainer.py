@@ -90,7 +90,7 @@ def frozen_data(job: Job) -> Frozen:
     """The run's frozen rows, which are made first when this is its first start."""
     from core.data.prepare import load_frozen, prepare
 
-    if not (job.folder.data / "report.json").is_file():
+    if not job.folder.data.exists():
         prepare(job)
     return load_frozen(job.folder)
 

@@ -52,6 +52,7 @@ class Lab:
         self.model = model
         self.root = root
         self.frozen = frozen
+        self.real_frozen_data = trainer.frozen_data
 
     def run(self, name: str, changes: dict[str, Any] | None = None) -> tuple[RunFolder, RunConfig]:
         config = self.config(changes)
