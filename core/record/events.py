@@ -315,12 +315,16 @@ class JobStopped(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class JobFailed(Event):
-    """The job could not be done: what happened, and what to do about it."""
+    """The job could not be done: what happened, and what to do about it.
+
+    ``exit_code`` is what a command line ends with: 1 failed, 2 bad input, 3 refused.
+    """
 
     job: str
     kind: str
     message: str
     remedies: tuple[str, ...] = ()
+    exit_code: int = 1
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,11 @@ class Engine:
             traceback.print_exception(error)
         told = explain(error)
         return JobFailed(
-            job=job.name, kind=told.kind, message=told.message, remedies=tuple(told.remedies)
+            job=job.name,
+            kind=told.kind,
+            message=told.message,
+            remedies=tuple(told.remedies),
+            exit_code=told.exit_code,
         )
 
     def _emit(self, event: Event) -> None:

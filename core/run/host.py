@@ -70,7 +70,11 @@ class Host:
         except FinetuiError as error:
             self._write(
                 JobFailed(
-                    job=self._job, kind=error.kind, message=error.message, remedies=error.remedies
+                    job=self._job,
+                    kind=error.kind,
+                    message=error.message,
+                    remedies=error.remedies,
+                    exit_code=error.exit_code,
                 )
             )
             return 1

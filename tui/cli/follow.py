@@ -167,7 +167,7 @@ def conclude(watch: Watch, end: End | None, out: Output) -> int:
         error = FailedError(end.message, kind=end.kind, remedies=end.remedies)
         out.failure(error, on_stdout=False)
         out.note(f"  - the log is {watch.folder.worker_log}")
-        return 1
+        return end.exit_code
     if isinstance(end, ev.JobStopped):
         if end.job == "train":
             out.note(f"go on with: finetui resume {name}")

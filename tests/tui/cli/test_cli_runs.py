@@ -51,6 +51,16 @@ def test_a_failed_run_ends_with_one_and_says_what_to_do(
     assert "worker.log" in said.err
 
 
+@pytest.mark.parametrize("code", [2, 3])
+def test_what_a_job_refuses_keeps_its_exit_code(
+    call: Call, fake: Fake, flags: list[str], code: int
+) -> None:
+    fake.script = [
+        ev.JobFailed(job="train", kind="changed", message="the data changed", exit_code=code)
+    ]
+    assert call("train", *flags).code == code
+
+
 def test_a_run_that_stops_early_is_no_failure(call: Call, fake: Fake, flags: list[str]) -> None:
     fake.script = [STOPPED]
     said = call("train", *flags)
