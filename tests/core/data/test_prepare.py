@@ -1,0 +1,307 @@
+"""The job: frozen data, its account, and what a kill, a change or a second start finds."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chat_templates import CHATML, ModelMaker
+
+from core.config.errors import FailedError, InputError, RefusedError
+from core.config.schema import RunConfig
+from core.data import prepare as module
+from core.data import proof
+from core.data.inspect import inspect
+from core.data.prepare import load_frozen, prepare
+from core.data.tokens import ChatCodec
+from core.record import events as ev
+from core.record.commands import Aborted
+from core.record.folder import RunFolder
+from core.record.job import Job
+
+JobMaker = Callable[..., Job]
+
+
+def rows(count: int, start: int = 0) -> list[dict[str, Any]]:
+    return [
+        {"instruction": f"Question {n}?", "input": "", "output": f"Answer {n}. " * (1 + n % 5)}
+        for n in range(start, start + count)
+    ]
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, make_model: ModelMaker) -> JobMaker:
+    def make(files: list[Path], model: Path | None = None, **data: Any) -> Job:
+        config = RunConfig.model_validate(
+            {
+                "model": {"name_or_path": str(model or make_model(CHATML))},
+                "data": {"files": [str(f) for f in files], "max_length": 128} | data,
+            }
+        )
+        folder = RunFolder(tmp_path / f"run-{len(list(tmp_path.glob('run-*')))}")
+        folder.path.mkdir()
+        told: list[ev.Event] = []
+        job = Job(name="prepare", folder=folder, config=config, emit=told.append)
+        job.params = {"told": told}  # type: ignore[dict-item]
+        return job
+
+    return make
+
+
+def told(job: Job, kind: type[ev.Event]) -> list[Any]:
+    return [event for event in job.params["told"] if isinstance(event, kind)]
+
+
+@pytest.fixture
+def no_proof(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the comparison with transformers, which costs seconds to import."""
+    monkeypatch.setattr(module, "prove", lambda *_: None)
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_rows_in_are_rows_kept_and_rejected(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    good = rows(40)
+    long = {"instruction": "Long " * 200, "output": "cut"}
+    path = write_lines(*good, b"{broken", {"instruction": "q"}, good[3], b"", long)
+    job = make_job([path])
+    result = prepare(job)
+    (event,) = told(job, ev.DataPrepared)
+    assert (event.read, event.kept, event.rejected) == (44, 40, 4)
+    assert (event.train_rows, event.eval_rows) == (36, 4)
+    assert result["sha256"] == event.sha256
+    report = json.loads((job.folder.data / "report.json").read_text())
+    assert report["rejected"] == {
+        "not_json": 1, "missing_answer": 1, "duplicate": 1, "answer_cut_off": 1,
+    }  # fmt: skip
+    assert report["blank_lines"] == 1
+    assert report["files"][0]["read"] == 44
+    rejected = [
+        json.loads(line) for line in (job.folder.data / "rejected.jsonl").read_text().splitlines()
+    ]
+    assert {(entry["line"], entry["reason"]) for entry in rejected} == {
+        (41, "not_json"), (42, "missing_answer"), (43, "duplicate"), (45, "answer_cut_off"),
+    }  # fmt: skip
+    assert all(entry["file"] == str(path) and entry["raw"] for entry in rejected)
+    assert not list(job.folder.data.glob("*.spool"))
+    assert stat.S_IMODE(job.folder.data.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(p.stat().st_mode) for p in job.folder.data.iterdir()} == {0o600}
+    stages = [event.stage for event in told(job, ev.StageChanged)]
+    assert stages == ["reading", "tokenizing", "proving", "packing", "freezing"]
+
+
+@pytest.mark.usefixtures("no_proof")
+@pytest.mark.parametrize("packing", [True, False])
+def test_what_was_frozen_is_what_the_codec_says(
+    packing: bool, make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    job = make_job([write_lines(*rows(30))], packing=packing)
+    prepare(job)
+    frozen = load_frozen(job.folder)
+    assert frozen.evaluation is not None
+    codec = ChatCodec.load(job.config.model.name_or_path)
+    wanted = {}
+    for row in rows(30):
+        chat = [
+            {"role": "user", "content": row["instruction"]},
+            {"role": "assistant", "content": row["output"]},
+        ]
+        encoded = codec.encode(chat, 128)
+        wanted[tuple(encoded.ids)] = encoded.labels
+    found: dict[tuple[int, ...], list[int]] = {}
+    for sequence in [*frozen.train, *frozen.evaluation]:
+        assert len(sequence["input_ids"]) <= 128
+        starts = [n for n, p in enumerate(sequence["position_ids"]) if p == 0]
+        assert packing or len(starts) == 1
+        for start, end in zip(starts, [*starts[1:], len(sequence["input_ids"])], strict=True):
+            assert sequence["position_ids"][start:end] == list(range(end - start))
+            assert sequence["labels"][start] == -100
+            found[tuple(sequence["input_ids"][start:end])] = sequence["labels"][start:end]
+    assert found == wanted
+    report = frozen.report
+    assert report["train"]["tokens"] + report["eval"]["tokens"] == sum(map(len, wanted))
+    assert (report["train"]["packing_efficiency"] is not None) == packing
+    assert report["train"]["sequences"] == len(frozen.train)
+    assert report["train"]["stop_token_trained_rows"] == 27
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_the_same_seed_gives_the_same_data_and_another_seed_another(
+    make_job: JobMaker, write_lines: Callable[..., Path], make_model: ModelMaker
+) -> None:
+    path, model = write_lines(*rows(50)), make_model(CHATML)
+    digests = [
+        prepare(make_job([path], model, seed=seed, max_train_samples=20))["sha256"]
+        for seed in (1, 1, 2)
+    ]
+    assert digests[0] == digests[1] != digests[2]
+    job = make_job([path], model, max_train_samples=20)
+    prepare(job)
+    (event,) = told(job, ev.DataPrepared)
+    assert (event.train_rows, event.eval_rows, event.rejected) == (18, 2, 30)
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_held_out_rows_are_written_and_not_learned(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    train = write_lines(*rows(10), name="train.jsonl")
+    held = write_lines(*rows(3, start=8), name="held.jsonl")
+    job = make_job([train], eval_files=[str(held)])
+    prepare(job)
+    (event,) = told(job, ev.DataPrepared)
+    assert (event.train_rows, event.eval_rows) == (10, 1)
+    lines = (job.folder.data / "heldout.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {
+            "messages": [{"role": "user", "content": "Question 10?"}],
+            "expected": "Answer 10. ",
+            "file": str(held),
+            "line": 3,
+        }
+    ]
+    report = json.loads((job.folder.data / "report.json").read_text())
+    assert report["rejected"] == {"repeats_training_row": 2}
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_without_held_out_rows_there_is_no_evaluation(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    job = make_job([write_lines(*rows(1))])
+    prepare(job)
+    assert load_frozen(job.folder).evaluation is None
+    assert "fewer than one step" in told(job, ev.LineLogged)[-1].text
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_nothing_is_left_of_a_preparation_that_fails(
+    make_job: JobMaker, write_lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job([write_lines(*rows(20))])
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "digest", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare(job)
+    assert list(job.folder.path.iterdir()) == []
+    job.control.take("Abort")
+    with pytest.raises(Aborted):
+        prepare(job)
+    assert list(job.folder.path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_what_a_kill_left_behind_is_never_used(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    job = make_job([write_lines(*rows(20))])
+    (job.folder.path / ".data.staging").mkdir()
+    (job.folder.path / ".data.staging" / "train.arrow").write_bytes(b"half")
+    prepare(job)
+    assert [path.name for path in job.folder.path.iterdir()] == ["data"]
+    assert len(load_frozen(job.folder).train) > 0
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_a_second_start_uses_what_is_frozen_even_when_the_file_is_gone(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    path = write_lines(*rows(20))
+    job = make_job([path])
+    first = prepare(job)
+    path.unlink()
+    assert prepare(job) == first
+    changed = job.config.model_copy(deep=True)
+    changed.data.max_length = 64
+    job.config = changed
+    with pytest.raises(RefusedError, match="other settings"):
+        prepare(job)
+
+
+@pytest.mark.usefixtures("no_proof")
+@pytest.mark.parametrize("damage", ["bit", "cut", "missing_eval", "missing_report"])
+def test_changed_data_is_refused(
+    damage: str, make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    job = make_job([write_lines(*rows(20))])
+    prepare(job)
+    train = job.folder.data / "train.arrow"
+    content = bytearray(train.read_bytes())
+    if damage == "bit":
+        token = np.array([load_frozen(job.folder).train[0]["input_ids"][:8]], dtype="<i4").tobytes()
+        content[content.index(token)] ^= 1
+        train.write_bytes(content)
+    elif damage == "cut":
+        train.write_bytes(content[: len(content) // 2])
+    else:
+        name = "eval.arrow" if damage == "missing_eval" else "report.json"
+        (job.folder.data / name).unlink()
+    with pytest.raises(RefusedError) as caught:
+        load_frozen(job.folder)
+    assert caught.value.kind == "data_changed"
+    assert caught.value.remedies
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_data_without_anything_to_learn_is_refused_in_words(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    pairs = write_lines(*[{"prompt": f"{n}", "chosen": "a", "rejected": "b"} for n in range(3)])
+    with pytest.raises(InputError, match="3 rows read, 0 kept; rejected: 3 preference_pair"):
+        prepare(make_job([pairs]))
+    long = write_lines({"instruction": "Long " * 200, "output": "cut"}, name="long.jsonl")
+    with pytest.raises(InputError, match="1 answer_cut_off"):
+        prepare(make_job([long]))
+    good, bad = write_lines(*rows(5), name="good.jsonl"), write_lines({"x": 1}, name="bad.jsonl")
+    with pytest.raises(InputError, match="eval_files"):
+        prepare(make_job([good], eval_files=[str(bad)]))
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_inspecting_counts_as_preparing_does(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    path = write_lines(*rows(10), b"{", {"instruction": "Long " * 200, "output": "cut"})
+    job = make_job([path])
+    prepare(job)
+    report = json.loads((job.folder.data / "report.json").read_text())
+    codec = ChatCodec.load(job.config.model.name_or_path)
+    found = inspect([path], codec=codec, max_length=128).as_dict()
+    for key in ("read", "kept", "rejected", "formats", "notes", "blank_lines", "files"):
+        assert found[key] == report[key], key
+    assert found["format"] == "alpaca"
+    assert [(p["line"], p["reason"]) for p in found["problems"]] == [
+        (11, "not_json"), (12, "answer_cut_off"),
+    ]  # fmt: skip
+    assert found["tokens"]["rows"] == 10
+    assert found["model"] == report["tokenizer"]
+    assert "tokens" not in inspect([path]).as_dict()
+
+
+def test_our_tokens_are_proven_to_be_those_of_transformers(
+    make_job: JobMaker, write_lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job([write_lines(*rows(20))])
+    prepare(job)
+    codec = ChatCodec.load(job.config.model.name_or_path)
+    chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    monkeypatch.setattr(codec, "render", lambda chat: "something else")
+    with pytest.raises(FailedError, match="differ from transformers' at token 0") as caught:
+        proof.prove(codec, job.config, [chat])
+    assert caught.value.kind == "tokenizer_mismatch"
+
+
+def test_a_model_without_template_is_proven_with_the_plain_one(
+    make_job: JobMaker, write_lines: Callable[..., Path], make_model: ModelMaker
+) -> None:
+    job = make_job([write_lines(*rows(20))], make_model(None))
+    prepare(job)
+    report = json.loads((job.folder.data / "report.json").read_text())
+    assert "finetui" in report["tokenizer"]["template"]
+    assert "### Response:" in report["chat_template"]
