@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import psutil
 import torch
 
 from core.config.errors import InputError
@@ -21,6 +20,7 @@ from core.data.formats import Chat
 from core.data.tokens import ChatCodec
 from core.model.adapters import load_adapter
 from core.model.load import device_of, load_base, load_tokenizer, storage_dtype
+from core.model.room import free_memory_bytes
 from core.model.shapes import shape_of
 from core.record.events import AnswersCompared, SampleGenerated
 from core.record.folder import RunFolder, write_private
@@ -293,7 +293,7 @@ def _needs_quantization(job: Job, device: str) -> bool:
         return False
     need = parameters * storage_dtype(job.config, device).itemsize * 5 // 4
     if device == "cpu":
-        free = psutil.virtual_memory().available
+        free = free_memory_bytes()
     else:
         free, _ = torch.cuda.mem_get_info(device)
     if need < free:

@@ -6,7 +6,6 @@ code, no binary kernels from the hub.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,14 +17,13 @@ from core.config.errors import FailedError, InputError
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
 from core.data.tokens import ChatCodec, pad_token
+from core.model import kernels
 from core.model.shapes import shape_of
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-# On CPUs with AVX512-BF16 bitsandbytes would fetch a binary from the hub through this package as
-# it is imported; None makes every later import of it fail, which its callers take as "not there".
-sys.modules["kernels"] = None  # type: ignore[assignment]
+kernels.block()
 
 Progress = Callable[[int, int], None]
 """Told how many of how many weights are loaded."""

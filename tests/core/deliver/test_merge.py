@@ -179,9 +179,7 @@ def test_without_an_adapter_training_comes_first(job: Job) -> None:
 def test_too_little_memory_is_refused_with_numbers(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "core.deliver.merge.psutil.virtual_memory", lambda: SimpleNamespace(available=100 << 20)
-    )
+    monkeypatch.setattr("core.deliver.merge.free_memory_bytes", lambda: 100 << 20)
     with pytest.raises(FailedError, match=r"needs 1\.0 GiB of memory .* 0\.1 GiB are free") as no:
         merge(job)
     assert no.value.kind == "no_memory"

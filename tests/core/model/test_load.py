@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -92,10 +93,17 @@ def test_loading_tells_how_far_it_is_and_can_be_aborted(
         load_base(config, quantized=False, device="cpu", on_progress=abort)
 
 
-def test_kernels_from_the_hub_are_blocked() -> None:
-    assert load.__name__ in sys.modules
-    with pytest.raises(ImportError):
-        import kernels  # noqa: F401
+def test_kernels_from_the_hub_are_blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kernels.py").write_text("raise SystemExit('was imported')")
+    code = (
+        "import importlib.util, core.model.load\n"
+        "assert importlib.util.find_spec('kernels') is None\n"
+        "try: import kernels\n"
+        "except ImportError: print('blocked')"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path.cwd()}")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "blocked\n"
 
 
 def test_tokenizer_pads_left_with_a_token_that_does_not_stop(config: RunConfig) -> None:

@@ -1,0 +1,37 @@
+"""How much memory this process may still take: the machine's, or less inside a container."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+_CGROUPS = Path("/sys/fs/cgroup")
+_LAYOUTS = (
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    (
+        "memory/memory.limit_in_bytes",
+        "memory/memory.usage_in_bytes",
+        "memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
+"""Limit, use, details, and the detail that is cache: cgroups version 2, then version 1."""
+
+
+def free_memory_bytes(cgroups: Path = _CGROUPS) -> int:
+    """Memory (RAM) that is free, cache that can be dropped included.
+
+    A rented container often may use far less than the machine that psutil describes; what goes
+    beyond is killed without a word.
+    """
+    free = int(psutil.virtual_memory().available)
+    for limit, used, details, cache in _LAYOUTS:
+        try:
+            left = int((cgroups / limit).read_text()) - int((cgroups / used).read_text())
+            lines = (cgroups / details).read_text().splitlines()
+        except (OSError, ValueError):
+            continue  # another layout, or no limit ("max")
+        droppable = sum(int(line.split()[1]) for line in lines if line.split()[0] == cache)
+        free = min(free, max(0, left + droppable))
+    return free
