@@ -45,7 +45,9 @@ class Tally:
     def keep(self, file: str) -> None:
         self.read += 1
         self.kept += 1
-        self._file(file).update(("read", "kept"))
+        counts = self._file(file)
+        counts["read"] += 1
+        counts["kept"] += 1
 
     def reject(self, file: str, reason: str, *, was_kept: bool = False) -> None:
         counts = self._file(file)
@@ -76,7 +78,9 @@ class Tally:
         }
 
     def _file(self, name: str) -> Counter[str]:
-        return self.by_file.setdefault(name, Counter(read=0, kept=0))
+        if name not in self.by_file:
+            self.by_file[name] = Counter(read=0, kept=0)
+        return self.by_file[name]
 
 
 class Seen:
@@ -96,8 +100,11 @@ class Seen:
 
 def fingerprint(chat: Chat) -> bytes:
     """Hash of the whole chat; space around a turn and the way accents are composed do not count."""
-    turns = [(m["role"], unicodedata.normalize("NFC", m["content"].strip())) for m in chat]
-    return hashlib.sha256(json.dumps(turns).encode()).digest()[:16]
+    digest = hashlib.sha256()
+    for message in chat:
+        content = unicodedata.normalize("NFC", message["content"].strip())
+        digest.update(f"{message['role']} {len(content)} {content}".encode())
+    return digest.digest()[:16]
 
 
 def read_chats(

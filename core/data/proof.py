@@ -17,12 +17,19 @@ def prove(codec: ChatCodec, config: RunConfig, chats: Sequence[Chat]) -> None:
     from transformers import AutoTokenizer
 
     name = config.model.name_or_path
-    tokenizer = AutoTokenizer.from_pretrained(
-        name,
-        revision=config.model.revision,
-        trust_remote_code=False,
-        local_files_only=local_folder(name) is not None,
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            name,
+            revision=config.model.revision,
+            trust_remote_code=False,
+            local_files_only=local_folder(name) is not None,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise FailedError(
+            f"transformers cannot read the tokenizer of {name}: {error}",
+            kind="no_tokenizer",
+            remedies=("models that bring code of their own are not run; use one that does not",),
+        ) from error
     own_template = None if tokenizer.chat_template else codec.template.source
     for chat in chats:
         theirs = tokenizer.apply_chat_template(

@@ -93,15 +93,17 @@ def read_rows(
 
 def check_file(name: str | Path) -> Path:
     """The path of a usable data file. Raises InputError, saying what to do, for all others."""
-    path = Path(name).expanduser()
+    path = Path(name)
     try:
+        path = path.expanduser()
         status = path.stat()
+        inside = [p.name for p in path.iterdir()] if stat.S_ISDIR(status.st_mode) else []
     except FileNotFoundError:
         _refuse(f"there is no file {path}", "check the path", kind="no_data")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         _refuse(f"cannot look at {path}: {_reason(error)}", "check its name and permissions")
     if stat.S_ISDIR(status.st_mode):
-        found = sorted(p.name for p in path.iterdir() if p.suffix.lower() in _SUPPORTED)
+        found = sorted(n for n in inside if n.lower().endswith(_SUPPORTED))
         hint = f"name its files: {', '.join(found[:5])}" if found else "name files instead"
         _refuse(f"{path} is a folder", hint)
     if not stat.S_ISREG(status.st_mode):
@@ -150,7 +152,8 @@ def parse_line(raw: bytes, file: str, line: int) -> Row | Rejected:
     except UnicodeDecodeError as error:
         reason, detail = "not_utf8", f"byte {error.start + 1} is not UTF-8"
     except json.JSONDecodeError as error:
-        reason, detail = "not_json", f"{error.msg} at character {error.pos + 1}"
+        what = error.msg.removesuffix(" at").removesuffix(" starting")
+        reason, detail = "not_json", f"{what} at character {error.pos + 1}"
     except (ValueError, RecursionError) as error:
         reason, detail = "not_json", str(error).split(";")[0]
     return Rejected(file, line, reason, detail, show(raw))
