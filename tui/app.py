@@ -147,7 +147,6 @@ class FinetuiApp(App[None]):
         folder = self.session.folder
         assert folder is not None
         self.main.log_pane.clear()
-        self.main.graphs.gpu.forget()
         self.main.graphs.follow(self.session)
         try:
             self.shown_config = files.load(folder.config).config
@@ -157,6 +156,7 @@ class FinetuiApp(App[None]):
         self._saved = self.main.config.draft.texts()
         self.look_at_settings()
         self.main.deliver.show(self.session)
+        self._find_runs()
         self._drain()
         self._show_standing()
 
@@ -223,6 +223,11 @@ class FinetuiApp(App[None]):
         """A setting was changed."""
         self.look_at_settings()
 
+    def on_main_screen_shown(self, event: MainScreen.Shown) -> None:
+        """A pane was chosen: the list of runs is read anew each time."""
+        if event.name == "runs":
+            self._find_runs()
+
     def on_pane_changed(self) -> None:
         self._show_guide()
 
@@ -241,7 +246,7 @@ class FinetuiApp(App[None]):
         if self.session.folder is not None or not self.main.is_mounted:
             return
         draft = self.main.config.draft
-        wrong = next((f"{key} {text}" for (_, key), text in draft.errors().items()), "")
+        wrong = ", ".join(key for _, key in draft.errors())
         model = draft.text(("model", "name_or_path"))
         steps = Steps(self.main.data.told, model, wrong, self._runs_here)
         self.main.graphs.wait(steps)
@@ -280,12 +285,10 @@ class FinetuiApp(App[None]):
 
     def _show_standing(self) -> None:
         session = self.session
-        ours = sum(max(0, gpu.ours_bytes) for gpu in session.gpus.values())
         name = session.folder.name if session.folder else ""
+        ours, kind = memory(session)
         self.main.status.show(
-            Standing(
-                name, session.status, session.state, ours if session.gpus else None, 0, self._doing
-            )
+            Standing(name, session.status, session.state, ours, kind, self._doing)
         )
         ids, labels = run_keys(session)
         self.main.say_keys(ids, labels, _place(session.folder))
@@ -409,6 +412,15 @@ def run_keys(session: Session) -> tuple[tuple[str, ...], dict[str, str]]:
     if session.state.trained:
         return ("run.new",), again
     return ("run.train", "run.new"), again
+
+
+def memory(session: Session) -> tuple[int | None, str]:
+    """What the run holds now, in bytes, and a word for where, if that is not a GPU."""
+    if not session.live:
+        return None, ""
+    if session.gpus:
+        return sum(max(0, gpu.ours_bytes) for gpu in session.gpus.values()), ""
+    return (session.process.rss_bytes, " RAM") if session.process else (None, "")
 
 
 def _place(folder: RunFolder | None) -> str:

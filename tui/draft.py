@@ -79,7 +79,8 @@ class Draft:
         Raises InputError that names the first field that is wrong.
         """
         for (section, key), error in self.errors().items():
-            raise InputError(f"{section}.{key} {error}", kind="bad_value")
+            gap = " " if error.startswith("is ") else ": "
+            raise InputError(f"{section}.{key}{gap}{error}", kind="bad_value")
         return RunConfig.model_validate(self._values())
 
     def last_good(self) -> RunConfig:

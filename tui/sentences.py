@@ -40,9 +40,12 @@ def _started(event: ev.JobStarted) -> Sentence:
     return "info", f"{event.job} started"
 
 
-@_tells(ev.StageChanged)
-def _stage(event: ev.StageChanged) -> Sentence:
-    return "info", f"{event.stage} {event.detail}".strip()
+@_told.register
+def _stage(event: ev.StageChanged) -> Sentence | None:
+    # These come and go all the time; what they do has a line of its own.
+    if event.stage in ("training", "evaluating", "saving") and not event.detail:
+        return None
+    return "info", f"{event.stage}: {event.detail}" if event.detail else event.stage
 
 
 @_tells(ev.WorkerExited)

@@ -6,6 +6,7 @@ readings. Each drain gives one `Update` for the whole screen, however much has h
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,10 @@ from tui.widgets.series import Series
 
 LOG_LINES = 50_000
 """Lines that one drain hands on; more than the log view keeps would be thrown away there."""
+
+
+LOADS = 120
+"""Readings of the load that are kept: two minutes, at one a second."""
 
 
 class LinkLike(Protocol):
@@ -136,6 +141,7 @@ class Session:
         self.curves = Curves()
         self.gpus: dict[int, ev.GpuSampled] = {}
         self.process: ev.ProcessSampled | None = None
+        self.loads: deque[float] = deque(maxlen=LOADS)
         self.answers: dict[tuple[int, str], ev.SampleGenerated] = {}
         self.caught_up = False
 
@@ -248,9 +254,12 @@ class _Fold:
                 self._curves = True
             case ev.GpuSampled() as event:
                 session.gpus[event.index] = event
+                if event.index == min(session.gpus) and event.utilization_percent >= 0:
+                    session.loads.append(event.utilization_percent / 100)
                 self._meters = True
             case ev.ProcessSampled() as event:
                 session.process = event
+                session.loads.append(event.cpu_percent / 100)
                 self._meters = True
             case ev.SampleGenerated() as event:
                 session.answers[(event.index, event.model)] = event

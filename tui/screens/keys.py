@@ -14,13 +14,15 @@ from textual.widgets import Static
 from tui.bindings import Key, groups
 
 
+_FRAME = 8  # cells of the box around the table: border, padding, scrollbar, and some air
+
+
 class KeysScreen(ModalScreen[None]):
     """All keys by group; two columns where there is room. Any of the usual keys closes it."""
 
     DEFAULT_CSS = """
     KeysScreen {
-        .dialog { width: auto; max-width: 98%; padding: 1 2; }
-        Static { width: auto; }
+        VerticalScroll { scrollbar-size-vertical: 1; }
     }
     """
 
@@ -33,17 +35,17 @@ class KeysScreen(ModalScreen[None]):
         box.border_title = "Keys"
         box.border_subtitle = "esc closes"
         with box:
-            yield Static(help_page(self.app.size.width))
+            page = help_page(self.app.size.width)
+            box.styles.width = max(line.cell_length for line in page.split("\n")) + _FRAME - 2
+            yield Static(page)
 
     def action_close(self) -> None:
         self.dismiss(None)
 
 
 def help_page(width: int) -> Content:
-    """The table as text, in two columns from 150 cells on."""
+    """The table as text, in two columns where they fit."""
     blocks = [_block(name, keys) for name, keys in groups()]
-    if width < 150:
-        return Content("\n\n").join(Content("\n").join(block) for block in blocks)
     half = sum(len(block) + 1 for block in blocks) / 2
     left: list[Content] = []
     right: list[Content] = []
@@ -54,6 +56,8 @@ def help_page(width: int) -> Content:
     left += [Content("")] * (rows - len(left))
     right += [Content("")] * (rows - len(right))
     wide = max(line.cell_length for line in left) + 3
+    if wide + max(line.cell_length for line in right) > width - _FRAME:
+        return Content("\n\n").join(Content("\n").join(block) for block in blocks)
     lines = [
         a + Content(" " * (wide - a.cell_length)) + b for a, b in zip(left, right, strict=True)
     ]

@@ -27,7 +27,7 @@ def questions(session: Session, *, unsaved: bool) -> Question | None:
 
 def _running(session: Session) -> Question:
     job, state = session.state.job or "job", session.state
-    what = f"The {job} is at step {state.step} of {state.total_steps}."
+    what = f"Training is at step {state.step} of {state.total_steps}."
     if job != "train" or not state.total_steps:
         what = f"A job is running: {job}."
     stop = Answer("stop", "s", "stop and save", "a checkpoint first; resume later")

@@ -8,6 +8,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
+from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -34,6 +35,14 @@ GRID = ("data", "config", "graphs", "log")
 class MainScreen(Screen[None]):
     """Panes between the status line and the keys."""
 
+    class Shown(Message):
+        """A pane was chosen."""
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    AUTO_FOCUS = ""
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("app")]
 
     def __init__(self, config: RunConfig, glyphs: GlyphSet = BRAILLE) -> None:
@@ -61,7 +70,6 @@ class MainScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield self.status
         yield self.tabs
-        yield self.footer
         with Horizontal(id="panes"):
             with Vertical(id="left"):
                 yield self.data
@@ -71,6 +79,7 @@ class MainScreen(Screen[None]):
                 yield self.log_pane
             yield self.runs
             yield self.deliver
+        yield self.footer
 
     def on_mount(self) -> None:
         self._arrange()
@@ -86,6 +95,7 @@ class MainScreen(Screen[None]):
         self.current = name
         self._arrange()
         self.call_after_refresh(self._focus_current)
+        self.post_message(self.Shown(name))
 
     def action_pane(self, name: str) -> None:
         self.show_pane(name)
@@ -121,8 +131,7 @@ class MainScreen(Screen[None]):
                 self.tabs.show(name)
         self._say_footer()
 
-    def on_pane_changed(self, event: Pane.Changed) -> None:
-        event.stop()
+    def on_pane_changed(self) -> None:
         self._say_footer()
 
     def _cycle(self, by: int) -> None:
@@ -151,10 +160,10 @@ class MainScreen(Screen[None]):
         ids, labels, place = self._run_keys
         pane = self.panes[self.current]
         editing = isinstance(pane, ConfigPane) and pane.form.editing is not None
-        if editing:
-            ids = ()
-            labels = labels | {"config.edit": "done  esc leave"}
-        near = (*ids, *pane.keys, "pane.zoom", "app.help", "app.palette")
+        zoom = ("pane.zoom",) if self.size.width >= WIDE else ()
+        near: tuple[str, ...] = (*ids, *pane.keys, *zoom, "app.help", "app.palette")
+        if editing:  # letters are typed now: only the input's own keys act
+            near, labels = ("config.edit", "config.leave"), {"config.edit": "done"}
         rows = [key_of(key_id) for key_id in dict.fromkeys(near)]
         self.footer.show(rows, labels, place)
 

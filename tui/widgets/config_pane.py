@@ -113,7 +113,7 @@ class ConfigPane(Pane):
         error = self.draft.error(row.name) if row.kind == "field" else None
         self._help.set_class(error is not None, "-wrong")
         if error:
-            text = f"✗ {row.key} {error}"
+            text = f"✗ {mistake(row.key, error)}"
         elif row.kind == "field":
             text = help_of(row.name, self.draft.default(row.name))
         elif row.kind == "more":
@@ -132,6 +132,11 @@ class ConfigPane(Pane):
         if self._good is None:
             self._good = self.draft.last_good()
         return summary(self._good, section)
+
+
+def mistake(key: str, error: str) -> str:
+    """What is wrong with a setting, as one sentence that begins with its name."""
+    return f"{key} {error}" if error.startswith("is ") else f"{key}: {error}"
 
 
 def summary(config: RunConfig, section: str) -> str:
@@ -162,7 +167,7 @@ def _adapter(config: RunConfig) -> str:
     alpha, drop = f"{adapter.lora_alpha:g}", f"{adapter.lora_dropout:g}"
     modules = adapter.target_modules
     where = modules if isinstance(modules, str) else f"{len(modules)} layers"
-    return f"{kind} r {adapter.r}  alpha {alpha}  drop {drop} · {where}"
+    return f"{kind} r {adapter.r} alpha {alpha} drop {drop} · {where}"
 
 
 def _data(config: RunConfig) -> str:
@@ -181,6 +186,6 @@ def _train(config: RunConfig) -> str:
     )
     batch = f"{train.per_device_train_batch_size} × {train.gradient_accumulation_steps}"
     return (
-        f"{numbers.rate(train.learning_rate)} {train.lr_scheduler_type} · {length} · "
-        f"batch {batch} = {config.effective_batch}"
+        f"{numbers.rate(train.learning_rate)} · batch {batch} = {config.effective_batch} · "
+        f"{length} · {train.lr_scheduler_type}"
     )

@@ -33,7 +33,7 @@ class DeliverPane(Pane):
     DEFAULT_CSS = """
     DeliverPane {
         #delivered { height: auto; }
-        #answers { height: 1fr; max-height: 12; border-top: solid $border; }
+        #answers { height: auto; max-height: 12; border-top: solid $border; }
         #answer { height: 2fr; border-top: solid $border; }
         &.-empty #answers, &.-empty #answer { display: none; }
     }
@@ -73,6 +73,7 @@ class DeliverPane(Pane):
         self.set_class(not self._rows, "-empty")
         self._facts.update(self._told(session))
         self._list.set_count(len(self._rows))
+        self._list.styles.height = len(self._rows) + 2
         compared = session.state.compared
         self.head(f"{len(self._rows)} answers" if self._rows else "")
         self.foot(_matches(compared) if compared else "")
@@ -99,22 +100,22 @@ class DeliverPane(Pane):
                 Content.assemble(
                     ("as expected   ", "$foreground 60%"),
                     f"base {compared.base_matches} of {compared.rows}   merged ",
-                    (f"{compared.merged_matches} of {compared.rows}", "bold $success"),
+                    (f"{compared.merged_matches} of {compared.rows}", _gain(compared)),
                     ("   held-out rows answered word for word", "$foreground 60%"),
                 )
             )
         return Content("\n").join(lines)
 
     def _header(self, width: int) -> list[Cell]:
-        return [(f"{'#':>4}  base merged  question", "head")]
+        return [(f"{'#':>4}  base  merged  question", "head")]
 
     def _draw(self, index: int, width: int) -> list[Cell]:
         row = self._rows[index]
         some = next(a for (i, _), a in self._answers.items() if i == row)
         return [
             (f"{row + 1:>4}  ", "dim"),
-            *self._verdict(row, "base", 5),
-            *self._verdict(row, "merged", 7),
+            *self._verdict(row, "base", 6),
+            *self._verdict(row, "merged", 8),
             (inert(some.prompt.replace("\n", " "))[: max(0, width - 20)], ""),
         ]
 
@@ -138,6 +139,12 @@ class DeliverPane(Pane):
             pieces.append((f"\n{answer.model} ─ {verdict} ─ {answer.tokens} tokens\n", "head"))
             pieces.append((answer.text + "\n", "success" if right else ""))
         self._detail.show(pieces)
+
+
+def _gain(compared: ev.AnswersCompared) -> str:
+    """Green where the merged model is better than the base, plain where it is not."""
+    better = compared.merged_matches > compared.base_matches
+    return "bold $success" if better else "bold"
 
 
 def matches(answer: ev.SampleGenerated) -> bool:

@@ -132,13 +132,15 @@ class FormRows(Widget, can_focus=True):
         cells = [(f"{mark} {row.section.title():<13}", "header")]
         if wrong:
             cells.append((f"✗ {wrong} to correct  ", "error"))
-        return [*cells, (inert(self._form.summary(row.section)), "summary")]
+        text = inert(self._form.summary(row.section))
+        room = self.size.width - sum(len(cell) for cell, _ in cells)
+        return [*cells, (text if len(text) <= room else text[: room - 1] + "…", "summary")]
 
     def _field(self, row: Row) -> list[tuple[str, str]]:
         if row.kind == "more":
             return [(" " * _INDENT + f"… {row.hidden} more", "dim")]
         draft, name = self._form.draft, row.name
-        text = inert(draft.text(name)) or "–"
+        text = self._fit(inert(draft.text(name)) or "–")
         if draft.error(name):
             value = [(f"{text} ", "error"), ("✗", "error")]
         else:
@@ -148,6 +150,11 @@ class FormRows(Widget, can_focus=True):
         elif unit := unit_of(info_of(name)):
             value.append((f" {unit}", "dim"))
         return [(" " * _INDENT + row.key.ljust(LABEL_WIDTH), "label"), *value]
+
+    def _fit(self, text: str) -> str:
+        """The end of a text that is too long: of a path that is the part that tells."""
+        room = max(8, self.size.width - _INDENT - LABEL_WIDTH)
+        return text if len(text) <= room else "…" + text[1 - room :]
 
 
 class Form(VerticalScroll):

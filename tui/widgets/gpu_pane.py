@@ -5,8 +5,6 @@ Every number stands where it stood before; what is not known is a dash.
 
 from __future__ import annotations
 
-from collections import deque
-
 from textual.content import Content
 from textual.widget import Widget
 
@@ -17,7 +15,6 @@ from tui.inert import inert
 from tui.session import Session
 from tui.widgets.meter import bar, spark
 
-_HISTORY = 120  # readings kept for the little curve of the load: two minutes at one a second
 _NONE = "no reading yet: they begin with the run"
 
 
@@ -37,23 +34,12 @@ class GpuPanel(Widget):
         super().__init__(id="gpu")
         self.glyphs = glyphs
         self._session: Session | None = None
-        self._loads: deque[float] = deque(maxlen=_HISTORY)
-        self._seen = 0.0
 
     def show(self, session: Session) -> None:
         """Show the newest readings of a session."""
-        if session is not self._session:
-            self._session = session
-            self._loads.clear()
-        load = self._newest_load(session)
-        if load is not None:
-            self._loads.append(load)
+        self._session = session
         self.border_title = Content(inert(self._title(session)))
         self.refresh(layout=True)
-
-    def forget(self) -> None:
-        """Another run is shown: its load begins anew."""
-        self._loads.clear()
 
     def render(self) -> Content:
         if self._session is None:
@@ -79,7 +65,7 @@ class GpuPanel(Widget):
             )
         if session.gpus:
             return f"{len(session.gpus)} GPUs"
-        return f"no GPU: {session.process.why}" if session.process is not None else "GPU"
+        return session.process.why if session.process is not None else "GPU"
 
     def _one(self, gpu: ev.GpuSampled) -> list[Content]:
         used = _share(max(0, gpu.ours_bytes) + max(0, gpu.others_bytes), gpu.total_bytes)
@@ -140,19 +126,12 @@ class GpuPanel(Widget):
             f"{numbers.loss(state.best_eval_loss)}",
         )
 
-    def _newest_load(self, session: Session) -> float | None:
-        if len(session.gpus) == 1:
-            load = next(iter(session.gpus.values())).utilization_percent
-            return load / 100 if load >= 0 else None
-        if not session.gpus and session.process is not None:
-            return session.process.cpu_percent / 100
-        return None
-
     def _bar(self, share: float | None, width: int) -> Content:
         return bar(share, width, self.glyphs)
 
     def _spark(self, width: int) -> Content:
-        return spark(list(self._loads), width, self.glyphs, low=0.0)
+        loads = list(self._session.loads) if self._session else []
+        return spark(loads, width, self.glyphs, low=0.0, high=max([1.0, *loads]))
 
 
 def _share(part: int, whole: int) -> float | None:

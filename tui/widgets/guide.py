@@ -17,7 +17,7 @@ class Steps:
     data: str = ""
     model: str = ""
     wrong: str = ""
-    """What is wrong with the settings, in one sentence."""
+    """Names of the settings that are wrong."""
     runs: int = 0
 
 
@@ -69,7 +69,7 @@ def _line(key: str, what: str, chosen: str, hint: str) -> Content:
 def _last_line(ready: bool, wrong: str) -> Content:
     style = "bold reverse $accent" if ready else "$foreground 50%"
     if wrong:
-        text = (f"first put right: {inert(wrong)}", "$error")
+        text = (f"first correct {inert(wrong)} (2)", "$error")
     elif ready:
         text = ("press t: everything is there", "bold $foreground")
     else:

@@ -111,7 +111,7 @@ class RunsPane(Pane):
 
 
 def _name_width(width: int) -> int:
-    return max(12, min(48, width - 68))
+    return max(12, min(48, width - 70))
 
 
 def _fit(text: str, width: int) -> str:

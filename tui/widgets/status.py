@@ -54,14 +54,15 @@ class Standing:
     status: str
     state: RunState
     ours_bytes: int | None = None
-    total_bytes: int | None = None
+    memory_kind: str = ""
+    """Behind the memory, where it is not a GPU's."""
     note: str = ""
 
 
 class StatusLine(Widget):
     """How the run stands, in one line that keeps its columns while numbers change."""
 
-    DEFAULT_CSS = "StatusLine { height: 1; dock: top; background: $panel; color: $foreground; }"
+    DEFAULT_CSS = "StatusLine { height: 1; background: $panel; color: $foreground; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -112,7 +113,8 @@ class StatusLine(Widget):
             text = f"{speed:>6,.0f}" if wide else f"{numbers.short(speed):>5}"
             facts.append((f"{apart}{text} tok/s", plain))
         if self._standing.ours_bytes is not None:
-            facts.append((f"{apart}{numbers.gib(self._standing.ours_bytes):>4} GiB", plain))
+            gib = f"{numbers.gib(self._standing.ours_bytes):>4} GiB"
+            facts.append((f"{apart}{gib}{self._standing.memory_kind}", plain))
         if self._standing.note:
             facts.append((f"{apart}{self._standing.note}", "$warning"))
         return facts
@@ -121,7 +123,7 @@ class StatusLine(Widget):
 class TabsLine(Widget):
     """Names of the panes with their numbers, where only one pane fits."""
 
-    DEFAULT_CSS = "TabsLine { height: 1; dock: top; color: $foreground 70%; }"
+    DEFAULT_CSS = "TabsLine { height: 1; color: $foreground 70%; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,7 +149,7 @@ class TabsLine(Widget):
 class FooterLine(Widget):
     """The keys that matter now, from the table of bindings, and the run's folder."""
 
-    DEFAULT_CSS = "FooterLine { height: 1; dock: bottom; background: $panel; }"
+    DEFAULT_CSS = "FooterLine { height: 1; background: $panel; }"
 
     def __init__(self) -> None:
         super().__init__()
