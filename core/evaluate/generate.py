@@ -97,7 +97,8 @@ def generate(job: Job) -> Result:
     """Job body: answer one prompt, or the first held-out rows, with one or several models.
 
     Parameters: ``prompt`` (a question) or ``rows`` (how many held-out rows, default 1);
-    ``models`` (names with commas out of base, adapter, merged; default: those that exist).
+    ``models`` (names with commas out of base, adapter, merged; default: those that exist);
+    ``max_new_tokens`` (default: evaluate.max_new_tokens).
     """
     wanted = _wanted(job)
     rows = _rows(job)
@@ -279,11 +280,22 @@ def _ask(
         model,
         tokenizer,
         [row.messages for row in rows],
-        max_new_tokens=job.config.evaluate.max_new_tokens,
+        max_new_tokens=_longest_answer(job),
         stop_ids=codec.stop_ids,
         on_answer=on_answer,
         check=job.control.check,
     )
+
+
+def _longest_answer(job: Job) -> int:
+    text = job.params.get("max_new_tokens")
+    if text is None:
+        return job.config.evaluate.max_new_tokens
+    if not text.isdecimal() or int(text) < 1:
+        raise InputError(
+            f"max_new_tokens is {text!r}, but must be a number above 0", kind="bad_value"
+        )
+    return int(text)
 
 
 def _needs_quantization(job: Job, device: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from core.config.errors import InputError
 from core.record import events as ev
 from core.record import folder
 from core.record.folder import RunFolder
@@ -41,9 +42,11 @@ def merge_run(run: RunFolder, out: Output) -> int:
 def generate(asked: Asked) -> int:
     """Answer a prompt with a run's models; only the answers go to stdout."""
     run = folder.resolve(asked.options.run, asked.root)
-    params = {"prompt": asked.options.prompt}
-    if asked.options.max_new_tokens is not None:
-        params["max_new_tokens"] = str(asked.options.max_new_tokens)
+    params, longest = {"prompt": asked.options.prompt}, asked.options.max_new_tokens
+    if longest is not None:
+        if longest < 1:
+            raise InputError(f"--max-new-tokens is {longest}, but must be above 0")
+        params["max_new_tokens"] = str(longest)
     if asked.options.models:
         params["models"] = asked.options.models
     watching, code = _work(run, "generate", params, asked.out)

@@ -102,6 +102,14 @@ def test_generate_prints_only_the_answers(call: Call, fake: type[FakeLink], make
     assert [answer["text"] for answer in answers] == ["a", "b"]
 
 
+def test_generate_refuses_an_answer_of_no_length(
+    call: Call, fake: type[FakeLink], make_run: Make
+) -> None:
+    make_run("one", *DONE)
+    assert call("generate", "one", "--prompt", "x", "--max-new-tokens", "0").code == 2
+    assert fake.launched == []
+
+
 def test_prepare_freezes_without_training(
     call: Call, fake: type[FakeLink], flags: list[str]
 ) -> None:
