@@ -23,21 +23,29 @@ class Collator:
     pad_token_id: int
 
     def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any]:
-        """``input_ids, labels, position_ids``: int64 of shape (rows, longest).
+        """``input_ids, position_ids``: int64 of shape (rows, longest).
 
-        ``tokens`` and ``label_tokens`` are plain counts, taken here so that nobody has to ask a
-        GPU for them: tokens that are not padding, and tokens that carry loss.
+        ``targets`` are the labels that carry loss and ``rows`` the places that predict them, in
+        the flattened batch: each is one place before its label. ``tokens`` (padding not counted)
+        and ``label_tokens`` are plain counts. All of this is known here without asking a GPU.
         """
         longest = max(len(row["input_ids"]) for row in rows)
-        columns: dict[str, list[list[int]]] = {"input_ids": [], "labels": [], "position_ids": []}
-        for row in rows:
+        input_ids, position_ids = [], []
+        places: list[int] = []
+        targets: list[int] = []
+        for number, row in enumerate(rows):
             short = longest - len(row["input_ids"])
-            columns["input_ids"].append([*row["input_ids"], *[self.pad_token_id] * short])
-            columns["labels"].append([*row["labels"], *[IGNORED] * short])
-            columns["position_ids"].append([*row["position_ids"], *range(short)])
+            input_ids.append([*row["input_ids"], *[self.pad_token_id] * short])
+            position_ids.append([*row["position_ids"], *range(short)])
+            for place, label in enumerate(row["labels"][1:]):
+                if label != IGNORED:
+                    places.append(number * longest + place)
+                    targets.append(label)
         return {
-            **{name: torch.tensor(values) for name, values in columns.items()},
+            "input_ids": torch.tensor(input_ids),
+            "position_ids": torch.tensor(position_ids),
+            "rows": torch.tensor(places, dtype=torch.int64),
+            "targets": torch.tensor(targets, dtype=torch.int64),
             "tokens": sum(len(row["input_ids"]) for row in rows),
-            # The first token of a row is predicted by nothing.
-            "label_tokens": sum(label != IGNORED for row in columns["labels"] for label in row[1:]),
+            "label_tokens": len(targets),
         }

@@ -22,6 +22,7 @@ from core.train.arguments import sft_config
 from core.train.collate import Collator
 from core.train.durable import DurableMixin
 from core.train.lines import library_lines
+from core.train.loss import LabelLoss
 from core.train.tally import Tally
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
     """Supervised fine-tuning on frozen rows."""
+
+    _loss: LabelLoss | None = None
 
     def compute_loss(
         self,
@@ -48,16 +51,13 @@ class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
         return self.summed_loss(model, inputs) / max(1, label_tokens)
 
     def summed_loss(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
-        outputs = model(
-            input_ids=batch["input_ids"],
-            position_ids=batch["position_ids"],
-            labels=batch["labels"],
-            use_cache=False,
-            # TRL's own head: log-probabilities in chunks of rows, never all logits at once.
-            fused_lm_head=True,
-        )
-        loss: torch.Tensor = -outputs.log_probs.sum()
-        return loss
+        # The backbone is called directly, past the autocast that accelerate puts on the model.
+        with self.accelerator.autocast():
+            if self._loss is None:
+                self._loss = LabelLoss(self.model)
+                if not self._loss.by_rows:
+                    self.job.log("this model changes its logits after the head: all are computed")
+            return self._loss(batch)
 
 
 def train(job: Job) -> Result:

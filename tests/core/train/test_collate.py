@@ -11,7 +11,8 @@ def test_padding_is_a_document_of_its_own_without_loss() -> None:
     short = {"input_ids": [6, 7], "labels": [-100, 7], "position_ids": [0, 1]}
     batch = Collator(pad_token_id=9)([long, short])
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [6, 7, 9, 9, 9]]
-    assert batch["labels"].tolist() == [[-100, 2, 3, -100, 5], [-100, 7, -100, -100, -100]]
+    assert batch["rows"].tolist() == [0, 1, 3, 5]
+    assert batch["targets"].tolist() == [2, 3, 5, 7]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1], [0, 1, 0, 1, 2]]
     assert batch["input_ids"].dtype == torch.int64
     assert "attention_mask" not in batch

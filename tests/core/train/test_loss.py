@@ -11,7 +11,7 @@ import torch
 from core.model.adapters import attach
 from core.model.load import load_base, load_tokenizer
 from core.record.job import Job
-from core.train import trainer
+from core.train import loss, trainer
 from core.train.arguments import sft_config
 from core.train.collate import Collator
 from core.train.saving import trained
@@ -88,17 +88,58 @@ def test_packed_padded_and_alone_give_the_same_loss(made: trainer.DurableTrainer
 
 
 def test_the_loss_is_the_models_own(made: trainer.DurableTrainer) -> None:
-    batch = Collator(256)([document(1, 20), joined(document(100, 12), document(3, 9))])
+    rows = [document(1, 21), joined(document(100, 12), document(3, 9))]
+    batch = Collator(256)(rows)
     made.model.eval()
     with torch.no_grad():
         theirs = made.model(
             input_ids=batch["input_ids"],
             position_ids=batch["position_ids"],
-            labels=batch["labels"],
+            labels=torch.tensor([row["labels"] for row in rows]),
         ).loss
         ours = made.compute_loss(made.model, batch)
     assert torch.allclose(ours, theirs, rtol=1e-5)
-    assert batch["label_tokens"] == 19 + 11 + 8
+    assert batch["label_tokens"] == 20 + 11 + 8
+
+
+def test_the_loss_is_the_same_by_rows_in_chunks_and_from_all_logits(
+    made: trainer.DurableTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Collator(256)([document(1, 30), document(100, 6)])
+    by_rows = loss.LabelLoss(made.model)
+    assert by_rows.by_rows
+    whole = loss.LabelLoss(made.model)
+    whole.by_rows = False
+    made.model.eval()
+    expected = by_rows(batch)
+    assert torch.allclose(whole(batch), expected, rtol=1e-5)
+    monkeypatch.setattr(loss, "_CHUNK_ROWS", 7)
+    assert torch.allclose(by_rows(batch), expected, rtol=1e-5)
+
+
+def test_a_model_that_scales_its_logits_computes_them_all(
+    made: trainer.DurableTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    causal = made.model.get_base_model()
+    forward = causal.forward
+
+    def scaled(*args: Any, **kwargs: Any) -> Any:
+        out = forward(*args, **kwargs)
+        out.logits = torch.tanh(out.logits / 2) * 2
+        return out
+
+    monkeypatch.setattr(causal, "forward", scaled)
+    assert not loss.LabelLoss(made.model).by_rows
+
+
+def test_a_batch_without_a_label_is_zero_and_survives_its_backward(
+    made: trainer.DurableTrainer,
+) -> None:
+    row = document(1, 8) | {"labels": [-100] * 8}
+    made.model.train()
+    total = made.summed_loss(made.model, Collator(256)([row]))
+    total.backward()
+    assert total.item() == 0.0
 
 
 def test_the_adapter_keeps_full_precision_through_the_trainer(
