@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from core.config import files
 from core.config.errors import InputError
 from core.config.samples import demo_config
 from core.record.folder import free_name
@@ -14,8 +15,8 @@ from tui.cli.runs import watch
 
 def demo(asked: Asked) -> int:
     """The screen with the demo ready to start; ``--headless``: train, merge, print the matches."""
-    config = demo_config()
-    config.run.name = free_name(asked.root, "demo")
+    config = files.apply(demo_config(), asked.settings).config
+    config.run.name = config.run.name or free_name(asked.root, "demo")
     if not asked.options.headless:
         if not asked.out.screen_fits or asked.options.plain:
             raise InputError(

@@ -211,7 +211,7 @@ SCREEN = Command("", "the screen", "screen:screen")
 
 COMMANDS: tuple[Command, ...] = (
     Command("demo", "the screen on sample data and a tiny model, ready to start", "demo:demo",
-            _demo),
+            _demo, takes_settings=True),
     Command("doctor", "look at this machine: GPU, libraries, memory, disk, network",
             "doctor:doctor"),
     Command("inspect", "statistics and problems of data files", "data:inspect", _inspect),
