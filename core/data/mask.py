@@ -80,19 +80,27 @@ def _span(template: ChatTemplate, chat: Chat, index: int, text: str) -> Span | N
 
 def _located(text: str, start: int, message: Message) -> Span | None:
     """A turn whose end the template rewrites later: its words must follow the header at once."""
-    words = message["content"].strip()
-    place = start + len(text[start:]) - len(text[start:].lstrip())
-    if not text.startswith(words, place):
-        return None
-    said = place + len(words)
-    return Span(start, said, None)
+    said = _follows(text, start, message)
+    return None if said is None else Span(start, said, None)
 
 
 def _said(text: str, start: int, end: int, message: Message) -> int:
     """Where the assistant's words end; the whole turn where the template changed them."""
+    said = _follows(text, start, message)
+    if said is not None and said <= end:
+        return said
+    # Something of the template's stands before the words, such as an empty thought.
     words = message["content"].strip()
     place = text.rfind(words, start, end)
     return place + len(words) if place >= 0 else end
+
+
+def _follows(text: str, start: int, message: Message) -> int | None:
+    """Where the turn's words end if they begin at ``start``, white space aside."""
+    words = message["content"].strip()
+    while start < len(text) and text[start].isspace():
+        start += 1
+    return start + len(words) if text.startswith(words, start) else None
 
 
 def _marked_span(text: str, start: int, end: int) -> Span:

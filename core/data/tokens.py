@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from core.data.formats import Chat, Defect
@@ -234,14 +235,14 @@ def pad_token(codec: ChatCodec) -> tuple[int, str, str]:
     return stop, name, "the vocabulary has no other; the stop token still carries loss in answers"
 
 
-def _gapless(offsets: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+def _gapless(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Offsets in which each character belongs to a token.
 
     Byte-level tokenizers leave the space before a word out; it is given to the word's token.
     """
-    result, reached = [], 0
-    for start, end in offsets:
-        begin = min(start, reached)
-        reached = max(reached, end)
-        result.append((begin, max(begin, end)))
-    return result
+    if not offsets:
+        return []
+    starts, ends = np.array(offsets, dtype=np.int64).T
+    reached = np.maximum.accumulate(ends)
+    begins = np.minimum(starts, np.concatenate([[0], reached[:-1]]))
+    return list(zip(begins.tolist(), np.maximum(begins, ends).tolist(), strict=True))

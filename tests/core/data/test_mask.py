@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from chat_templates import STOPS, ModelMaker
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core.data.formats import Chat
@@ -19,6 +19,7 @@ TEXT = st.lists(PIECE, min_size=1, max_size=6).map("".join).filter(str.strip)
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "metaspace"])
 @pytest.mark.parametrize("style", STOPS)
+@example(contents=[("a", "<|im_end|>"), ("b", "</s>")])
 @given(contents=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3))
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
