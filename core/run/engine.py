@@ -10,6 +10,7 @@ from typing import Literal
 
 from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
+from core.model import kernels
 from core.monitor.remedies import explain
 from core.record.commands import Aborted, Control, Stopped
 from core.record.events import (
@@ -83,6 +84,7 @@ class Engine:
         """Run the job's body; say how it ended."""
         try:
             job.stage("starting", "loading libraries")
+            kernels.block()
             _use_first_gpu(job.config)
             result = _body(job.name)(job)
         except Stopped as stop:

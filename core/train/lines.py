@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,9 +40,11 @@ def library_lines(job: Job) -> Iterator[None]:
     show = warnings.showwarning
 
     def say(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
-        # What will change in a library's next version is for its users, not for ours.
-        future = issubclass(category, (FutureWarning, DeprecationWarning))
-        handler.say(f"{category.__name__}: {message}", "info" if future else "warning")
+        if issubclass(category, (FutureWarning, DeprecationWarning)):
+            # What will change in a library's next version is for developers: worker.log has it.
+            print(f"{category.__name__}: {message}", file=sys.stderr)
+        else:
+            handler.say(str(message))
 
     warnings.showwarning = say
     for logger in loggers:

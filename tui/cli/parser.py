@@ -204,7 +204,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     )
 
 
-_SWITCHES = ("--detach", "--in-process", "--json", "--plain", "--help")
+_SWITCHES = ("--headless", "--detach", "--in-process", "--json", "--plain", "--help")
 _VALUED = ("--runs",)
 
 SCREEN = Command("", "the screen", "screen:screen")
