@@ -230,7 +230,7 @@ def main() -> int:
     """Train, print what it measured, and write the folder."""
     parser = argparse.ArgumentParser(description="Train the tiny demo model and write its folder.")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--steps", type=int, default=1500, help="optimizer steps")
+    parser.add_argument("--steps", type=int, default=800, help="optimizer steps")
     parser.add_argument("--batch-tokens", type=int, default=1024, help="tokens in a batch")
     parser.add_argument("--peak", type=float, default=3e-3, help="highest learning rate")
     parser.add_argument("--threads", type=int, default=2, help="threads that torch uses")
