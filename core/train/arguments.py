@@ -41,7 +41,11 @@ def sft_config(config: RunConfig, output: Path, *, device: str, dtype: torch.dty
         "use_cpu": device == "cpu",
         **_ours(train.activation_checkpointing),
     }
-    return SFTConfig(**_as_known(values))
+    arguments = SFTConfig(**_as_known(values))
+    if device != "cpu" and arguments.n_gpu > 1:
+        # This process drives one GPU; with more in sight the trainer would split every batch.
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _ours(activation_checkpointing: bool) -> dict[str, Any]:

@@ -107,6 +107,11 @@ def _compare(file: Path, size_bytes: int, sha256: str) -> str | None:
     return None
 
 
+def holds_state(path: Path) -> bool:
+    """Whether a folder has anything of a checkpoint in it, so that training was once there."""
+    return any((path / name).exists() for name in (MANIFEST, *REQUIRED))
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """``{"step": int, "files": {name: {"bytes", "sha256"}}}`` of a checkpoint.
 

@@ -19,6 +19,7 @@ from core.record.job import Job
 from core.train import checkpoint, guards
 from core.train.tally import Tally
 
+_LOG_ENTRIES = 10_000
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # torch and safetensors tell a failed write without an errno.
 _CANNOT_WRITE = ("No space left", "PytorchStreamWriter", "inline_container", "I/O error")
@@ -98,6 +99,8 @@ class SavingMixin:
         self.state.best_metric = self.tally.best_loss
         best = self.tally.best_step
         self.state.best_model_checkpoint = str(folder.checkpoint(best)) if best else None
+        # The journal has it all; every checkpoint would carry the whole curve otherwise.
+        del self.state.log_history[:-_LOG_ENTRIES]
         self._staging = checkpoint.staging(folder.path, step)
         try:
             super()._save_checkpoint(model, trial)  # type: ignore[misc]

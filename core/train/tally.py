@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from core.train.checkpoint import STATE, sync
@@ -59,4 +59,5 @@ class Tally:
     def load(cls, checkpoint: Path) -> Tally:
         """Read from a checkpoint that was verified."""
         values = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-        return cls(**{key: value for key, value in values.items() if key != "schema"})
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})

@@ -102,10 +102,10 @@ def _choose(job: Job) -> tuple[checkpoint.Chosen, Tally]:
         job.emit(ev.CheckpointRejected(name=name, reason=reason))
     if chosen.path is not None:
         return chosen, Tally.load(chosen.path)
-    if chosen.rejected:
-        names = ", ".join(name for name, _ in chosen.rejected)
+    lost = [name for name, _ in chosen.rejected if checkpoint.holds_state(job.folder.path / name)]
+    if lost:
         raise FailedError(
-            f"no checkpoint of this run can be used: {names}. Nothing was changed",
+            f"no checkpoint of this run can be used: {', '.join(lost)}. Nothing was changed",
             kind="no_checkpoint",
             remedies=(
                 "restore a checkpoint folder from a backup, then resume",

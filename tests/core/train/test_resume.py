@@ -66,14 +66,16 @@ def test_the_reference_is_what_it_claims(straight: Straight) -> None:
         assert not list(folder.path.rglob(name))
 
 
-def test_two_runs_are_equal_to_the_bit(lab: Lab, straight: Straight) -> None:
-    folder, config = lab.run("twice")
+def test_two_runs_are_equal_to_the_bit_recomputed_activations_or_not(
+    lab: Lab, straight: Straight
+) -> None:
+    folder, config = lab.run("twice", {"train.activation_checkpointing": True})
     assert lab.train(folder, config).sha256 == straight.outcome.sha256
 
 
-@pytest.mark.parametrize("step", [1, 4, 6, 7, 8, 9])
+@pytest.mark.parametrize("step", [1, 6, 7, 9])
 def test_resumed_from_any_save_the_end_is_the_same(lab: Lab, straight: Straight, step: int) -> None:
-    """Mid-epoch (1, 4, 9), before, at and after the end of an epoch (6, 7, 8)."""
+    """Mid-epoch (1, 9), before and at the end of an epoch (6, 7)."""
     folder = lab.copy_up_to(straight.folder, step, f"from-{step}")
     outcome = lab.train(folder, straight.config, attempt=2)
     assert outcome.sha256 == straight.outcome.sha256
@@ -92,7 +94,7 @@ def test_resumed_three_times_with_seldom_points_on_the_curve(lab: Lab) -> None:
     whole = lab.train(*lab.run("seldom", seldom))
     folder, config = lab.run("seldom-cut", seldom)
     events: list[Any] = []
-    for stop in (2, 5, 7, 99):
+    for stop in (2, 7, 99):
 
         def watch(event: ev.Event, control: Control, stop: int = stop) -> None:
             if isinstance(event, ev.CheckpointSaved) and event.step == stop:
@@ -199,6 +201,7 @@ def test_with_no_usable_checkpoint_it_says_so_and_destroys_nothing(
 
 def test_killed_before_its_first_save_it_starts_again(lab: Lab, straight: Straight) -> None:
     folder = lab.copy_up_to(straight.folder, 0, "early")
+    (folder.path / "checkpoint-999999").mkdir()
     outcome = lab.train(folder, straight.config, attempt=2)
     assert [(e.from_step, e.checkpoint) for e in outcome.of(ev.Resumed)] == [(0, "")]
     assert outcome.sha256 == straight.outcome.sha256

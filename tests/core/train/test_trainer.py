@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
+from core.config.errors import InputError
 from core.config.files import dump
 from core.config.schema import RunConfig
 from core.model.adapters import load_adapter
@@ -122,7 +123,7 @@ def test_a_run_that_was_never_prepared_prepares_first(
     config = settings(lab, tmp_path / "nothing.jsonl")
     folder: RunFolder = create(tmp_path, "empty", dump(config))
     monkeypatch.setattr(trainer, "frozen_data", lab.real_frozen_data)
-    with pytest.raises(Exception, match=r"nothing\.jsonl"):
+    with pytest.raises(InputError, match=r"nothing\.jsonl"):
         trainer.train(Job("train", folder, config, lambda event: None))
     assert not folder.data.exists()
     assert not folder.fingerprint.exists()
