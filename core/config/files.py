@@ -127,7 +127,8 @@ def check_value(section: str, key: str, text: str) -> str | None:
     try:
         model(**{key: coerce(section_fields(section)[key], text)})
     except ValidationError as error:
-        relevant = [e for e in error.errors() if not e["loc"] or e["loc"][0] == key]
+        # What fields say against each other is not for here: the others have their defaults.
+        relevant = [e for e in error.errors() if e["loc"] and e["loc"][0] == key]
         return _sentence(section_fields(section)[key], relevant[0]) if relevant else None
     return None
 

@@ -13,7 +13,6 @@ from textual.widgets import Static
 
 from tui.bindings import Key, groups
 
-
 _FRAME = 8  # cells of the box around the table: border, padding, scrollbar, and some air
 
 

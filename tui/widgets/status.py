@@ -75,49 +75,57 @@ class StatusLine(Widget):
             self.refresh()
 
     def render(self) -> Content:
-        """The parts, as many as there is room for; the state never falls away."""
+        """The parts, as many as there is room for; name and state never fall away."""
         width = self.size.width
         standing = self._standing
-        glyph, word, style = status_words(standing.status, standing.state)
         wide = width >= 110
-        name = inert(standing.name) or "no run yet"
+        glyph, word, style = status_words(standing.status, standing.state)
+        name = _cut(inert(standing.name) or "no run yet", 48 if wide else 24)
+        head = Content.assemble((" finetui  " if wide else " ", "bold $accent"), (name, "bold"))
+        state = Content.styled(f"{glyph} {word}", f"bold {style}")
         facts = self._facts(wide)
-        right = Content.assemble((f"{glyph} {word}", f"bold {style}"), *facts)
-        room = width - right.cell_length - (13 if wide else 3)
-        head = Content.assemble((" finetui ", "bold $accent"), " ") if wide else Content(" ")
-        left = head + Content.styled(_cut(name, max(8, room)), "bold")
-        gap = " " * max(1, width - left.cell_length - right.cell_length - 1)
-        return left + Content(gap if wide else " ") + right
+        room = width - head.cell_length - state.cell_length - 3
+        for least in ("speed", "eta", "percent", "memory", "progress"):
+            if sum(fact.cell_length for fact in facts.values()) > room:
+                facts.pop(least, None)
+        right = Content("").join([state, *facts.values()])
+        gap = max(1, width - head.cell_length - right.cell_length - 1) if wide else 1
+        return head + Content(" " * gap) + right
 
-    def _facts(self, wide: bool) -> list[tuple[str, str]]:
-        state, plain, dim = self._standing.state, "$foreground", "$foreground 60%"
+    def _facts(self, wide: bool) -> dict[str, Content]:
+        state, standing = self._standing.state, self._standing
+        running = standing.status == "running"
         apart = "   " if wide else "  "
-        facts: list[tuple[str, str]] = []
-        progress = state.progress
+        near = apart if wide else " "
+        facts: dict[str, Content] = {}
         if state.total_steps:
             done = str(state.step).rjust(len(str(state.total_steps)))
-            percent = 100 * state.step / state.total_steps
-            step = "   step " if wide else " "
-            facts.append((f"{step}{done}/{state.total_steps}", plain))
-            facts.append((f"{apart if wide else ' '}{percent:3.0f} %", plain))
-        if progress is not None and self._standing.status == "running":
-            of = f"/{numbers.short(progress.total)}" if progress.total else ""
-            facts.append((f"{apart}{numbers.short(progress.done)}{of} {progress.unit}", plain))
-        if self._standing.status == "running" and state.total_steps:
-            eta = numbers.clock(state.remaining_seconds)
-            facts += [(f"{apart if wide else ' '}ETA ", dim), (f"{eta:>5}", plain)]
+            word = "   step " if wide else " "
+            facts["step"] = Content(f"{word}{done}/{state.total_steps}")
+            facts["percent"] = Content(f"{near}{100 * state.step / state.total_steps:3.0f} %")
+        if state.progress is not None and running:
+            total = state.progress.total
+            of = f"/{numbers.short(total)}" if total else ""
+            done = numbers.short(state.progress.done)
+            facts["progress"] = Content(f"{apart}{done}{of} {state.progress.unit}")
+        if running and state.total_steps:
+            facts["eta"] = _fact(near, "ETA", f"{numbers.clock(state.remaining_seconds):>5}")
         if state.loss is not None:
-            facts += [(f"{apart}loss ", dim), (f"{numbers.loss(state.loss):>5}", plain)]
+            facts["loss"] = _fact(apart, "loss", f"{numbers.loss(state.loss):>5}")
         if state.tokens_per_second is not None:
             speed = state.tokens_per_second
-            text = f"{speed:>6,.0f}" if wide else f"{numbers.short(speed):>5}"
-            facts.append((f"{apart}{text} tok/s", plain))
-        if self._standing.ours_bytes is not None:
-            gib = f"{numbers.gib(self._standing.ours_bytes):>4} GiB"
-            facts.append((f"{apart}{gib}{self._standing.memory_kind}", plain))
-        if self._standing.note:
-            facts.append((f"{apart}{self._standing.note}", "$warning"))
+            text = f"{speed:>6,.0f}" if wide else f"{numbers.short(speed):>4}"
+            facts["speed"] = Content(f"{apart}{text} tok/s")
+        if standing.ours_bytes is not None:
+            gib = f"{numbers.gib(standing.ours_bytes):>4} GiB{standing.memory_kind}"
+            facts["memory"] = Content(f"{near}{gib}")
+        if standing.note:
+            facts["note"] = Content.styled(f"{apart}{inert(standing.note)}", "$warning")
         return facts
+
+
+def _fact(gap: str, word: str, value: str) -> Content:
+    return Content.assemble(gap, (f"{word} ", "$foreground 60%"), value)
 
 
 class TabsLine(Widget):

@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Region, Size
+from textual.geometry import Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -161,10 +161,6 @@ class VirtualList(ScrollView, can_focus=True):
             mark = Style(bgcolor=ground) if self.has_focus else Style(bold=True)
             base += mark
         return Strip(styled(self, cells, base)).adjust_cell_length(width, base).crop(0, width)
-
-    def refresh_lines(self) -> None:
-        """Draw what is in sight anew."""
-        self.refresh(Region(0, 0, *self.size))
 
 
 def styled(widget: ScrollView, cells: list[Cell], base: Style) -> list[Segment]:

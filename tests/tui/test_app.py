@@ -1,0 +1,348 @@
+"""The screen as a person meets it: layout, keys, first start, start, quit, hostile text."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from idle import TRAINED, TRAINING, IdleLinks, settle, shown
+
+from core.config.schema import RunConfig
+from core.record.folder import RunFolder
+from tui.app import FinetuiApp
+from tui.bindings import KEYS, PANE_NAMES
+from tui.screens.ask import Ask
+from tui.screens.choose import Choose
+from tui.screens.keys import KeysScreen
+
+MakeApp = Callable[..., FinetuiApp]
+MakeRun = Callable[..., RunFolder]
+
+
+async def test_first_start_says_what_to_do_next(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        text = shown(app)
+        assert "training data" in text
+        assert "base model" in text
+        assert "try the demo first" in text
+        assert "No data yet" in text
+
+
+async def test_wide_shows_four_panes_at_once(make_app: MakeApp, make_run: MakeRun) -> None:
+    app = make_app(make_run(TRAINING))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        text = shown(app)
+        for title in ("1 Data", "2 Config", "3 Graphs", "4 Log"):
+            assert title in text
+        assert "step 14/21" in text
+        assert "● training" in text
+        assert "no GPU: there is no NVIDIA driver" in text
+        assert "process memory" in text
+
+
+async def test_narrow_shows_one_pane_under_the_pinned_line(
+    make_app: MakeApp, make_run: MakeRun
+) -> None:
+    app = make_app(make_run(TRAINING))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        first, second, *_ = shown(app).split("\n")
+        assert "support-bot ● training 14/21" in first
+        assert "[3 Graphs]" in second
+        for number, name in enumerate(PANE_NAMES, 1):
+            await pilot.press(str(number))
+            await pilot.pause()
+            assert [n for n, pane in app.main.panes.items() if pane.display] == [name]
+            assert "support-bot" in shown(app).split("\n")[0]
+
+
+async def test_zoom_and_tab(make_app: MakeApp, make_run: MakeRun) -> None:
+    app = make_app(make_run(TRAINING))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("4", "z")
+        await pilot.pause()
+        assert [n for n, pane in app.main.panes.items() if pane.display] == ["log"]
+        await pilot.press("z", "tab")
+        await pilot.pause()
+        assert app.main.current == "data"
+        assert app.main.data.has_focus_within
+        await pilot.press("shift+tab")
+        await pilot.pause()
+        assert app.main.current == "log"
+
+
+async def test_help_lists_every_key_of_the_table(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await settle(pilot)
+        await pilot.press("question_mark")
+        await pilot.pause()
+        assert isinstance(app.screen, KeysScreen)
+        text = shown(app)
+        for key in KEYS:
+            assert key.help in text
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is app.main
+
+
+def test_bindings_have_ids_of_their_own() -> None:
+    ids = [key.id for key in KEYS]
+    assert len(ids) == len(set(ids))
+    for key in KEYS:
+        if key.action.startswith("app."):
+            assert hasattr(FinetuiApp, f"action_{key.action.removeprefix('app.')}")
+
+
+async def test_start_builds_the_configuration_of_the_form(
+    make_app: MakeApp, links: IdleLinks, data_file: Path
+) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("t")
+        await settle(pilot)
+        assert not links.started  # nothing is chosen yet
+        app.set_setting(("data", "files"), str(data_file))
+        await pilot.press("d")
+        await settle(pilot)
+        await pilot.press("2")
+        app.main.config.form.go_to(("adapter", "r"))
+        await pilot.pause()
+        await pilot.press("enter", "3", "2", "enter", "escape")
+        await pilot.press("t")
+        await settle(pilot)
+        assert [config.adapter.r for config in links.started] == [32]
+        assert links.started[0].model.name_or_path.endswith("tiny-llama")
+        assert app.session.folder is not None
+        assert app.main.config.form.locked
+
+
+async def test_letters_type_in_a_field_and_escape_leaves_it(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("2")
+        app.main.config.form.go_to(("run", "name"))
+        await pilot.pause()
+        await pilot.press("enter", "q", "t", "3")
+        assert app.main.config.draft.text(("run", "name")) == "qt3"
+        await pilot.press("escape", "3")
+        await pilot.pause()
+        assert app.main.current == "graphs"
+        assert app.main.config.draft.config().run.name == "qt3"
+
+
+async def test_a_wrong_value_is_said_while_typing_and_stops_the_start(
+    make_app: MakeApp, links: IdleLinks
+) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("2", "z")
+        app.main.config.form.go_to(("adapter", "r"))
+        await pilot.pause()
+        await pilot.press("enter", "0")
+        await pilot.pause()
+        assert "must be greater than or equal to 1" in " ".join(shown(app).split())
+        await pilot.press("escape", "t")
+        await settle(pilot)
+        assert not links.started
+        assert app.main.current == "config"
+
+
+async def test_a_target_that_the_model_has_not_is_found(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("d")
+        await settle(pilot)
+        app.set_setting(("adapter", "target_modules"), "q_porj")
+        await settle(pilot)
+        error = app.main.config.draft.error(("adapter", "target_modules"))
+        assert error is not None
+        assert "q_proj" in error
+
+
+@pytest.mark.parametrize(
+    ("key", "sent", "gone"),
+    [
+        ("enter", [], True),
+        ("l", [], True),
+        ("s", ["StopAndSave"], True),
+        ("a", ["Abort"], True),
+        ("c", [], False),
+        ("escape", [], False),
+    ],
+)
+async def test_quit_while_training_asks(
+    make_app: MakeApp, make_run: MakeRun, links: IdleLinks, key: str, sent: list[str], gone: bool
+) -> None:
+    app = make_app(make_run(TRAINING))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("q")
+        await pilot.pause()
+        assert isinstance(app.screen, Ask)
+        await pilot.press(key)
+        await pilot.pause()
+        assert links.link.sent == sent
+        assert app._exit is gone
+
+
+async def test_run_keys_send_commands_or_say_why_not(
+    make_app: MakeApp, make_run: MakeRun, links: IdleLinks
+) -> None:
+    app = make_app(make_run(TRAINING))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        for key in ("p", "s", "x"):
+            await pilot.press(key)
+            await settle(pilot)
+        assert links.link.sent == ["Pause", "SaveNow", "StopAndSave"]
+        await pilot.press("m")
+        await pilot.pause()
+        assert app.screen is app.main
+        assert [n.message for n in app._notifications][-1].startswith("train is running")
+
+
+async def test_merge_asks_with_numbers_then_starts(
+    make_app: MakeApp, make_run: MakeRun, links: IdleLinks
+) -> None:
+    app = make_app(make_run(TRAINED))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        app.shown_config.model.name_or_path = str(app.demo().model.name_or_path)
+        await pilot.press("m")
+        await settle(pilot)
+        assert isinstance(app.screen, Ask)
+        assert "Free disk" in shown(app)
+        await pilot.press("m")
+        await settle(pilot)
+        assert links.link.launched == ["merge"]
+
+
+async def test_a_finished_run_shows_what_it_delivered(make_app: MakeApp, make_run: MakeRun) -> None:
+    app = make_app(make_run())
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("6")
+        await pilot.pause()
+        text = shown(app)
+        assert "vllm serve runs/demo/merged" in text
+        assert "expected" in text
+
+
+async def test_an_interrupted_run_can_be_resumed(make_app: MakeApp, make_run: MakeRun) -> None:
+    links = IdleLinks(alive=False)
+    app = FinetuiApp(make_run(TRAINING).path.parent, make_run(TRAINING, "gone"), links=links)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert "interrupted" in shown(app)
+        await pilot.press("t")
+        await settle(pilot)
+        assert links.link.launched == ["train"]
+
+
+async def test_runs_are_listed_and_opened(make_app: MakeApp, make_run: MakeRun) -> None:
+    make_run()
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert app.main.current == "runs"
+        assert "merge done" in shown(app)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.session.folder is not None
+        assert app.session.folder.name == "support-bot"
+
+
+async def test_hostile_rows_are_shown_as_they_are(
+    make_app: MakeApp, data_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = RunConfig.model_validate({"data": {"files": [str(data_file)]}})
+    app = make_app(config=config)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("1", "z", "end")
+        await pilot.pause()
+        text = shown(app)
+        assert "\x1b" not in text
+        assert "␛]0;owned␇[red]bold[/red] ␛[31mred" in text
+        assert "[b]No[/b]␛[2J." in text
+
+
+async def test_problems_are_counted_and_found(make_app: MakeApp, data_file: Path) -> None:
+    config = RunConfig.model_validate({"data": {"files": [str(data_file)]}})
+    app = make_app(config=config)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        assert "4 rows ─ 1 problem" in shown(app)
+        await pilot.press("1", "exclamation_mark")
+        await pilot.pause()
+        text = shown(app)
+        assert "will be rejected" in text
+        assert "turn 2 (assistant) is empty" in text
+
+
+async def test_open_data_offers_what_lies_here(make_app: MakeApp, data_file: Path) -> None:
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        await pilot.press("o")
+        await pilot.pause()
+        assert isinstance(app.screen, Choose)
+        assert "rows.jsonl" in shown(app)
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.main.config.draft.config().data.files == ["rows.jsonl"]
+
+
+async def test_unsaved_settings_are_not_lost_silently(make_app: MakeApp, tmp_path: Path) -> None:
+    app = make_app()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await settle(pilot)
+        app.set_setting(("adapter", "r"), "64")
+        await pilot.press("q")
+        await pilot.pause()
+        assert isinstance(app.screen, Ask)
+        await pilot.press("w")
+        await settle(pilot)
+    assert "r = 64" in (tmp_path / "finetui.toml").read_text(encoding="utf-8")
+
+
+def test_the_screen_never_imports_torch(tmp_path: Path, data_file: Path) -> None:
+    program = """
+import asyncio, sys
+from pathlib import Path
+from tui.app import FinetuiApp
+
+async def main():
+    app = FinetuiApp(Path("runs"))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("d")
+        await pilot.pause(0.5)
+        await app.workers.wait_for_complete()
+        await pilot.press("1", "v", "v")
+        await pilot.pause()
+    heavy = {"torch", "transformers", "peft", "trl", "datasets", "bitsandbytes", "accelerate"}
+    print(sorted(heavy & set(sys.modules)))
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.stdout.strip() == "[]", done.stderr
