@@ -259,7 +259,7 @@ class FinetuiApp(App[None]):
         with self.batch_update():
             if update.lines:
                 self.main.log_pane.extend(update.lines)
-            if update.curves:
+            if update.curves or not len(self.session.curves.train):
                 self.main.graphs.refresh_curves(self.session)
             if update.meters or update.curves:
                 self.main.graphs.gpu.show(self.session)

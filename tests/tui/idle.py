@@ -34,9 +34,8 @@ async def settle(pilot: Pilot[None]) -> None:
 
 def shown(app: App[None]) -> str:
     """The screen as plain text, a line a row."""
-    width, height = app.size
     strips = app.screen._compositor.render_strips()
-    return "\n".join(strip.text for strip in strips[:height])
+    return "\n".join(strip.text for strip in strips[: app.size.height])
 
 
 class IdleLink:

@@ -83,7 +83,7 @@ class ConfigPane(Pane):
 
     def say_head(self, title: str) -> None:
         """Set the title, and say in the lower border what to do about a lock."""
-        self.head(title, "read only" if self.form.locked else "")
+        self.head("read only" if self.form.locked else title)
         self.foot("n begins a new run from these" if self.form.locked else "")
 
     def object_to(self, name: Name, error: str | None) -> None:
