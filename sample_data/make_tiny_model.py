@@ -2,8 +2,8 @@
 
     python sample_data/make_tiny_model.py --out sample_data/tiny-llama
 
-Needs torch, transformers and tokenizers, no network and no GPU. The same seed, package versions
-and thread count give the same weights. What it writes is an ordinary Hugging Face model folder.
+Needs torch, transformers and tokenizers, no network and no GPU. All that is random is seeded.
+What it writes is an ordinary Hugging Face model folder.
 """
 
 from __future__ import annotations
