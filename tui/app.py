@@ -407,11 +407,9 @@ def run_keys(session: Session) -> tuple[tuple[str, ...], dict[str, str]]:
     if session.live:
         return ("run.stop",), {"run.stop": "abort"}
     again = {"run.train": "resume" if session.state.step else "train"}
-    if session.state.trained and session.state.merged is None:
-        return ("run.merge", "run.new"), again
-    if session.state.trained:
-        return ("run.new",), again
-    return ("run.train", "run.new"), again
+    train = () if session.state.trained else ("run.train",)
+    merge = ("run.merge",) if session.has_adapter and session.state.merged is None else ()
+    return (*train, *merge, "run.new"), again
 
 
 def memory(session: Session) -> tuple[int | None, str]:

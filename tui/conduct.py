@@ -142,10 +142,9 @@ class Conduct:
         if session.live:
             why = "x stops and saves it" if session.state.job == "train" else "wait for it"
             self._refuse(f"{session.state.job} is running: {why}")
-        elif session.folder is None or not (
-            session.state.trained or session.folder.adapter.is_dir()
-        ):
-            self._refuse("nothing to merge yet: train first (t)")
+        elif session.folder is None or not session.has_adapter:
+            end = "resume to the end first (t)" if session.state.step else "train first (t)"
+            self._refuse(f"nothing to merge yet: {end}")
         elif session.folder.merged.exists():
             self._refuse("this run is merged already: 6 shows it")
         else:

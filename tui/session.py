@@ -155,6 +155,12 @@ class Session:
         """Whether a job runs now."""
         return self.status in LIVE
 
+    @property
+    def has_adapter(self) -> bool:
+        """Whether there is something to merge: a training that ended, or saved when it stopped."""
+        folder = self.folder
+        return folder is not None and (self.state.trained or folder.adapter.is_dir())
+
     def attach(self, folder: RunFolder) -> None:
         """Show a run that is there already, with its whole history."""
         self._hold(self._links.open(folder))

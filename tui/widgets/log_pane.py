@@ -26,6 +26,7 @@ class LogPane(Pane):
         yield self.view
 
     def on_mount(self) -> None:
+        self.view.wrapped = True  # what to do about an error stands at the end of its line
         self.head(self.view.caption)
 
     def target(self) -> Widget:

@@ -80,15 +80,18 @@ class StatusLine(Widget):
         standing = self._standing
         wide = width >= 110
         glyph, word, style = status_words(standing.status, standing.state)
-        name = _cut(inert(standing.name) or "no run yet", 48 if wide else 24)
-        head = Content.assemble((" finetui  " if wide else " ", "bold $accent"), (name, "bold"))
+        name = inert(standing.name) or "no run yet"
+        mark = " finetui  " if wide else " "
         state = Content.styled(f"{glyph} {word}", f"bold {style}")
         facts = self._facts(wide)
-        room = width - head.cell_length - state.cell_length - 3
-        for least in ("speed", "eta", "percent", "memory", "progress"):
-            if sum(fact.cell_length for fact in facts.values()) > room:
+        room = width - len(mark) - state.cell_length - 3
+        least_name = min(len(name), 24 if wide else 12)
+        for least in ("speed", "memory", "percent", "eta", "progress"):
+            if sum(fact.cell_length for fact in facts.values()) > room - least_name:
                 facts.pop(least, None)
         right = Content("").join([state, *facts.values()])
+        name = _cut(name, max(8, width - len(mark) - right.cell_length - 2))
+        head = Content.assemble((mark, "bold $accent"), (name, "bold"))
         gap = max(1, width - head.cell_length - right.cell_length - 1) if wide else 1
         return head + Content(" " * gap) + right
 
