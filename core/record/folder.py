@@ -168,6 +168,17 @@ def listed() -> list[RunFolder]:
     return [run for run in runs if run.exists()]
 
 
+def open_private(path: Path) -> int:
+    """A descriptor that appends to a file of mode 0600; for the logs of child processes."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+
+def append_private(path: Path, text: str) -> None:
+    """Add text to a log that only its owner reads."""
+    with os.fdopen(open_private(path), "a", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file with mode 0600, complete or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -22,7 +22,7 @@ from core.record.events import (
     LineLogged,
     StageChanged,
 )
-from core.record.folder import RunFolder
+from core.record.folder import RunFolder, append_private
 from core.record.job import Job, Result
 from core.record.journal import Journal
 
@@ -102,7 +102,7 @@ class Engine:
     def _failure(self, job: Job, error: BaseException) -> JobFailed:
         """The failure in plain words; the traceback goes to the log file only."""
         if not isinstance(error, FinetuiError):
-            traceback.print_exception(error)
+            append_private(self._folder.worker_log, "".join(traceback.format_exception(error)))
         told = explain(error)
         return JobFailed(
             job=job.name,

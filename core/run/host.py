@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,7 +31,7 @@ from core.record.events import (
     LineLogged,
     WorkerExited,
 )
-from core.record.folder import RunFolder
+from core.record.folder import RunFolder, open_private
 from core.record.journal import Journal, last_attempt, last_line, read
 from core.record.lock import RunLock
 from core.run.worker import FAILED_EXIT
@@ -119,7 +118,8 @@ class Host:
         self._write(LineLogged(level="info", text=f"device: {chosen.name} ({chosen.why})"))
         attempt = last_attempt(self._folder.events) + 1
         ooms_before = _oom_kills()
-        with _append(self._folder.worker_log) as log:
+        log = open_private(self._folder.worker_log)
+        try:
             self._child = subprocess.Popen(
                 [
                     sys.executable, "-P", "-m", "core.run.worker", str(self._folder.path),
@@ -128,6 +128,8 @@ class Host:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=os.environ | devices.environment(chosen),
             )  # fmt: skip
+        finally:
+            os.close(log)
         code = self._child.wait()
         if code in (0, FAILED_EXIT):
             return None
@@ -191,15 +193,6 @@ def main(argv: list[str] | None = None) -> int:
     except FinetuiError as error:
         print(error.message, file=sys.stderr)
         return error.exit_code
-
-
-@contextmanager
-def _append(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _reason(code: int, log: Path, oom: bool) -> str:

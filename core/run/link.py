@@ -116,7 +116,7 @@ class Link:
         seen = Tail(self.folder.events)
         while seen.poll():
             pass
-        log = os.open(self.folder.host_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log = folder.open_private(self.folder.host_log)
         try:
             self._host = subprocess.Popen(
                 [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from core.record.folder import append_private
 from core.record.job import Job
 
 _LOUD = ("transformers", "trl", "accelerate", "peft", "bitsandbytes", "datasets", "torch")
@@ -41,8 +41,8 @@ def library_lines(job: Job) -> Iterator[None]:
 
     def say(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         if issubclass(category, (FutureWarning, DeprecationWarning)):
-            # What will change in a library's next version is for developers: worker.log has it.
-            print(f"{category.__name__}: {message}", file=sys.stderr)
+            # What will change in a library's next version is for developers.
+            append_private(job.folder.worker_log, f"{category.__name__}: {message}\n")
         else:
             handler.say(str(message))
 

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import logging
 import warnings
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from core.record.folder import RunFolder
 from core.train.lines import library_lines
 
 
 def test_libraries_talk_to_the_job_and_only_while_it_lasts(
-    capfd: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     said: list[tuple[str, str]] = []
-    job = SimpleNamespace(log=lambda text, level: said.append((level, text)))
+    folder = RunFolder(tmp_path)
+    job = SimpleNamespace(log=lambda text, level: said.append((level, text)), folder=folder)
     show, handlers = warnings.showwarning, logging.getLogger("transformers").handlers
     with library_lines(job), warnings.catch_warnings():  # type: ignore[arg-type]
         warnings.simplefilter("always")
@@ -30,4 +33,5 @@ def test_libraries_talk_to_the_job_and_only_while_it_lasts(
     ]
     assert warnings.showwarning is show
     assert logging.getLogger("transformers").handlers == handlers
-    assert capfd.readouterr() == ("", "FutureWarning: gone in v6\n")
+    assert capfd.readouterr() == ("", "")
+    assert folder.worker_log.read_text() == "FutureWarning: gone in v6\n"
