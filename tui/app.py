@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import termios
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -39,6 +40,16 @@ Severity = Literal["information", "warning", "error"]
 DRAIN_SECONDS = 0.25
 SLOW_DRAIN_SECONDS = 0.5
 """Over a slow link: twice a second is as often as curves are worth their bytes."""
+
+
+TERMINAL_SECONDS = 5.0
+"""How often the screen looks whether its terminal is still there."""
+
+
+def _terminal() -> int | None:
+    """The descriptor of the terminal that types to us; None in tests, which have none."""
+    stdin = sys.__stdin__
+    return stdin.fileno() if stdin is not None and stdin.isatty() else None
 
 
 class FinetuiApp(App[None]):
@@ -79,6 +90,7 @@ class FinetuiApp(App[None]):
         self._quit_when_done = False
         self._heading = ""
         self._guide: str = ""
+        self._terminal = _terminal()
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -91,7 +103,20 @@ class FinetuiApp(App[None]):
         if hasattr(signal, "SIGHUP"):
             # The terminal is gone: leave, and let the run go on without us.
             loop.add_signal_handler(signal.SIGHUP, self.exit)
+        self.set_interval(TERMINAL_SECONDS, self._leave_a_lost_terminal)
         self.call_after_refresh(self._begin)
+
+    def _leave_a_lost_terminal(self) -> None:
+        """Leave when the terminal is gone without a signal, as under some launchers.
+
+        Textual's input thread would spin on it for ever.
+        """
+        descriptor = self._terminal
+        if descriptor is not None:
+            try:
+                termios.tcgetattr(descriptor)
+            except termios.error:
+                self.exit()
 
     def _begin(self) -> None:
         """Everything that can wait until the first paint is done."""

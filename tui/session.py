@@ -47,6 +47,8 @@ class LinkLike(Protocol):
 
     def close(self) -> None: ...
 
+    def join(self, seconds: float) -> bool: ...
+
 
 class LinkMaker(Protocol):
     """How links are made: one on a run that is there, or one that starts a new run."""
@@ -133,6 +135,8 @@ class Session:
         self.root = root
         self._links: LinkMaker = links or RealLinks()
         self._link: LinkLike | None = None
+        self._inside: list[LinkLike] = []
+        """Links whose job runs in this program (run.engine_host thread) and is no longer shown."""
         self._clear()
 
     def _clear(self) -> None:
@@ -180,8 +184,20 @@ class Session:
         """Show no run any more. The run itself goes on."""
         if self._link is not None:
             self._link.close()
+            if not self._link.join(0):
+                self._inside.append(self._link)
         self._link = None
         self._clear()
+
+    def leave(self) -> None:
+        """Before the program ends: jobs that run inside it save first, however long that takes."""
+        self.release()
+        inside = [link for link in self._inside if not link.join(0)]
+        for link in inside:
+            link.send("StopAndSave")
+        for link in inside:
+            while not link.join(1.0):
+                pass
 
     def launch(self, job: str) -> None:
         """Start a job on the run that is shown. Raises FinetuiError."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import tomlkit
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -92,6 +91,8 @@ def apply(config: RunConfig, overrides: Mapping[str, str]) -> Loaded:
 
 def dump(config: RunConfig) -> str:
     """The configuration as TOML, each section under its heading; unset options are left out."""
+    import tomlkit  # only writing needs it; the screen starts without it
+
     document = tomlkit.document()
     document.add(tomlkit.comment("finetui run configuration; the reference is docs/config.md"))
     for section in SECTIONS:

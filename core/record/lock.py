@@ -9,8 +9,6 @@ import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
 from core.config.errors import RefusedError
 
 
@@ -40,6 +38,8 @@ class RunLock:
                 kind="run_locked",
                 remedies=(f"watch it: finetui attach {path.parent.name}",),
             ) from error
+        import psutil  # the screen only asks who holds a lock, and starts without it
+
         me = psutil.Process()
         note = json.dumps(asdict(Holder(me.pid, me.create_time(), socket.gethostname())))
         os.ftruncate(descriptor, 0)

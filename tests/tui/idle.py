@@ -76,6 +76,9 @@ class IdleLink:
     def close(self) -> None:
         self.closed = True
 
+    def join(self, seconds: float) -> bool:
+        return True
+
 
 class IdleLinks:
     """Makes idle links, and keeps them for a test to look at."""

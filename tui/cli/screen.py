@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 from core.config.errors import InputError
 from core.config.schema import RunConfig
 from core.record.folder import RunFolder
 from tui.cli.parser import Asked
+from tui.curtain import curtain
 
 
 def screen(asked: Asked) -> int:
@@ -23,8 +25,13 @@ def screen(asked: Asked) -> int:
 
 def open_screen(root: Path, run: RunFolder | None = None, config: RunConfig | None = None) -> int:
     """Show the screen until the person leaves it: on a run, on a configuration, or empty."""
-    from tui.app import FinetuiApp
+    gc.disable()  # a collection while the modules load frees nothing, and costs a tenth of it
+    with curtain():
+        from tui.app import FinetuiApp
 
-    app = FinetuiApp(root, run, config)
+        app = FinetuiApp(root, run, config)
+    gc.freeze()
+    gc.enable()
     app.run()
+    app.session.leave()
     return app.return_code or 0
