@@ -32,7 +32,7 @@ class LabelLoss:
 
     def __call__(self, batch: dict[str, Any]) -> torch.Tensor:
         """The sum over the batch's ``targets``, in fp32; a scalar."""
-        inputs = {name: batch[name] for name in ("input_ids", "position_ids")}
+        inputs = {name: batch[name] for name in ("input_ids", "position_ids") if name in batch}
         if self.by_rows:
             hidden = self._causal.base_model(**inputs, use_cache=False).last_hidden_state
             score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._score

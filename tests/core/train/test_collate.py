@@ -22,3 +22,13 @@ def test_padding_is_a_document_of_its_own_without_loss() -> None:
 def test_the_first_token_of_a_row_is_never_predicted() -> None:
     row = {"input_ids": [1, 2], "labels": [1, 2], "position_ids": [0, 1]}
     assert Collator(0)([row])["label_tokens"] == 1
+
+
+def test_rows_of_one_document_each_need_no_positions() -> None:
+    rows = [
+        {"input_ids": [1, 2, 3], "labels": [-100, 2, 3], "position_ids": [0, 1, 2]},
+        {"input_ids": [4], "labels": [-100], "position_ids": [0]},
+    ]
+    batch = Collator(0)(rows)
+    assert "position_ids" not in batch
+    assert batch["input_ids"].tolist() == [[1, 2, 3], [4, 0, 0]]
