@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format screenshots clean
+.PHONY: demo test check format docs screenshots clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -20,14 +20,20 @@ test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest
 
 check: $(STAMP)  ## format, lint, types, contracts
-	$(BIN)/ruff format --check core tui tests sample_data
-	$(BIN)/ruff check core tui tests sample_data
+	$(BIN)/ruff format --check core tui tests sample_data docs
+	$(BIN)/ruff check core tui tests sample_data docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMP)
-	$(BIN)/ruff format core tui tests sample_data
-	$(BIN)/ruff check --fix core tui tests sample_data
+	$(BIN)/ruff format core tui tests sample_data docs
+	$(BIN)/ruff check --fix core tui tests sample_data docs
+
+docs: $(STAMP)  ## the pages of settings and keys, from the code
+	$(BIN)/python docs/make_reference.py
+
+screenshots: $(STAMP)  ## the pictures of the documentation, from a recorded run
+	$(BIN)/python docs/make_screenshots.py
 
 clean:
 	rm -rf $(VENV) build dist
