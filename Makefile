@@ -17,7 +17,7 @@ demo: $(STAMP)  ## open the screen on the sample data and the tiny model, ready 
 	$(BIN)/finetui demo
 
 test: $(STAMP)  ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)  ## format, lint, types, contracts
 	$(BIN)/ruff format --check core tui tests sample_data docs

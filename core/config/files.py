@@ -19,6 +19,8 @@ from core.config.schema import SECTIONS, RunConfig, section_fields
 OLD_NAMES: Mapping[str, str] = {
     "model_name_or_path": "model.name_or_path",
     "base_model": "model.name_or_path",
+    "model": "model.name_or_path",
+    "data": "data.files",
     "model_revision": "model.revision",
     "torch_dtype": "model.dtype",
     "use_bnb_nested_quant": "quantization.bnb_4bit_use_double_quant",

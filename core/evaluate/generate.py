@@ -276,6 +276,7 @@ def _ask(
     on_answer: Callable[[int, Answer], None],
 ) -> list[Answer]:
     codec = ChatCodec.load(job.config.model.name_or_path, job.config.model.revision)
+    job.stage("answering")
     return answers(
         model,
         tokenizer,

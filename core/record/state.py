@@ -10,14 +10,17 @@ from core.record.journal import read
 from core.record.lock import holder
 
 LIVE = ("starting", "running", "paused", "restarting")
+SHAPING = ("prepare", "train")
+"""Jobs that a run's status is about; the others only look at what these left."""
 
 
 @dataclass
 class RunState:
     """The newest facts of a run.
 
-    ``status`` is what the journal says: new, starting, running, paused, restarting, finished,
-    stopped or failed. Whether anybody is still there, ``status_of`` says.
+    ``status`` is what the journal says: new, prepared, starting, running, paused, restarting,
+    finished, stopped or failed. Whether anybody is still there, ``status_of`` says. A merge or a
+    generation leaves a run where its training left it; only ``failure`` tells of theirs.
     """
 
     status: str = "new"
@@ -50,6 +53,8 @@ class RunState:
     failure: ev.JobFailed | None = None
     stopped_reason: str = ""
     updated: float = 0.0
+    _rest: str = "new"
+    """Where the run stood before the job that runs now."""
 
     @property
     def live(self) -> bool:
@@ -71,6 +76,7 @@ class RunState:
             handler(record.event)
 
     def _on_HostStarted(self, event: ev.HostStarted) -> None:  # noqa: N802
+        self._rest = "interrupted" if self.live else self.status
         self.status, self.job, self.stage = "starting", event.job, ""
         self.failure, self.stopped_reason, self.progress = None, "", None
 
@@ -130,14 +136,19 @@ class RunState:
         self.compared = event
 
     def _on_JobFinished(self, event: ev.JobFinished) -> None:  # noqa: N802
-        self.status, self.progress = "finished", None
         self.trained = self.trained or event.job == "train"
+        self._end({"train": "finished", "prepare": "prepared"}.get(event.job, self._rest))
 
     def _on_JobStopped(self, event: ev.JobStopped) -> None:  # noqa: N802
-        self.status, self.stopped_reason, self.progress = "stopped", event.reason, None
+        self.stopped_reason = event.reason
+        self._end("stopped" if event.job in SHAPING else self._rest)
 
     def _on_JobFailed(self, event: ev.JobFailed) -> None:  # noqa: N802
-        self.status, self.failure, self.progress = "failed", event, None
+        self.failure = event
+        self._end("failed" if event.job in SHAPING else self._rest)
+
+    def _end(self, status: str) -> None:
+        self.status, self.progress = status, None
 
 
 def state_of(folder: RunFolder) -> RunState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -85,6 +86,7 @@ class Engine:
         try:
             job.stage("starting", "loading libraries")
             kernels.block()
+            os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
             _use_first_gpu(job.config)
             result = _body(job.name)(job)
         except Stopped as stop:

@@ -14,7 +14,8 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-_CHUNK_ROWS = 1024
+_CHUNK_LOGITS = 1 << 26
+"""Logits of one chunk: 256 MiB in fp32, of which the backward pass holds a few copies."""
 
 
 class LabelLoss:
@@ -29,6 +30,9 @@ class LabelLoss:
         self._model = model
         self._causal = model.get_base_model()
         self.by_rows = self._head_is_all()
+        self._chunk_rows = max(
+            64, _CHUNK_LOGITS // self._causal.config.get_text_config().vocab_size
+        )
 
     def __call__(self, batch: dict[str, Any]) -> torch.Tensor:
         """The sum over the batch's ``targets``, in fp32; a scalar."""
@@ -43,7 +47,7 @@ class LabelLoss:
         # Zero, yet part of the graph: a batch without a single label must survive its backward.
         total: torch.Tensor = rows[:0].float().sum()
         for chunk, targets in zip(
-            rows.split(_CHUNK_ROWS), batch["targets"].split(_CHUNK_ROWS), strict=True
+            rows.split(self._chunk_rows), batch["targets"].split(self._chunk_rows), strict=True
         ):
             # The head has no dropout: there is no random number to draw twice.
             part = checkpoint(score, chunk, targets, use_reentrant=False, preserve_rng_state=False)

@@ -152,6 +152,8 @@ def _train(
         )
     trainer.train(resume_from_checkpoint=str(chosen.path) if chosen.path else None)
     if trainer.stop_reason:
+        result = _deliver(job, tally, trained=tally.step - started_step)
+        job.log(f"the adapter of step {result['adapter_step']} is in {job.folder.adapter}")
         name = job.folder.checkpoint(tally.step).name
         raise Stopped(tally.step, trainer.stop_reason, name)
     return _deliver(job, tally, trained=tally.step - started_step)

@@ -19,6 +19,12 @@ import pyte
 ENVIRONMENT = {"TERM": "xterm-256color", "COLORTERM": "truecolor", "LANG": "C.UTF-8"}
 
 
+def _environment() -> dict[str, str]:
+    """This process's, without the size that a test of Textual may have left in it."""
+    sizes = ("COLUMNS", "LINES")
+    return {key: value for key, value in os.environ.items() if key not in sizes} | ENVIRONMENT
+
+
 def _take_terminal() -> None:
     """Make the standard input the controlling terminal, whose loss sends SIGHUP."""
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
@@ -36,7 +42,7 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tui", *arguments],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True, cwd=folder,
-            env=os.environ | ENVIRONMENT, preexec_fn=_take_terminal,
+            env=_environment(), preexec_fn=_take_terminal,
         )  # fmt: skip
         os.close(slave)
         self._gone = threading.Event()

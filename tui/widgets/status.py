@@ -22,6 +22,7 @@ _WORKING = {
 
 _STATES = {
     "new": ("○", "not started", "$foreground 60%"),
+    "prepared": ("○", "prepared", "$foreground 60%"),
     "starting": ("◌", "starting", "$accent"),
     "running": ("●", "working", "$accent"),
     "paused": ("‖", "paused", "$warning"),
@@ -41,7 +42,7 @@ def status_words(status: str, state: RunState) -> tuple[str, str, str]:
         word = _WORKING.get(state.job, state.job or word)
         if state.job == "train" and state.stage and state.step_seconds is None:
             word = state.stage
-    elif status == "finished" and state.job != "train":
+    elif status == "finished" and state.job not in ("", "train") and state.failure is None:
         word = f"{state.job} done"
     return glyph, word, style
 

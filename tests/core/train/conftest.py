@@ -100,10 +100,12 @@ class Lab:
                 watch(event, control)
 
         job = Job("train", folder, config, emit, control, attempt=attempt)
-        try:
-            outcome.result = trainer.train(job)
-        except Exception as error:
-            outcome.error = error
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(trainer, "frozen_data", self.frozen)
+            try:
+                outcome.result = trainer.train(job)
+            except Exception as error:
+                outcome.error = error
         return outcome
 
     def copy_up_to(self, source: RunFolder, step: int, name: str) -> RunFolder:
@@ -140,7 +142,7 @@ def digest(table: list[dict[str, list[int]]]) -> str:
 @pytest.fixture(scope="session")
 def lab(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """One process, one thread: the same bits wherever the tests run."""
-    threads, frozen = torch.get_num_threads(), trainer.frozen_data
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
     table = rows(ROWS, seed=1)
     data = SimpleNamespace(
@@ -148,10 +150,7 @@ def lab(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         evaluation=datasets.Dataset.from_list(rows(3, seed=2)),
         report={"sha256": digest(table)},
     )
-    made = Lab(tiny_model, tmp_path_factory.mktemp("runs"), lambda job: data)
-    trainer.frozen_data = made.frozen
-    yield made
-    trainer.frozen_data = frozen
+    yield Lab(tiny_model, tmp_path_factory.mktemp("runs"), lambda job: data)
     torch.set_num_threads(threads)
 
 

@@ -113,7 +113,7 @@ def test_the_loss_is_the_same_by_rows_in_chunks_and_from_all_logits(
     made.model.eval()
     expected = by_rows(batch)
     assert torch.allclose(whole(batch), expected, rtol=1e-5)
-    monkeypatch.setattr(loss, "_CHUNK_ROWS", 7)
+    monkeypatch.setattr(by_rows, "_chunk_rows", 7)
     assert torch.allclose(by_rows(batch), expected, rtol=1e-5)
 
 

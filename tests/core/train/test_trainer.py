@@ -86,7 +86,7 @@ def test_from_a_file_to_an_adapter_and_killed_on_the_way(
     told = [r.event for r in read(killed.events)]
     assert any(isinstance(event, ev.DataPrepared) for event in told)
 
-    monkeypatch.setattr(trainer, "frozen_data", lab.real_frozen_data)
+    monkeypatch.setattr(lab, "frozen", lab.real_frozen_data)
     resumed = lab.train(killed, config, attempt=2)
     assert resumed.of(ev.Resumed)[0].from_step == before
     assert resumed.of(ev.Resumed)[0].tier == "E", resumed.of(ev.Resumed)[0].reasons
@@ -117,12 +117,9 @@ def test_without_an_evaluation_the_last_adapter_is_delivered(lab: Lab) -> None:
     assert "eval_loss" not in outcome.result
 
 
-def test_a_run_that_was_never_prepared_prepares_first(
-    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_was_never_prepared_prepares_first(lab: Lab, tmp_path: Path) -> None:
     config = settings(lab, tmp_path / "nothing.jsonl")
     folder: RunFolder = create(tmp_path, "empty", dump(config))
-    monkeypatch.setattr(trainer, "frozen_data", lab.real_frozen_data)
     with pytest.raises(InputError, match=r"nothing\.jsonl"):
         trainer.train(Job("train", folder, config, lambda event: None))
     assert not folder.data.exists()
