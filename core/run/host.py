@@ -59,6 +59,9 @@ class Host:
         self._config: RunConfig = files.load(folder.config).config
         self._child: subprocess.Popen[bytes] | None = None
         self._asked_to_stop = False
+        # Everything from here on belongs to the coming attempt, so that a command sent before its
+        # worker is up is meant for it.
+        self._number = last_attempt(folder.events) + 1
 
     def run(self) -> int:
         """Returns 0 when the job finished or was stopped, 1 when it failed."""
@@ -111,19 +114,20 @@ class Host:
             if not self._wait(delay):
                 self._write(JobStopped(job=self._job, step=0, reason="stopped before the restart"))
                 return 0
+            self._number += 1
 
     def _attempt(self) -> Exit | None:
         """Run one worker to its end; None when it told its end in the journal itself."""
         chosen = devices.pick(self._config.run.devices)
         self._write(LineLogged(level="info", text=f"device: {chosen.name} ({chosen.why})"))
-        attempt = last_attempt(self._folder.events) + 1
         ooms_before = _oom_kills()
         log = open_private(self._folder.worker_log)
         try:
             self._child = subprocess.Popen(
                 [
                     sys.executable, "-P", "-m", "core.run.worker", str(self._folder.path),
-                    str(attempt), self._job, json.dumps(self._params), json.dumps(asdict(chosen)),
+                    str(self._number), self._job, json.dumps(self._params),
+                    json.dumps(asdict(chosen)),
                 ],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=os.environ | devices.environment(chosen),
@@ -155,11 +159,10 @@ class Host:
     def _wait(self, seconds: float) -> bool:
         """Sleep before a restart; False when somebody asked to stop meanwhile."""
         commands = CommandTail(self._folder.commands)
-        gone = last_attempt(self._folder.events)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for command in commands.poll():
-                if command.attempt >= gone and command.name in ("StopAndSave", "Abort"):
+                if command.attempt >= self._number and command.name in ("StopAndSave", "Abort"):
                     if command.id in self._answered():
                         continue
                     self._write(
@@ -176,7 +179,7 @@ class Host:
         return {event.command_id for event in events if isinstance(event, CommandAnswered)}
 
     def _write(self, event: Event) -> None:
-        journal = Journal(self._folder.events, attempt=last_attempt(self._folder.events))
+        journal = Journal(self._folder.events, attempt=self._number)
         journal.append(event)
         journal.close()
 

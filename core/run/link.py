@@ -153,10 +153,10 @@ class Link:
         chosen = devices.pick(config.run.devices)
         os.environ.update(devices.environment(chosen))
         lock = RunLock(self.folder.lock)
-        journal = Journal(self.folder.events, attempt=last_attempt(self.folder.events))
+        attempt = last_attempt(self.folder.events) + 1
+        journal = Journal(self.folder.events, attempt=attempt)
         journal.append(HostStarted(pid=os.getpid(), job=job))
         journal.close()
-        attempt = last_attempt(self.folder.events) + 1
         worker = Worker(self.folder, config, attempt, "thread", chosen)
 
         def work() -> None:
