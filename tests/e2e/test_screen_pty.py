@@ -97,6 +97,7 @@ def test_start_kill_reopen_stop_resume_merge(
     third.press("m")
     done = until(run, lambda state: state.merged is not None and state.status == "finished")
     third.wait_for("vllm serve", 60)
+    third.wait_for("merge done", 10)
     assert done.compared is not None
     assert (run.merged / "model.safetensors").is_file()
     third.press("q")
