@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.record.folder import RunFolder
 from tui import numbers
 
 Found = tuple[str, str]
@@ -36,7 +37,7 @@ def models(text: str) -> list[Found]:
 
 
 def _below(folder: Path, fits: object) -> Iterator[Path]:
-    """What fits in a folder, then one and two levels down, hidden folders left out."""
+    """What fits in a folder, then one and two levels down; not in hidden folders or runs."""
     assert callable(fits)
     level = [folder]
     for _ in range(3):
@@ -45,7 +46,7 @@ def _below(folder: Path, fits: object) -> Iterator[Path]:
             for path in _entries(place):
                 if fits(path):
                     yield path
-                elif path.is_dir() and not path.is_symlink():
+                elif path.is_dir() and not path.is_symlink() and not RunFolder(path).exists():
                     deeper.append(path)
         level = deeper[:200]
 

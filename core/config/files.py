@@ -149,6 +149,12 @@ def _known(table: Mapping[str, Any], source: _Source) -> dict[str, dict[str, Any
         if name in SECTIONS and isinstance(content, dict):
             for key, value in content.items():
                 _place(values, source, name, key, value)
+        elif name in SECTIONS and name not in OLD_NAMES:
+            raise InputError(
+                f"{source.place('', name)}: {name} is a section: write [{name}] and its settings "
+                "below it",
+                kind="unknown_key",
+            )
         elif name in OLD_NAMES:
             _place(values, source, "", name, content)
         else:
@@ -249,7 +255,27 @@ def _sentence(info: FieldInfo, item: Any) -> str:
         close = nearest(str(value), choices)
         hint = f"; did you mean {close}?" if close else ""
         return f"is {value!r}, but must be one of {', '.join(choices)}{hint}"
+    if item["type"].endswith(("_parsing", "_type", "_from_float")):
+        return f"is {value!r}, but must be {_wanted(info)}"
     return f"is {value!r}: {_plain(item['msg'])}"
+
+
+def _wanted(info: FieldInfo) -> str:
+    """What a field takes, in words: ``a whole number from 1 to 1024``."""
+    kinds = (info.annotation, *get_args(info.annotation))
+    if bool in kinds:
+        return "yes or no"
+    if int not in kinds and float not in kinds:
+        return "a text" if str in kinds else "a list of names"
+    limits = {
+        name: getattr(limit, name)
+        for limit in info.metadata
+        for name in ("ge", "gt", "le", "lt")
+        if getattr(limit, name, None) is not None
+    }
+    words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
+    told = [f"{words[name]} {limits[name]:g}" for name in words if name in limits]
+    return " ".join(["a whole number" if int in kinds else "a number", *told])
 
 
 def choices_of(info: FieldInfo) -> tuple[str, ...]:

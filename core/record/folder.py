@@ -87,8 +87,18 @@ class RunFolder:
 
 
 def runs_root(given: str | None = None) -> Path:
-    """Where new runs go: the flag, else ``FINETUI_RUNS``, else ``./runs``."""
-    return Path(given or os.environ.get("FINETUI_RUNS") or "runs").expanduser().absolute()
+    """Where new runs go: the flag, else ``FINETUI_RUNS``, else ``./runs``.
+
+    Raises InputError when that is a file.
+    """
+    root = Path(given or os.environ.get("FINETUI_RUNS") or "runs").expanduser().absolute()
+    if root.exists() and not root.is_dir():
+        raise InputError(
+            f"{root} is a file, not a folder for runs",
+            kind="no_run_folder",
+            remedies=("choose another place with --runs",),
+        )
+    return root
 
 
 def create(root: Path, name: str, config_text: str) -> RunFolder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from core.config.errors import RefusedError
 from core.record import events as ev
 from core.record.folder import RunFolder
 from core.record.journal import read
@@ -145,7 +146,8 @@ class RunState:
 
     def _on_JobFailed(self, event: ev.JobFailed) -> None:  # noqa: N802
         self.failure = event
-        self._end("failed" if event.job in SHAPING else self._rest)
+        refused = event.exit_code == RefusedError.exit_code  # nothing was changed
+        self._end("failed" if event.job in SHAPING and not refused else self._rest)
 
     def _end(self, status: str) -> None:
         self.status, self.progress = status, None
@@ -157,6 +159,8 @@ def state_of(folder: RunFolder) -> RunState:
     for record in read(folder.events):
         state.apply(record)
     state.status = status_of(folder, state)
+    # Retention removes checkpoints without an event of its own.
+    state.checkpoints = [name for name in state.checkpoints if (folder.path / name).is_dir()]
     return state
 
 

@@ -57,6 +57,8 @@ class DurableMixin(SavingMixin):
     train_dataset: Any
     eval_dataset: Any
     _tr_loss: torch.Tensor
+    held_out_rows: int = 0
+    """Rows behind the evaluation set, which holds fewer sequences where rows are packed."""
 
     def __init__(self, *, job: Job, tally: Tally, **kwargs: Any):
         _check_libraries(type(self))
@@ -248,9 +250,7 @@ class DurableMixin(SavingMixin):
             seconds = time.monotonic() - started
         best = step > 0 and self._take_evaluation(step, loss)
         self.job.emit(
-            ev.EvalDone(
-                step=step, loss=loss, rows=len(self.eval_dataset), seconds=seconds, best=best
-            )
+            ev.EvalDone(step=step, loss=loss, rows=self.held_out_rows, seconds=seconds, best=best)
         )
         metrics = {"eval_loss": loss}
         self.log(metrics)

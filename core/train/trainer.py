@@ -74,9 +74,9 @@ def train(job: Job) -> Result:
         checkpoint.sweep(run)
         device = models.device_of(job.config)
         chosen, tally = _choose(job)
+        job.step = tally.step
         tier = _compare(job, str(data.report["sha256"]), device)
         if tally.complete and chosen.path is not None:
-            job.step = tally.step
             return _deliver(job, tally, trained=0)
         try:
             return _train(job, data, device, chosen, tally, tier)
@@ -141,7 +141,6 @@ def _train(
     started_step = chosen.step
     trainer = _trainer(job, data, device, tally, resumed=chosen.path is not None)
     if tier is not None:
-        job.step = chosen.step
         job.emit(
             ev.Resumed(
                 from_step=chosen.step,
@@ -194,7 +193,7 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
     arguments = sft_config(config, job.folder.path, device=device, dtype=dtype)
     held_out = data.evaluation if config.evaluate.eval_strategy != "no" else None
     arguments.eval_on_start = bool(held_out and config.evaluate.eval_on_start and not resumed)
-    return DurableTrainer(
+    trainer = DurableTrainer(
         job=job,
         tally=tally,
         model=model,
@@ -204,6 +203,10 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
         eval_dataset=held_out,
         processing_class=tokenizer,
     )
+    if held_out is not None:
+        counted = data.report.get("eval") or {}
+        trainer.held_out_rows = int(counted.get("rows", len(held_out)))
+    return trainer
 
 
 def _deliver(job: Job, tally: Tally, *, trained: int) -> Result:

@@ -45,6 +45,9 @@ def test_every_field_has_help_and_a_default() -> None:
         ("[quantization]\nload_in_8bit = true\n", ["load_in_4bit and load_in_8bit"]),
         ("[data\n", ["not valid TOML"]),
         ("learning_rate = 1e-4\n", ["belongs under [train]"]),
+        ("train = 3\n", ["run.toml:1", "write [train]"]),
+        ("[adapter]\nr = '9x'\n", ["a whole number from 1 to 1024"]),
+        ("[quantization]\nload_in_4bit = 'maybe'\n", ["yes or no"]),
     ],
 )
 def test_errors_name_place_key_and_way_out(tmp_path: Path, text: str, fragments: list[str]) -> None:

@@ -41,6 +41,13 @@ def test_names_that_are_no_folder_names_are_refused(tmp_path: Path, name: str) -
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_cannot_hold_runs(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="is a file"):
+        folder.runs_root(str(file))
+
+
 def test_a_name_in_two_places_is_refused_with_both(tmp_path: Path) -> None:
     one = folder.create(tmp_path / "a", "chat", "")
     two = folder.create(tmp_path / "b", "chat", "")

@@ -61,3 +61,11 @@ def test_a_crash_is_told_and_forgotten_after_the_restart() -> None:
 def test_a_merge_of_an_interrupted_run_leaves_it_interrupted() -> None:
     state = state_after(*job("train", STARTED, STEP), *job("merge"), ev.JobFinished(job="merge"))
     assert state.status == "interrupted"
+
+
+def test_a_refused_resume_changes_nothing() -> None:
+    refused = ev.JobFailed(job="train", kind="changed", message="no", exit_code=3)
+    state = state_after(*STOPPED, *job("train"), refused)
+    assert (state.status, state.failure) == ("stopped", refused)
+    failed = ev.JobFailed(job="train", kind="diverged", message="no")
+    assert state_after(*STOPPED, *job("train"), failed).status == "failed"
