@@ -288,7 +288,7 @@ class FinetuiApp(App[None]):
                 self.main.graphs.refresh_curves(self.session)
             if update.meters or update.curves:
                 self.main.graphs.gpu.show(self.session)
-            if update.answers:
+            if update.answers or (self.session.live and self.session.state.job == "merge"):
                 self.main.deliver.show(self.session)
             self._show_standing()
         for event in update.news:

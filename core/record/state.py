@@ -93,6 +93,8 @@ class RunState:
 
     def _on_StageChanged(self, event: ev.StageChanged) -> None:  # noqa: N802
         self.stage, self.progress = event.stage, None
+        if self.job == "merge" and event.stage == "merging":
+            self.merged = self.compared = None  # what was there is gone, or it would be refused
 
     def _on_Progressed(self, event: ev.Progressed) -> None:  # noqa: N802
         self.progress = event

@@ -25,6 +25,16 @@ _NOTHING = (
 )
 
 
+def _merging(session: Session) -> str:
+    """What a merge is doing now; empty when none is."""
+    state = session.state
+    if not session.live or state.job != "merge":
+        return ""
+    done = state.progress
+    far = f", {done.done} of {done.total} {done.unit}" if done is not None and done.total else ""
+    return f"Merging: {inert(state.stage) or 'starting'}{far}"
+
+
 class DeliverPane(Pane):
     """What came out of a run."""
 
@@ -86,7 +96,7 @@ class DeliverPane(Pane):
     def _told(self, session: Session) -> Content:
         merged, compared = session.state.merged, session.state.compared
         if merged is None:
-            return Content.styled(_NOTHING, "$foreground 60%")
+            return Content.styled(_merging(session) or _NOTHING, "$foreground 60%")
         size, seconds = numbers.size(merged.size_bytes), f"{merged.seconds:.1f} s"
         lines = [
             Content.assemble(("merged model  ", "$foreground 60%"), (inert(merged.path), "bold")),

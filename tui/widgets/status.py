@@ -102,7 +102,10 @@ class StatusLine(Widget):
         apart = "   " if wide else "  "
         near = apart if wide else " "
         facts: dict[str, Content] = {}
-        if state.total_steps:
+        training = not running or state.job == "train"
+        if running and not training:
+            facts["step"] = Content(f"{apart}{inert(state.stage)}")
+        elif state.total_steps:
             done = str(state.step).rjust(len(str(state.total_steps)))
             word = "   step " if wide else " "
             facts["step"] = Content(f"{word}{done}/{state.total_steps}")
@@ -112,11 +115,11 @@ class StatusLine(Widget):
             of = f"/{numbers.short(total)}" if total else ""
             done = numbers.short(state.progress.done)
             facts["progress"] = Content(f"{apart}{done}{of} {state.progress.unit}")
-        if running and state.total_steps:
+        if running and training and state.total_steps:
             facts["eta"] = _fact(near, "ETA", f"{numbers.clock(state.remaining_seconds):>5}")
-        if state.loss is not None:
+        if state.loss is not None and training:
             facts["loss"] = _fact(apart, "loss", f"{numbers.loss(state.loss):>5}")
-        if state.tokens_per_second is not None:
+        if state.tokens_per_second is not None and training:
             speed = state.tokens_per_second
             text = f"{speed:>6,.0f}" if wide else f"{numbers.short(speed):>4}"
             facts["speed"] = Content(f"{apart}{text} tok/s")
