@@ -78,8 +78,8 @@ class LogBody(ScrollView, can_focus=True):
 
     @property
     def text_cells(self) -> int:
-        """Cells that a row has for its text."""
-        return max(1, self.size.width - self.gutter_cells)
+        """Cells that a row has for its text: what the scrollbar covers is none of them."""
+        return max(1, self.scrollable_content_region.width - self.gutter_cells)
 
     def resized(self) -> None:
         """The number or the width of rows changed: new virtual size, same place."""
@@ -144,7 +144,8 @@ class LogBody(ScrollView, can_focus=True):
         text = Strip(segments)
         if self.buffer.width is None:
             text = text.crop(scroll_x)
-        text = text.adjust_cell_length(self.text_cells, self._level_style(row.line))
+        room = max(0, width - self.gutter_cells)
+        text = text.adjust_cell_length(room, self._level_style(row.line))
         return Strip.join([gutter, text.apply_offsets(scroll_x, at)]).crop(0, width)
 
     def _gutter(self, row: Row) -> str:

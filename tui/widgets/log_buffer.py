@@ -238,7 +238,21 @@ def _most_cells(text: str) -> int:
 
 
 def _parts(text: str, width: int) -> list[str]:
-    """A text cut into pieces of at most `width` cells; one empty piece of an empty text."""
-    if text.isascii():
-        return [text[at : at + width] for at in range(0, len(text), width)] or [""]
-    return chop_cells(text, width) or [""]
+    """A text cut into pieces of at most `width` cells; one empty piece of an empty text.
+
+    A piece ends behind a space where there is one in its second half: a long path is better cut
+    than moved away from what it belongs to.
+    """
+    parts, at = [], 0
+    while len(text) - at > width or _cells(text[at:]) > width:
+        end = at + _fitting(text[at : at + 2 * width], width)
+        space = text.rfind(" ", at + (end - at) // 2, end)
+        end = end if space < 0 or end == len(text) else space + 1
+        parts.append(text[at:end])
+        at = end
+    return [*parts, text[at:]] if at < len(text) else parts or [""]
+
+
+def _fitting(text: str, width: int) -> int:
+    """How many characters of a text fit into `width` cells."""
+    return width if text.isascii() else max(1, len(chop_cells(text, width)[0]))

@@ -7,6 +7,7 @@ from textual.app import App, ComposeResult
 from textual.widgets import Input, Static
 
 from tui.widgets.log_body import LogBody
+from tui.widgets.log_buffer import LogBuffer
 from tui.widgets.log_view import LogLine, LogView
 
 NOON = time.mktime((2026, 3, 4, 12, 0, 0, 0, 0, -1))
@@ -221,6 +222,33 @@ async def test_wrap_shows_the_whole_line() -> None:
         await pilot.resize_terminal(50, 10)
         await pilot.pause()
         assert len([row for row in rows(app.body) if row]) == 3
+
+
+@pytest.mark.parametrize(
+    "text", ["abcdefghij" * 30, "a step · of many words, again and again " * 8, "한국어 " * 60]
+)
+async def test_no_character_of_a_wrapped_line_is_under_the_scrollbar(text: str) -> None:
+    app = LogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("w")
+        app.log_view.extend([LogLine(NOON, "info", text)] * 40)
+        await pilot.press("home")
+        await pilot.pause()
+        assert app.body.max_scroll_y > 0
+        bare = app.body.scrollable_content_region.width
+        assert bare == 79
+        shown = [strip.crop(0, bare).text for strip in map(app.body.render_line, range(24))]
+        first, *more = (n for n, row in enumerate(shown) if row.startswith("12:00:00"))
+        whole = "".join(row[11:].rstrip() for row in shown[first : more[0]])
+        assert whole.replace(" ", "") == text.replace(" ", "")
+
+
+def test_wrapped_lines_break_at_spaces() -> None:
+    buffer = LogBuffer()
+    buffer.wrap(12)
+    buffer.extend([LogLine(NOON, "info", "saved the checkpoint as /a/very/long/path · now")])
+    shown = [buffer.row(y).text for y in range(buffer.rows)]
+    assert shown == ["saved the ", "checkpoint ", "as /a/very/l", "ong/path · ", "now"]
 
 
 async def test_long_lines_scroll_sideways_behind_the_clock() -> None:
