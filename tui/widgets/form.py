@@ -202,6 +202,10 @@ class Form(VerticalScroll):
     def on_mount(self) -> None:
         self._lay()
 
+    def on_resize(self) -> None:
+        """The help below grows and shrinks with what it says: keep the cursor in view."""
+        self._show_cursor()
+
     @property
     def row(self) -> Row:
         """The line under the cursor."""
@@ -234,8 +238,12 @@ class Form(VerticalScroll):
         """Put the cursor on a line."""
         self._lines.cursor = min(max(0, index), len(self._lines.rows) - 1)
         self._lines.refresh()
-        self.scroll_to_region(Region(0, self._lines.cursor, 1, 1), animate=False, force=True)
+        self._show_cursor()
         self.post_message(self.Moved())
+
+    def _show_cursor(self) -> None:
+        cursor = Region(0, self._lines.cursor, 1, 1)
+        self.scroll_to_region(cursor, animate=False, force=True)
 
     def press(self) -> None:
         """Edit, choose, fold or unfold what is under the cursor."""
