@@ -109,7 +109,7 @@ class Conduct:
     def stop(self) -> None:
         """End training with a checkpoint; end another job, after a question."""
         if not self._session.live:
-            self._refuse("nothing is running")
+            self._refuse(self._under_way() or "nothing is running")
         elif self._session.state.job == "train":
             self._send("StopAndSave", "stopping: the checkpoint comes first")
         else:
@@ -131,8 +131,16 @@ class Conduct:
         if self._session.live:
             self._refuse(f"{self._session.state.job} is running; only training can {what}")
         else:
-            self._refuse(f"nothing to {what}: no training is running")
+            self._refuse(self._under_way() or f"nothing to {what}: no training is running")
         return False
+
+    def _under_way(self) -> str:
+        """What to say while a run may be there in a moment; empty when none is to come."""
+        if self._busy:
+            return f"one moment: {self._busy}"
+        if self._session.folder is not None and not self._session.caught_up:
+            return "one moment: reading the run"
+        return ""
 
     # -- merge ---------------------------------------------------------------------------------
 

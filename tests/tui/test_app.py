@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from idle import TRAINED, TRAINING, IdleLinks, settle, shown
+from idle import TRAINED, TRAINING, IdleLink, IdleLinks, settle, shown
 
 from core.config.schema import RunConfig
 from core.record.folder import RunFolder
@@ -211,6 +212,31 @@ async def test_run_keys_send_commands_or_say_why_not(
         await pilot.pause()
         assert app.screen is app.main
         assert [n.message for n in app._notifications][-1].startswith("train is running")
+
+
+@pytest.mark.parametrize("key", ["x", "p", "s"])
+async def test_a_key_pressed_while_the_run_starts_is_told_to_wait(
+    make_app: MakeApp, links: IdleLinks, data_file: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    app, begin, start = make_app(), threading.Event(), links.start
+
+    def slow(config: RunConfig, root: Path) -> IdleLink:
+        begin.wait(10)
+        return start(config, root)
+
+    monkeypatch.setattr(links, "start", slow)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await settle(pilot)
+        await pilot.press("d")
+        await settle(pilot)
+        await pilot.press("t")
+        await pilot.press(key)
+        await pilot.pause()
+        said = [n.message for n in app._notifications][-1]
+        begin.set()
+        await settle(pilot)
+        assert said == "one moment: starting"
+        assert app.session.folder is not None
 
 
 async def test_merge_asks_with_numbers_then_starts(
