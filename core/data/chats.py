@@ -14,17 +14,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from core.config.schema import RunConfig
 from core.data.formats import Chat, Defect, Format, shape_of, to_chat
-from core.data.sources import Rejected, Row, read_rows
+from core.data.sources import RAW_LIMIT, Rejected, Row, read_rows
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A row that became a chat."""
+    """A row that became a chat, in which format it came, and what was done to it."""
 
     file: str
     line: int
     chat: Chat
+    format: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -83,6 +86,27 @@ class Tally:
         return self.by_file[name]
 
 
+class Pipeline:
+    """What each row goes through on its own, whoever asks: screen, report or training.
+
+    What rows are to each other (duplicates, split, mix) is for whoever sees all of them.
+    """
+
+    def __init__(self, config: RunConfig):
+        self._format: Format | Literal["auto"] = config.data.format
+
+    def outcome(self, row: Row | Rejected) -> Kept | Rejected:
+        """A row as the chat that would be learned, or the first reason against it."""
+        if isinstance(row, Rejected):
+            return row
+        result = to_chat(row.value, self._format)
+        if isinstance(result, Defect):
+            return rejection(row, result.reason, result.detail)
+        auto = self._format == "auto"
+        shape = (shape_of(row.value) or "unknown") if auto else self._format
+        return Kept(row.file, row.line, result.chat, shape, result.notes)
+
+
 class Seen:
     """Chats met so far, to tell exact repetitions; 16 bytes of hash and a place each."""
 
@@ -120,38 +144,32 @@ def read_chats(
     Chats that ``seen`` knows are rejected as ``repeat_reason``. Raises InputError for files that
     cannot be used at all.
     """
+    config = RunConfig()
+    config.data.format = format
+    pipeline = Pipeline(config)
     for row in read_rows(files, tally.blank_lines):
-        outcome = _outcome(row, format, tally, seen, repeat_reason)
+        outcome = _unless_seen(pipeline.outcome(row), seen, repeat_reason)
         if isinstance(outcome, Rejected):
             tally.reject(outcome.file, outcome.reason)
         else:
             tally.keep(outcome.file)
+            tally.formats[outcome.format] += 1
+            tally.notes.update(outcome.notes)
         yield outcome
 
 
-def _outcome(
-    row: Row | Rejected,
-    format: Format | Literal["auto"],  # noqa: A002
-    tally: Tally,
-    seen: Seen,
-    repeat_reason: str,
-) -> Kept | Rejected:
-    if isinstance(row, Rejected):
-        return row
-    result = to_chat(row.value, format)
-    if isinstance(result, Defect):
-        return rejection(row, result.reason, result.detail)
-    kept = Kept(row.file, row.line, result.chat)
-    place = seen.place_of(kept)
-    if place is not None:
-        where = f"line {place[1]}" if place[0] == row.file else f"{place[0]}, line {place[1]}"
-        return rejection(row, repeat_reason, f"repeats {where}")
-    tally.formats[(shape_of(row.value) or "unknown") if format == "auto" else format] += 1
-    tally.notes.update(result.notes)
-    return kept
+def _unless_seen(outcome: Kept | Rejected, seen: Seen, repeat_reason: str) -> Kept | Rejected:
+    if isinstance(outcome, Rejected):
+        return outcome
+    place = seen.place_of(outcome)
+    if place is None:
+        return outcome
+    where = f"line {place[1]}" if place[0] == outcome.file else f"{place[0]}, line {place[1]}"
+    raw = json.dumps(outcome.chat, ensure_ascii=False)[:RAW_LIMIT]
+    return Rejected(outcome.file, outcome.line, repeat_reason, f"repeats {where}", raw)
 
 
 def rejection(row: Row, reason: str, detail: str) -> Rejected:
     """A row's rejection, with the beginning of the row to be shown."""
     text = json.dumps(row.value, ensure_ascii=False)
-    return Rejected(row.file, row.line, reason, detail, text[:2048])
+    return Rejected(row.file, row.line, reason, detail, text[:RAW_LIMIT])
