@@ -173,6 +173,11 @@ class DataConfig(Section):
         common=True,
     )
     seed: int = setting(42, "Seed of the shuffle and the split.", ge=0)
+    overlay: str | None = setting(
+        None,
+        "File with the rows that were dropped or edited in the inspector, which makes it. The data "
+        "itself is never changed. Empty: none.",
+    )
 
     @field_validator("files", "eval_files", mode="before")
     @classmethod

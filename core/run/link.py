@@ -220,6 +220,8 @@ def _placed(config: RunConfig, root: Path) -> RunConfig:
     for key in ("files", "eval_files"):
         paths = [str(Path(name).expanduser().absolute()) for name in getattr(placed.data, key)]
         setattr(placed.data, key, paths)
+    if placed.data.overlay:
+        placed.data.overlay = str(Path(placed.data.overlay).expanduser().absolute())
     if not placed.run.name:
         stem = f"{Path(placed.model.name_or_path).name}-{Path(placed.data.files[0]).stem}"
         placed.run.name = folder.free_name(root, stem)

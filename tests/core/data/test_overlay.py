@@ -1,0 +1,198 @@
+"""Decisions about rows: they find their row, survive a kill, and are missed when it is gone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from core.config.errors import FailedError, InputError, RefusedError
+from core.data.overlay import DROPPED, Overlay, default_path, digest
+from core.data.sources import Rejected, Row, read_rows
+
+LINES = [
+    '{"prompt": "one", "completion": "1"}',
+    '{"prompt": "two", "completion": "2"}',
+    '{"prompt": "three", "completion": ',
+    '{"prompt": "two", "completion": "2"}',
+]
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(LINES) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rows.overlay"
+
+
+def rows(data: Path) -> list[Row | Rejected]:
+    return list(read_rows([data]))
+
+
+def test_without_decisions_rows_stay_as_they_are(data: Path) -> None:
+    overlay = Overlay()
+    assert [overlay.apply(row) for row in rows(data)] == rows(data)
+    overlay.check()
+
+
+def test_dropped_and_edited_rows_survive_a_new_start(data: Path, path: Path) -> None:
+    before = data.read_bytes()
+    first = Overlay(path)
+    one, two, broken, again = rows(data)
+    first.drop(one)
+    first.edit(broken, {"prompt": "three", "completion": "3"})
+    first.edit(again, {"prompt": "two", "completion": "zwei"})
+
+    second = Overlay(path)
+    got = [second.apply(row) for row in rows(data)]
+    assert isinstance(got[0], Rejected)
+    assert got[0].reason == DROPPED
+    assert "one" in got[0].raw
+    assert got[1] == two
+    assert [row.value["completion"] for row in got[2:] if isinstance(row, Row)] == ["3", "zwei"]
+    assert [row.line for row in got] == [1, 2, 3, 4]
+    assert (second.dropped, second.edited) == (1, 2)
+    second.check()
+    assert data.read_bytes() == before
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_same_content_elsewhere_is_another_row(data: Path, path: Path) -> None:
+    overlay = Overlay(path)
+    _, two, _, again = rows(data)
+    overlay.drop(again)
+    assert overlay.apply(two) is two
+    assert isinstance(overlay.apply(again), Rejected)
+
+
+def test_undo_takes_back_one_by_one(data: Path, path: Path) -> None:
+    overlay = Overlay(path)
+    one = rows(data)[0]
+    overlay.edit(one, {"prompt": "a", "completion": "b"})
+    overlay.drop(one)
+    assert overlay.undo() == ("rows.jsonl", 1, digest(one))
+    changed = Overlay(path).apply(one)
+    assert isinstance(changed, Row)
+    assert changed.value["prompt"] == "a"
+    assert overlay.undo()
+    assert Overlay(path).apply(one) is one
+    assert overlay.undo() is None
+    assert len(overlay) == 0
+
+
+def test_a_decision_again_is_no_new_one(data: Path, path: Path) -> None:
+    overlay = Overlay(path)
+    one = rows(data)[0]
+    overlay.drop(one)
+    overlay.drop(one)
+    overlay.undo()
+    assert overlay.apply(one) is one
+    assert overlay.undo() is None
+    overlay.drop(one)
+    overlay.restore(one)
+    assert Overlay(path).apply(one) is one
+
+
+def test_changed_data_is_noticed(data: Path, path: Path) -> None:
+    overlay = Overlay(path)
+    for row in rows(data):
+        overlay.drop(row)
+    data.write_text(LINES[0] + "\n\n" + "\n".join(LINES[1:]) + "\n", encoding="utf-8")
+    late = Overlay(path)
+    got = [late.apply(row) for row in rows(data)]
+    assert [isinstance(row, Rejected) and row.reason == DROPPED for row in got] == [
+        True, False, False, False,
+    ]  # fmt: skip
+    with pytest.raises(RefusedError, match=r"3 of 4 .* fit no row any more: rows.jsonl:2") as told:
+        late.check()
+    assert told.value.kind == "overlay_unmet"
+    late.forget(late.unmet())
+    late.check()
+    assert len(Overlay(path)) == 1
+
+
+def test_several_rows_on_one_line_are_told_apart(tmp_path: Path, path: Path) -> None:
+    data = tmp_path / "rows.json"
+    data.write_text(f"[{LINES[0]}, {LINES[1]}]", encoding="utf-8")
+    overlay = Overlay(path)
+    overlay.drop(rows(data)[1])
+    assert [isinstance(overlay.apply(row), Rejected) for row in rows(data)] == [False, True]
+
+
+def test_data_and_overlay_may_move_together(data: Path, path: Path, tmp_path: Path) -> None:
+    Overlay(path).drop(rows(data)[0])
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for one in (data, path):
+        one.rename(moved / one.name)
+    overlay = Overlay(moved / path.name)
+    assert isinstance(overlay.apply(rows(moved / data.name)[0]), Rejected)
+
+
+def test_a_line_torn_by_a_kill_costs_that_decision_only(data: Path, path: Path) -> None:
+    one, two, *_ = rows(data)
+    Overlay(path).drop(one)
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"file": "rows.jsonl", "li')
+    torn = Overlay(path)
+    assert len(torn) == 1
+    torn.drop(two)
+    assert len(Overlay(path)) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"prompt": "no overlay"}\n',
+        "plain text\n",
+        '{"finetui_overlay": 1}\n{"file": "a"}\n',
+        '{"finetui_overlay": 1}\n{"file": "a", "line": 1, "sha256": "x", "do": "edit", "row": 3}\n',
+    ],
+)
+def test_other_files_are_refused_by_name_and_line(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"rows\.overlay:\d is no overlay of finetui"):
+        Overlay(path)
+
+
+def test_a_folder_that_cannot_be_written_is_said(data: Path, tmp_path: Path) -> None:
+    overlay = Overlay(tmp_path / "missing" / "rows.overlay")
+    with pytest.raises(FailedError, match="cannot write"):
+        overlay.drop(rows(data)[0])
+    assert len(overlay) == 0
+    with pytest.raises(InputError, match="no overlay file"):
+        Overlay().drop(rows(data)[0])
+
+
+def test_the_fingerprint_is_that_of_the_decisions(data: Path, path: Path) -> None:
+    one, two, *_ = rows(data)
+    overlay = Overlay(path)
+    assert overlay.fingerprint == Overlay().fingerprint
+    overlay.drop(one)
+    overlay.drop(two)
+    both = overlay.fingerprint
+    other = Overlay(path.with_name("other.overlay"))
+    other.drop(two)
+    assert other.fingerprint != both
+    other.drop(one)
+    assert other.fingerprint == both
+
+
+def test_the_file_is_one_json_object_a_line(data: Path, path: Path) -> None:
+    Overlay(path).drop(rows(data)[0])
+    header, entry = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert header == {"finetui_overlay": 1}
+    assert (entry["file"], entry["line"], entry["do"]) == ("rows.jsonl", 1, "drop")
+
+
+def test_a_new_name_is_made_from_the_data(tmp_path: Path) -> None:
+    taken = {tmp_path / "train.overlay"}
+    assert default_path(["data/train.jsonl"], tmp_path, taken.__contains__).name == (
+        "train-2.overlay"
+    )
