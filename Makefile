@@ -20,14 +20,14 @@ test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)  ## format, lint, types, contracts
-	$(BIN)/ruff format --check core tui tests sample_data docs
-	$(BIN)/ruff check core tui tests sample_data docs
+	$(BIN)/ruff format --check core tui tests sample_data docs benchmarks
+	$(BIN)/ruff check core tui tests sample_data docs benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 format: $(STAMP)
-	$(BIN)/ruff format core tui tests sample_data docs
-	$(BIN)/ruff check --fix core tui tests sample_data docs
+	$(BIN)/ruff format core tui tests sample_data docs benchmarks
+	$(BIN)/ruff check --fix core tui tests sample_data docs benchmarks
 
 docs: $(STAMP)  ## the pages of settings and keys, from the code
 	$(BIN)/python docs/make_reference.py

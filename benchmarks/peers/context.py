@@ -1,0 +1,151 @@
+"""The longest sequence that finetui trains within a memory limit.
+
+Short sequences first: their peaks give a straight line, which says where to look. Then single
+steps near that length, longer after each that fits, until one does not fit or the time is over.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from peers import tokens
+from peers.shapes import MODELS, Row
+
+_FIRST = (4096, 8192, 16384, 32768)
+_FIRST_ON_CPU = (32, 64, 96, 128)
+_ROUND = 256
+_CLOSE = 0.03
+"""Stop when the longest that fits and the shortest that does not are this near."""
+
+
+def search(row: Row, options: dict[str, Any], models: Path) -> dict[str, Any]:
+    """Lengths that were tried, each with its seconds and peak, and the longest that fits."""
+    import torch
+
+    found = _Search(row, options, models, time.monotonic() + options["seconds"])
+    if options.get("lengths"):
+        for length in options["lengths"]:
+            found.attempt(int(length))
+        return found.figures()
+    if not torch.cuda.is_available():
+        for length in _FIRST_ON_CPU:
+            found.attempt(length)
+        return found.figures()
+    for length in _FIRST:
+        if not found.attempt(length):
+            break
+    limit = torch.cuda.mem_get_info()[1] / (1 << 30)
+    if row.device_gib is not None:
+        limit = min(limit, row.device_gib)
+    found.narrow(limit - options.get("outside_gib", 0.75))
+    return found.figures()
+
+
+class _Search:
+    def __init__(self, row: Row, options: dict[str, Any], models: Path, end: float):
+        self._row, self._options, self._models, self._end = row, options, models, end
+        self._fits: dict[int, tuple[float, float]] = {}
+        """Seconds of the step and reserved GiB, by length."""
+        self._too_long: list[int] = []
+
+    def attempt(self, length: int) -> bool:
+        """Train one step on one sequence of this length; whether memory was enough."""
+        started = time.monotonic()
+        try:
+            seconds, peak = self._step(length)
+        except Exception as error:
+            if not _out_of_memory(error):
+                raise
+            self._too_long.append(length)
+            fits = False
+        else:
+            self._fits[length] = (seconds, peak)
+            fits = True
+        _clean()
+        self._last_seconds = time.monotonic() - started
+        self._options["tell"](self.figures() | {"outcome": "measured", "complete": False})
+        return fits
+
+    def _step(self, length: int) -> tuple[float, float]:
+        from peers import finetui
+        from peers.meter import Meter
+
+        row = replace(self._row, length=length, steps=1, warm_up=1)
+        meter = Meter(row)
+        documents = tokens.documents(row, MODELS[row.model]["vocab_size"])
+        finetui.train(row, self._options, self._models, finetui.sequences(row, documents), meter)
+        return meter.steps()[0], max(meter.peaks(), default=0.0)
+
+    def narrow(self, limit_gib: float) -> None:
+        """Go from the length that the first peaks foretell to the longest that fits."""
+        if len(self._fits) < 2:
+            return
+        (short, (_, low)), (long, (_, high)) = sorted(self._fits.items())[-2:]
+        slope = (high - low) / (long - short)
+        if slope <= 0:
+            return
+        guess = long + (limit_gib - high) / slope
+        length = _rounded(0.97 * guess)
+        while self._time_for(length):
+            if self.attempt(length):
+                above = min(self._too_long, default=None)
+                if above is not None and above - length <= _CLOSE * length:
+                    return
+                length = _rounded((length + above) / 2 if above else length * (1 + _CLOSE))
+            else:
+                below = max(self._fits)
+                if length - below <= _CLOSE * below:
+                    return
+                near = _rounded(length * (1 - _CLOSE))
+                length = near if near > below else _rounded((below + length) / 2)
+            if length in self._fits or length in self._too_long:
+                return
+
+    def _time_for(self, length: int) -> bool:
+        """Whether one more attempt fits into what time is left; attention grows as a square."""
+        longest = max(self._fits)
+        expected = self._last_seconds + self._fits[longest][0] * ((length / longest) ** 2 - 1)
+        return time.monotonic() + max(self._last_seconds, expected) < self._end
+
+    def figures(self) -> dict[str, Any]:
+        longest = max(self._fits, default=0)
+        return {
+            "longest_length": longest,
+            "shortest_too_long": min(self._too_long, default=None),
+            "step_seconds": round(self._fits[longest][0], 2) if longest else None,
+            "peak_reserved_gib": round(self._fits[longest][1], 3) if longest else None,
+            "tokens_per_second": round(longest / self._fits[longest][0], 1) if longest else None,
+            "lengths": {
+                str(length): [round(seconds, 2), round(peak, 3)]
+                for length, (seconds, peak) in sorted(self._fits.items())
+            },
+        }
+
+
+def _rounded(length: float) -> int:
+    return int(length) // _ROUND * _ROUND
+
+
+def _out_of_memory(error: BaseException | None) -> bool:
+    import torch
+
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError):
+            return True
+        if getattr(error, "kind", "") == "out_of_memory":
+            return True
+        error = error.__cause__
+    return False
+
+
+def _clean() -> None:
+    """Give back what an attempt held; a failed one is held by its error until here."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,125 @@
+"""From JSON lines to the Markdown table."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from peers.shapes import ENTRANTS, ROWS
+
+Result = dict[str, Any]
+_OURS = ("finetui", "finetui-peft")
+_HEAD = (
+    "workload", "who", "tokens/s", "ratio", "peak GiB", "ratio", "reserved", "device", "first step",
+)  # fmt: skip
+
+
+def read(files: Iterable[Path]) -> list[Result]:
+    """All results of some files; a line that a killed run left half written is left out."""
+    found = []
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found
+
+
+def markdown(results: list[Result]) -> str:
+    """One line for each workload and entrant; ratios are to the best variant of Unsloth.
+
+    Several turns of an entrant become their median, with the spread behind it.
+    """
+    lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
+    for row in ROWS.values():
+        of_row = [result for result in results if result["row"] == row.name]
+        best = _best_peer(of_row)
+        for entrant in ENTRANTS:
+            turns = [result for result in of_row if result["entrant"] == entrant]
+            if turns:
+                lines.append(_entry(row.what, entrant, turns, best))
+    return "\n".join([*lines, "", *_notes(results)])
+
+
+def _best_peer(results: list[Result]) -> Result | None:
+    """The fastest measured variant of Unsloth, else of any peer, as medians."""
+    measured = [r for r in results if r["outcome"] == "measured" and r["entrant"] not in _OURS]
+    rivals = [r for r in measured if r["entrant"].startswith("unsloth")] or measured
+    if not rivals:
+        return None
+    groups = {name: [r for r in rivals if r["entrant"] == name] for name in ENTRANTS}
+    medians = {
+        name: {key: _median(turns, key) for key in ("tokens_per_second", "peak_allocated_gib")}
+        for name, turns in groups.items()
+        if turns
+    }
+    return max(medians.values(), key=lambda one: one["tokens_per_second"] or 0)
+
+
+def _entry(what: str, entrant: str, turns: list[Result], best: Result | None) -> str:
+    measured = [turn for turn in turns if turn["outcome"] == "measured"]
+    if not measured:
+        last = turns[-1]
+        why = last["outcome"] + (f": {last['error']}" if last.get("error") else "")
+        return _line([what, entrant, why.replace("|", "/")[:120], *[""] * (len(_HEAD) - 3)])
+    if measured[0].get("longest_length"):
+        return _line(
+            [what, entrant, f"{max(r['longest_length'] for r in measured):,} tokens long", "", "",
+             "", _shown(measured, "peak_reserved_gib"), _shown(measured, "device_peak_gib"), ""]
+        )  # fmt: skip
+    rate, peak = _median(measured, "tokens_per_second"), _median(measured, "peak_allocated_gib")
+    rates = [turn["tokens_per_second"] for turn in measured]
+    spread = f" ({min(rates):,.0f}-{max(rates):,.0f})" if len(rates) > 1 else ""
+    ours = entrant in _OURS and best is not None
+    return _line(
+        [
+            what,
+            entrant,
+            f"{rate:,.0f}{spread}",
+            _ratio(rate, best, "tokens_per_second") if ours else "",
+            _shown(measured, "peak_allocated_gib"),
+            _ratio(peak, best, "peak_allocated_gib") if ours else "",
+            _shown(measured, "peak_reserved_gib"),
+            _shown(measured, "device_peak_gib"),
+            f"{_median(measured, 'first_step_seconds'):.1f} s",
+        ]
+    )
+
+
+def _notes(results: list[Result]) -> list[str]:
+    """What the figures were measured on and with."""
+    cards = sorted({result["card"] for result in results if "card" in result})
+    lines = [f"Card: {', '.join(cards)}."] if cards else []
+    for entrant in ENTRANTS:
+        last = next((r for r in reversed(results) if r["entrant"] == entrant), None)
+        if last is None:
+            continue
+        named = ", ".join(f"{name} {number}" for name, number in last.get("versions", {}).items())
+        note = f" ({ENTRANTS[entrant].note})" if ENTRANTS[entrant].note else ""
+        dtype = f"; adapter {last['adapter_dtype']}" if "adapter_dtype" in last else ""
+        path = f"; path {last['path']}: {last['why']}" if "path" in last else ""
+        lines.append(f"- {entrant}{note}{dtype}{path}: {named or last['outcome']}")
+    return lines
+
+
+def _median(results: list[Result], key: str) -> float | None:
+    values = [result[key] for result in results if result.get(key) is not None]
+    return statistics.median(values) if values else None
+
+
+def _shown(results: list[Result], key: str) -> str:
+    value = _median(results, key)
+    return "" if value is None else f"{value:.2f}"
+
+
+def _ratio(value: float | None, best: Result | None, key: str) -> str:
+    other = best.get(key) if best else None
+    return f"{value / other:.2f}" if value is not None and other else ""
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
