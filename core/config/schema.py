@@ -149,8 +149,8 @@ class DataConfig(Section):
     eval_files: list[str] = setting(
         [], "Own held-out rows. Empty: a part of the training rows is held out.", common=True
     )
-    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion"] = setting(
-        "auto", "Shape of the rows. auto looks at them and says what it saw."
+    format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"] = (
+        setting("auto", "Shape of the rows. auto looks at them and says what it saw.")
     )
     eval_fraction: float = setting(
         0.1, "Part of the rows held out for evaluation when there is no eval file.", ge=0, le=0.5

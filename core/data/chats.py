@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from core.config.schema import RunConfig
-from core.data.formats import Chat, Defect, Format, shape_of, to_chat
+from core.data.formats import Chat, Defect, Format, to_chat
 from core.data.sources import RAW_LIMIT, Rejected, Row, read_rows
 
 
@@ -102,9 +102,7 @@ class Pipeline:
         result = to_chat(row.value, self._format)
         if isinstance(result, Defect):
             return rejection(row, result.reason, result.detail)
-        auto = self._format == "auto"
-        shape = (shape_of(row.value) or "unknown") if auto else self._format
-        return Kept(row.file, row.line, result.chat, shape, result.notes)
+        return Kept(row.file, row.line, result.chat, result.format, result.notes)
 
 
 class Seen:
@@ -128,6 +126,9 @@ def fingerprint(chat: Chat) -> bytes:
     for message in chat:
         content = unicodedata.normalize("NFC", message["content"].strip())
         digest.update(f"{message['role']} {len(content)} {content}".encode())
+        rest = {key: value for key, value in message.items() if key not in ("role", "content")}
+        if rest:
+            digest.update(json.dumps(rest, sort_keys=True).encode())
     return digest.digest()[:16]
 
 

@@ -8,37 +8,34 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
-Format = Literal["alpaca", "sharegpt", "messages", "prompt_completion"]
-FORMATS: tuple[Format, ...] = ("alpaca", "sharegpt", "messages", "prompt_completion")
+from core.data.chat import Chat, Converted, Defect, Format, Message, Unfit, kind_of
+from core.data.columns import (
+    ALPACA_ANSWERS,
+    ANSWERS,
+    EXTRAS,
+    LABELS,
+    PREFERENCES,
+    PROMPTS,
+    SYSTEMS,
+    TEXTS,
+    TURNS,
+    Mapped,
+    first_of,
+    implied_format,
+    mapped,
+)
+from core.data.turns import checked, listed, refuse_media, text_of, tools_of, turns
 
+__all__ = [
+    "FORMATS", "Chat", "Converted", "Defect", "Detected", "Format", "Message", "Shape", "detect",
+    "shape_of", "to_chat",
+]  # fmt: skip
 
-class Message(TypedDict):
-    """One turn. ``role`` is system, user or assistant."""
-
-    role: str
-    content: str
-
-
-Chat = list[Message]
-"""An optional system turn, then user and assistant in turns; the last one is the assistant's."""
-
-
-@dataclass(frozen=True)
-class Converted:
-    """A chat that can be learned from, and what was done to it (words for counting)."""
-
-    chat: Chat
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Defect:
-    """Why a row is no chat: ``reason`` for counting, ``detail`` for a person."""
-
-    reason: str
-    detail: str
+FORMATS: tuple[Format, ...] = ("alpaca", "sharegpt", "messages", "prompt_completion", "text")
+Shape = Format | Literal["preference", "labelled"]
+"""What a row looks like: a format, or something that another kind of training learns from."""
 
 
 @dataclass(frozen=True)
@@ -49,250 +46,217 @@ class Detected:
     confidence: float
     """Part of the sample that has this format, 0 to 1."""
     counts: Mapping[str, int]
+    fields: tuple[str, ...] = ()
+    """The most frequent fields of the sample."""
+
+    @property
+    def words(self) -> str:
+        """What was seen and how sure it is, in a sentence."""
+        total = sum(self.counts.values())
+        if not total:
+            return "no row to look at"
+        rest = ", ".join(f"{n} {name}" for name, n in self.counts.items() if name != self.format)
+        saw = f"fields {', '.join(self.fields[:6])}" if self.fields else "no fields"
+        if self.format is None:
+            return f"no known format ({saw}): {rest}; name the fields with data.columns"
+        sure = f"{self.counts[self.format]} of {total} rows"
+        return f"{self.format}: {sure} ({saw})" + (f"; the others: {rest}" if rest else "")
 
 
-class _Unfit(Exception):  # noqa: N818 - carries a defect, is none of the program's
-    def __init__(self, reason: str, detail: str):
-        self.defect = Defect(reason, detail)
-
-
-_ANSWERS = {
-    "alpaca": ("output", "response"),
-    "prompt_completion": ("completion", "response", "answer"),
-}
-_PROMPTS = ("prompt", "question", "query")
-_TURNS = ("conversations", "conversation", "messages")
-_ROLES = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "human": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "model": "assistant",
-    "chatgpt": "assistant",
-    "bot": "assistant",
-}
-_UNSUPPORTED = ("tool_calls", "function_call", "reasoning_content", "thinking", "reasoning")
-
-
-def shape_of(row: Mapping[str, Any]) -> Format | Literal["preference"] | None:
+def shape_of(row: Mapping[str, Any]) -> Shape | None:
     """Which format a row's field names speak of; None when they speak of none."""
-    if "chosen" in row and "rejected" in row:
+    if any(better in row and worse in row for better, worse in PREFERENCES):
         return "preference"
-    for key in _TURNS:
-        turns = row.get(key)
+    for key in TURNS:
         if key in row:
-            first = turns[0] if isinstance(turns, list) and turns else None
-            if isinstance(first, dict) and "from" in first:
-                return "sharegpt"
-            if isinstance(first, dict) and "role" in first:
-                return "messages"
-            return "messages" if key == "messages" else "sharegpt"
+            return _shape_of_turns(key, row[key])
     if "instruction" in row:
         return "alpaca"
-    return "prompt_completion" if any(key in row for key in _PROMPTS) else None
+    prompt = first_of(row, PROMPTS)
+    if prompt is not None and (prompt != "input" or first_of(row, ANSWERS)):
+        judged = any(isinstance(row.get(key), bool) for key in LABELS)
+        return "labelled" if judged else "prompt_completion"
+    return "text" if first_of(row, TEXTS) else None
+
+
+def _shape_of_turns(key: str, value: object) -> Format:
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, dict) and "from" in first:
+        return "sharegpt"
+    if isinstance(first, dict) and "role" in first:
+        return "messages"
+    return "messages" if key == "messages" else "sharegpt"
 
 
 def detect(rows: Iterable[Mapping[str, Any]]) -> Detected:
     """The format that most of the given rows have."""
-    counts: Counter[str] = Counter(shape_of(row) or "unknown" for row in rows)
+    counts: Counter[str] = Counter()
+    fields: Counter[str] = Counter()
+    for row in rows:
+        counts[shape_of(row) or "unknown"] += 1
+        fields.update(str(key)[:40] for key in row)
     if not counts:
         return Detected(None, 0.0, {})
     name, votes = counts.most_common(1)[0]
     found = next((known for known in FORMATS if known == name), None)
-    return Detected(found, votes / counts.total(), dict(counts))
+    names = tuple(field for field, _ in fields.most_common(12))
+    return Detected(found, votes / counts.total(), dict(counts), names)
 
 
-def to_chat(row: Mapping[str, Any], format: Format | Literal["auto"]) -> Converted | Defect:  # noqa: A002
+def to_chat(
+    row: Mapping[str, Any],
+    format: Format | Literal["auto"],  # noqa: A002
+    columns: Mapping[str, str] | None = None,
+) -> Converted | Defect:
     """A row as a chat, or the first reason why it is none.
 
     With ``auto`` each row is taken by its own shape, so that files of several formats may be
-    mixed.
+    mixed. ``columns`` maps our names of fields to the file's; it decides over shapes.
     """
-    shape = shape_of(row)
-    if shape == "preference":
-        return Defect(
-            "preference_pair",
-            "holds two answers to compare (chosen, rejected); this training learns from one "
-            "answer a row: keep the chosen one as its answer",
-        )
-    chosen = shape if format == "auto" else format
-    if chosen is None:
-        names = ", ".join(str(key)[:40] for key in list(row)[:8]) or "none"
-        return Defect("unknown_format", f"the fields are like no known format: {names}")
     try:
-        return _checked(_READERS[chosen](row))
-    except _Unfit as unfit:
+        known = mapped(row, columns) if columns else Mapped(row)
+        name = format if format != "auto" else _named(known.row, columns)
+        refuse_media(known.row)
+        notes: list[str] = []
+        chat = _READERS[name](known, notes)
+        made = Converted(chat) if name == "text" else checked(chat, notes)
+        if isinstance(made, Converted) and ("tools" in row or "functions" in row):
+            _add_tools(made.chat, known.row)
+    except Unfit as unfit:
         return unfit.defect
+    return made if isinstance(made, Defect) else Converted(made.chat, made.notes, name)
 
 
-def _alpaca(row: Mapping[str, Any]) -> Chat:
-    instruction = _text(row, "instruction", missing="missing_prompt")
-    extra = _text(row, "input") if row.get("input") is not None else ""
-    parts = [part for part in (instruction, extra) if part.strip()]
+def _named(row: Mapping[str, Any], columns: Mapping[str, str] | None) -> Format:
+    """The format of a row that was not told; says in words what other training it is for."""
+    implied = implied_format(columns) if columns else None
+    shape = implied or shape_of(row)
+    if shape == "preference":
+        raise Unfit(
+            "preference_pair",
+            "holds two answers to compare (a chosen and a rejected one); this training learns "
+            "from one answer a row: map the better one with data.columns, completion = its name",
+        )
+    if shape == "labelled":
+        raise Unfit(
+            "labelled_pair",
+            "holds an answer and a judgement on it (true or false); this training learns from "
+            "good answers only: keep those, and map them with data.columns",
+        )
+    if shape is None:
+        names = ", ".join(str(key)[:40] for key in list(row)[:8]) or "none"
+        raise Unfit("unknown_format", f"the fields are like no known format: {names}")
+    return shape
+
+
+def _add_tools(chat: Chat, row: Mapping[str, Any]) -> None:
+    tools = tools_of(row)
+    if tools:
+        chat[0]["tools"] = tools
+
+
+def _alpaca(known: Mapped, notes: list[str]) -> Chat:
+    row = known.row
+    parts = [_text(row, "instruction", missing="missing_prompt")]
+    extra = first_of(row, EXTRAS)
+    if extra is not None and row[extra] is not None:
+        parts.append(_text(row, extra))
     chat = _system(row)
-    history = row.get("history")
-    if history:
-        chat += _history(history)
-    chat.append({"role": "user", "content": "\n\n".join(parts)})
-    chat.append({"role": "assistant", "content": _answer(row, "alpaca")})
+    if row.get("history"):
+        chat += _history(row["history"])
+    asked = "\n\n".join(part for part in parts if part.strip())
+    chat.append({"role": "user", "content": asked})
+    chat.append({"role": "assistant", "content": _answer(row, ALPACA_ANSWERS)})
     return chat
 
 
 def _history(value: object) -> Chat:
     """Earlier turns of an Alpaca row: a list of pairs of question and answer."""
     chat: Chat = []
-    for pair in value if isinstance(value, list) else [value]:
+    for pair in listed(value, "history"):
         if not (isinstance(pair, list) and len(pair) == 2):
-            raise _Unfit("wrong_type", "history is not a list of [question, answer]")
+            raise Unfit("wrong_type", "history is not a list of [question, answer]")
         for role, content in zip(("user", "assistant"), pair, strict=True):
-            chat.append({"role": role, "content": _content(content, "history")})
+            chat.append({"role": role, "content": text_of(content, "history")[0]})
     return chat
 
 
-def _sharegpt(row: Mapping[str, Any]) -> Chat:
-    return _turns(row, "from", "value")
+def _sharegpt(known: Mapped, notes: list[str]) -> Chat:
+    return _turn_list(known, notes, "from", "value")
 
 
-def _messages(row: Mapping[str, Any]) -> Chat:
-    return _turns(row, "role", "content")
+def _messages(known: Mapped, notes: list[str]) -> Chat:
+    return _turn_list(known, notes, "role", "content")
 
 
-def _turns(row: Mapping[str, Any], role_key: str, text_key: str) -> Chat:
-    key = next((name for name in _TURNS if name in row), None)
+def _turn_list(known: Mapped, notes: list[str], role: str, text: str) -> Chat:
+    key = first_of(known.row, TURNS)
     if key is None:
-        raise _Unfit("missing_turns", f"has no field {' or '.join(_TURNS)}")
-    turns = row[key]
-    if not isinstance(turns, list):
-        raise _Unfit("wrong_type", f"{key} is {_kind(turns)}, not a list of turns")
-    chat = _system(row)
-    for number, turn in enumerate(turns, 1):
-        chat.append(_turn(turn, number, role_key, text_key))
-    return chat
+        raise Unfit("missing_turns", f"has no field {' or '.join(TURNS)}")
+    keys = (known.role_key or role, known.text_key or text)
+    chat = turns(known.row[key], key, *keys, notes, known.roles)
+    own = bool(chat) and chat[0]["role"] == "system"
+    return chat if own else [*_system(known.row), *chat]
 
 
-def _turn(turn: object, number: int, role_key: str, text_key: str) -> Message:
-    if not isinstance(turn, dict):
-        raise _Unfit("wrong_type", f"turn {number} is {_kind(turn)}, not an object")
-    for key in _UNSUPPORTED:
-        if turn.get(key):
-            raise _Unfit("unsupported_field", f"turn {number} has {key}, which would be lost")
-    if role_key not in turn:
-        raise _Unfit("missing_role", f"turn {number} has no field {role_key}")
-    name = turn[role_key]
-    role = _ROLES.get(name.strip().lower()) if isinstance(name, str) else None
-    if role is None:
-        raise _Unfit(
-            "unknown_role", f"turn {number} has the role {str(name)[:40]!r}; known: {_KNOWN_ROLES}"
-        )
-    if text_key not in turn:
-        raise _Unfit(f"missing_{_side(role)}", f"turn {number} has no field {text_key}")
-    content = turn[text_key]
-    if content is None:
-        raise _Unfit(f"empty_{_side(role)}", f"turn {number} ({role}) is null")
-    return {"role": role, "content": _content(content, f"{text_key} of turn {number}")}
-
-
-def _prompt_completion(row: Mapping[str, Any]) -> Chat:
-    key = next((name for name in _PROMPTS if name in row), None)
+def _prompt_completion(known: Mapped, notes: list[str]) -> Chat:
+    row = known.row
+    key = first_of(row, PROMPTS)
     if key is None:
-        raise _Unfit("missing_prompt", f"has no field {' or '.join(_PROMPTS)}")
+        raise Unfit("missing_prompt", f"has no field {' or '.join(PROMPTS)}")
     if isinstance(row[key], list):  # conversational: a list of turns on each side
-        answer = next((name for name in _ANSWERS["prompt_completion"] if name in row), None)
+        answer = first_of(row, ANSWERS)
         if answer is None or not isinstance(row[answer], list):
-            raise _Unfit("missing_answer", "the prompt is a list of turns, the answer is not")
-        return _turns({"messages": [*row[key], *row[answer]]}, "role", "content")
+            raise Unfit("missing_answer", "the prompt is a list of turns, the answer is not")
+        keys = (known.role_key or "role", known.text_key or "content")
+        return turns([*row[key], *row[answer]], key, *keys, notes, known.roles)
     prompt = _text(row, key, missing="missing_prompt")
     return [
         *_system(row),
         {"role": "user", "content": prompt},
-        {"role": "assistant", "content": _answer(row, "prompt_completion")},
+        {"role": "assistant", "content": _answer(row, ANSWERS)},
     ]
 
 
-_READERS: Mapping[str, Callable[[Mapping[str, Any]], Chat]] = {
+def _raw_text(known: Mapped, notes: list[str]) -> Chat:
+    key = first_of(known.row, TEXTS)
+    if key is None:
+        raise Unfit("missing_text", f"has no field {' or '.join(TEXTS)}")
+    text = _text(known.row, key, missing="missing_text")
+    if not text.strip():
+        raise Unfit("empty_text", f"{key} is empty")
+    return [{"role": "text", "content": text}]
+
+
+_READERS: Mapping[str, Callable[[Mapped, list[str]], Chat]] = {
     "alpaca": _alpaca,
     "sharegpt": _sharegpt,
     "messages": _messages,
     "prompt_completion": _prompt_completion,
+    "text": _raw_text,
 }
-_KNOWN_ROLES = ", ".join(_ROLES)
 
 
 def _system(row: Mapping[str, Any]) -> Chat:
-    """The system turn from a field of the row itself, where it has one."""
-    if row.get("system") is None:
-        return []
-    return [{"role": "system", "content": _text(row, "system")}]
+    """The system turn from a field of the row itself, where it has one that says something."""
+    for key in SYSTEMS:
+        if row.get(key) is not None:
+            text = _text(row, key)
+            return [{"role": "system", "content": text}] if text.strip() else []
+    return []
 
 
-def _answer(row: Mapping[str, Any], format: str) -> str:  # noqa: A002
-    names = _ANSWERS[format]
-    key = next((name for name in names if name in row), None)
+def _answer(row: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    key = first_of(row, names)
     if key is None or row[key] is None:
-        raise _Unfit("missing_answer", f"has no {' or '.join(names)}")
+        raise Unfit("missing_answer", f"has no {' or '.join(names)}")
     return _text(row, key)
 
 
 def _text(row: Mapping[str, Any], key: str, missing: str = "wrong_type") -> str:
     value = row.get(key)
     if value is None:
-        raise _Unfit(missing, f"has no {key}")
+        raise Unfit(missing, f"has no {key}")
     if not isinstance(value, str):
-        raise _Unfit("wrong_type", f"{key} is {_kind(value)}, not a text")
+        raise Unfit("wrong_type", f"{key} is {kind_of(value)}, not a text")
     return value
-
-
-def _content(value: object, where: str) -> str:
-    """A turn's text, also from a list of parts as long as all of them are text."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and value:
-        texts = [part.get("text") for part in value if isinstance(part, dict)]
-        if len(texts) == len(value) and all(isinstance(text, str) for text in texts):
-            return "".join(str(text) for text in texts)
-        raise _Unfit("wrong_type", f"{where} has parts that are not text")
-    raise _Unfit("wrong_type", f"{where} is {_kind(value)}, not a text")
-
-
-def _checked(chat: Chat) -> Converted | Defect:
-    """Apply the rules on turns that all formats share."""
-    notes = []
-    if chat and chat[0]["role"] == "system" and not chat[0]["content"].strip():
-        chat, notes = chat[1:], ["empty_system_dropped"]
-    turns = chat[1:] if chat and chat[0]["role"] == "system" else chat
-    if not any(turn["role"] == "assistant" for turn in turns):
-        return Defect("no_assistant", "has no turn of the assistant: nothing to learn")
-    expected = "user"
-    for number, turn in enumerate(turns, 1):
-        defect = _wrong_turn(turn, number, expected)
-        if defect is not None:
-            return defect
-        expected = "assistant" if expected == "user" else "user"
-    if turns[-1]["role"] == "user":
-        chat = chat[:-1]
-        notes.append("last_user_turn_cut")
-    return Converted(chat, tuple(notes))
-
-
-def _wrong_turn(turn: Message, number: int, expected: str) -> Defect | None:
-    role = turn["role"]
-    if role == "system":
-        return Defect("system_not_first", f"turn {number} is a system turn; it must come first")
-    if role != expected:
-        if number == 1:
-            return Defect("starts_with_assistant", "the assistant speaks before the user")
-        return Defect(f"two_{role}s_in_a_row", f"turns {number - 1} and {number} are both {role}")
-    if not turn["content"].strip():
-        return Defect(f"empty_{_side(role)}", f"turn {number} ({role}) is empty")
-    return None
-
-
-def _side(role: str) -> str:
-    return "answer" if role == "assistant" else "prompt"
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
-    return "null" if value is None else names.get(type(value), "a number")

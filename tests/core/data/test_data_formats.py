@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from core.config.errors import InputError
+from core.data.columns import check_columns
 from core.data.formats import Converted, Defect, detect, shape_of, to_chat
 
 USER = {"role": "user", "content": "q"}
@@ -27,6 +30,11 @@ CHAT = [USER, ANSWER]
         ({"prompt": "q", "completion": "a"}, "prompt_completion"),
         ({"question": "q", "answer": "a"}, "prompt_completion"),
         ({"prompt": [USER], "completion": [ANSWER]}, "prompt_completion"),
+        ({"instruction": "q", "context": "", "response": "a", "category": "x"}, "alpaca"),
+        ({"system_prompt": "", "question": "q", "response": "a"}, "prompt_completion"),
+        ({"input": "q", "output": "a"}, "prompt_completion"),
+        ({"query": "q", "response": "a", "label": 3}, "prompt_completion"),
+        ({"problem": "q", "solution": "a"}, "prompt_completion"),
     ],
 )  # fmt: skip
 def test_every_format_becomes_the_same_chat(row: dict[str, Any], shape: str) -> None:
@@ -79,8 +87,17 @@ def turns(*roles: str) -> dict[str, Any]:
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "empty_answer"),
         ({"messages": [USER, {"role": "assistant", "content": 7}]}, "wrong_type"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}, ANSWER]}, "wrong_type"),
-        ({"messages": [USER, ANSWER | {"tool_calls": [{}]}]}, "unsupported_field"),
-        (turns("user", "tool", "assistant"), "unknown_role"),
+        ({"messages": [USER, ANSWER | {"tool_calls": [{}]}]}, "broken_tool_call"),
+        ({"messages": [USER, ANSWER | {"tool_calls": "x"}]}, "broken_tool_call"),
+        ({"messages": [USER, ANSWER | {"tool_calls": {"a": 1}}]}, "broken_tool_call"),
+        ({"messages": [USER, ANSWER | {"reasoning": 3}]}, "wrong_type"),
+        ({"messages": CHAT, "images": ["cat.png"]}, "unsupported_field"),
+        ({"messages": CHAT, "tools": "no"}, "wrong_type"),
+        ({"messages": CHAT, "tools": [1]}, "broken_tools"),
+        (turns("user", "wizard", "assistant"), "unknown_role"),
+        (turns("user", "tool", "assistant"), "tool_without_call"),
+        (turns("user", "assistant", "tool", "user"), "unanswered_tool"),
+        ({"messages": "[" * 200 + "]" * 200}, "too_deep"),
         ({"messages": [{"role": 3, "content": "x"}, ANSWER]}, "unknown_role"),
         (turns("user"), "no_assistant"),
         (turns("system", "user"), "no_assistant"),
@@ -89,10 +106,15 @@ def turns(*roles: str) -> dict[str, Any]:
         (turns("user", "user", "assistant"), "two_users_in_a_row"),
         (turns("user", "system", "assistant"), "system_not_first"),
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "preference_pair"),
-        ({"text": "once upon a time"}, "unknown_format"),
+        ({"prompt": "q", "completion": "a", "label": True}, "labelled_pair"),
+        ({"instruction": "q", "response_chosen": "a", "response_rejected": "b"},
+         "preference_pair"),
+        ({"text": " "}, "empty_text"),
+        ({"text": 3}, "wrong_type"),
+        ({"input": "q"}, "unknown_format"),
         ({}, "unknown_format"),
     ],
-)
+)  # fmt: skip
 def test_every_defect_has_its_reason(row: dict[str, Any], reason: str) -> None:
     result = to_chat(row, "auto")
     assert isinstance(result, Defect), result
@@ -112,9 +134,98 @@ def test_a_named_format_is_held_to() -> None:
 
 
 def test_detection_tells_the_majority_and_how_sure_it_is() -> None:
-    alpaca, other = {"instruction": "q", "output": "a"}, {"text": "x"}
+    alpaca, other = {"instruction": "q", "output": "a"}, {"x": "x"}
     found = detect([alpaca, alpaca, alpaca, other])
     assert (found.format, found.confidence) == ("alpaca", 0.75)
     assert found.counts == {"alpaca": 3, "unknown": 1}
+    assert found.words == (
+        "alpaca: 3 of 4 rows (fields instruction, output, x); the others: 1 unknown"
+    )
     assert detect([other]).format is None
+    assert "data.columns" in detect([other]).words
     assert detect([]).confidence == 0.0
+
+
+def test_raw_text_is_one_message_of_the_role_text() -> None:
+    made = to_chat({"text": " Once\n", "label": 3}, "auto")
+    assert made == Converted([{"role": "text", "content": " Once\n"}])
+    assert isinstance(made, Converted)
+    assert made.format == "text"
+
+
+CALL = {"type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"role": "assistant", "content": None, "tool_calls": [CALL]},
+        {"role": "assistant", "tool_calls": [{"name": "f", "arguments": '{"x": 1}'}]},
+        {"role": "assistant", "content": "", "function_call": {"name": "f", "arguments": {"x": 1}}},
+        {"role": "function_call", "content": '{"name": "f", "arguments": {"x": 1}}'},
+    ],
+)
+def test_tool_turns_in_every_writing_are_one_shape(call: dict[str, Any]) -> None:
+    result = {"role": "tool", "content": "", "tool_call_id": "1", "name": "f"}
+    tool = {"name": "f", "parameters": {}}
+    made = to_chat({"messages": [USER, call, result, ANSWER], "functions": [tool]}, "auto")
+    assert made == Converted(
+        [
+            {**USER, "tools": [{"type": "function", "function": tool}]},
+            {"role": "assistant", "content": "", "tool_calls": [CALL]},
+            result,
+            ANSWER,
+        ]
+    )
+
+
+def test_tools_stand_on_the_first_message_even_when_an_empty_system_turn_goes() -> None:
+    row = {"messages": [{"role": "system", "content": ""}, *CHAT], "tools": '[{"type": "x"}]'}
+    made = to_chat(row, "auto")
+    assert isinstance(made, Converted)
+    assert made.chat == [{**USER, "tools": [{"type": "x"}]}, ANSWER]
+    assert "tools" not in row["messages"][1]
+
+
+def test_thoughts_and_unanswered_calls_are_kept_and_ignored_weights_are_noted() -> None:
+    parts = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}]
+    row = {"messages": [USER, {"role": "assistant", "content": parts, "weight": 0}]}
+    assert to_chat(row, "auto") == Converted(
+        [USER, ANSWER | {"reasoning_content": "hm"}], ("turn_weight_ignored",)
+    )
+    assert to_chat({"messages": [USER, ANSWER | {"thinking": "hm"}]}, "auto") == Converted(
+        [USER, ANSWER | {"reasoning_content": "hm"}]
+    )
+
+
+def test_turns_written_as_json_text_are_read_and_noted() -> None:
+    row = {"messages": json.dumps(CHAT)}
+    assert to_chat(row, "auto") == Converted(CHAT, ("turns_parsed_from_text",))
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"Frage": "q", "Antwort": "a"}, {"prompt": "Frage", "completion": "Antwort"}),
+        ({"answer": "q", "question": "a"}, {"prompt": "answer", "completion": "question"}),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, {"completion": "chosen"}),
+        ({"a": "q", "b": "a", "input": ""}, {"instruction": "a", "output": "b"}),
+        ({"talk": [{"who": "Kunde", "said": "q"}, {"who": "gpt", "said": "a"}]},
+         {"messages": "talk", "role": "who", "content": "said", "user": "Kunde"}),
+        ({"messages": [{"speaker": "user", "text": "q"}, {"speaker": "bot", "text": "a"}]},
+         {"role": "speaker", "content": "text"}),
+    ],
+)  # fmt: skip
+def test_a_mapping_settles_what_names_do_not(row: dict[str, Any], columns: dict[str, str]) -> None:
+    check_columns(columns)
+    assert to_chat(row, "auto", columns) == Converted(CHAT)
+
+
+def test_a_mapped_field_that_is_not_there_is_told() -> None:
+    result = to_chat({"Frage": "q"}, "auto", {"prompt": "Frage", "completion": "Antwort"})
+    assert result == Defect(
+        "missing_column", "has no Antwort, which data.columns names for completion"
+    )
+    for bad in ({"propmt": "Frage"}, {"prompt": " "}):
+        with pytest.raises(InputError, match=r"data\.columns"):
+            check_columns(bad)

@@ -1,0 +1,67 @@
+"""The one shape that every row becomes: a chat. And the words for a row that cannot become one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, NotRequired, TypedDict
+
+Format = Literal["alpaca", "sharegpt", "messages", "prompt_completion", "text"]
+"""The formats that rows are read as."""
+
+
+class Message(TypedDict):
+    """One turn. ``role`` is system, user, assistant or tool; ``text`` for raw text."""
+
+    role: str
+    content: str
+    tool_calls: NotRequired[list[Any]]
+    """What an assistant's turn calls: ``{"type": "function", "function": {name, arguments}}``."""
+    tool_call_id: NotRequired[str]
+    """Which call a tool's turn answers."""
+    name: NotRequired[str]
+    """The tool that a tool's turn comes from."""
+    reasoning_content: NotRequired[str]
+    """What an assistant thought before it spoke."""
+    tools: NotRequired[list[Any]]
+    """The tools of the whole chat; on its first message only, and no part of that turn."""
+
+
+Chat = list[Message]
+"""An optional system turn, then user and assistant in turns, with tools' turns after the
+assistant's calls; the last one is the assistant's. Or one message with the role ``text``."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A chat that can be learned from, and what was done to it (words for counting)."""
+
+    chat: Chat
+    notes: tuple[str, ...] = ()
+    format: str = field(default="", compare=False)
+    """The format that the row was read as."""
+
+
+@dataclass(frozen=True)
+class Defect:
+    """Why a row is no chat: ``reason`` for counting, ``detail`` for a person."""
+
+    reason: str
+    detail: str
+
+
+class Unfit(Exception):  # noqa: N818 - carries a defect, is none of the program's
+    """Ends the conversion of a row at its first defect."""
+
+    def __init__(self, reason: str, detail: str):
+        self.defect = Defect(reason, detail)
+
+
+def kind_of(value: object) -> str:
+    """What a JSON value is, in words."""
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    return "null" if value is None else names.get(type(value), "a number")
+
+
+def side_of(role: str) -> str:
+    """Which side of a lesson a role stands on, as reasons name it."""
+    return "answer" if role == "assistant" else "prompt"
