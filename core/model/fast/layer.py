@@ -1,0 +1,212 @@
+"""One decoder layer of the Llama family, forward and backward by hand.
+
+Kept for the backward pass are the layer's input x, the residual h behind attention, queries, keys
+and values, attention's output and its log-sum-exp. Norms, gate and up are computed again; the
+projections of attention and down_proj never are, for nothing needs their outputs twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from core.model.fast.attention import Attentions, Documents
+from core.model.fast.linear import Dropout, Group, Wide
+from core.model.fast.stash import Slot
+from core.model.fast.work import Work
+
+Tensor = torch.Tensor
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What all layers share."""
+
+    hidden: int
+    heads: int
+    key_heads: int
+    head_width: int
+    eps: float
+
+    @property
+    def queries(self) -> int:
+        return self.heads * self.head_width
+
+    @property
+    def keys(self) -> int:
+        return self.key_heads * self.head_width
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One pass: T tokens of whole documents. ``cos`` and ``sin`` are (T, d / 2)."""
+
+    documents: Documents
+    cos: Tensor
+    sin: Tensor
+    dropout: Dropout
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The frozen parts of one layer, and what computes with them."""
+
+    number: int
+    sizes: Sizes
+    qkv: Group
+    output: Group
+    gate_up: Group
+    down: Group
+    first_norm: Tensor
+    second_norm: Tensor
+    head_norms: tuple[Tensor, Tensor] | None
+    """Qwen3's norms of each query and each key head; None elsewhere."""
+    attentions: Attentions
+    pieces: Any
+
+    # --- forward ---
+
+    def forward(self, slot: Slot, out: Callable[[], Tensor], batch: Batch, work: Work) -> None:
+        """From ``slot.x`` (T, h) to ``out()``, which is asked for when it is needed."""
+        self._queries_keys_values(slot, batch, work)
+        self._attend(slot, batch, work)
+        self._mlp(slot, out, batch, work)
+
+    def _queries_keys_values(self, slot: Slot, batch: Batch, work: Work) -> None:
+        normed = work.normed(len(slot.x), self.qkv.pad)
+        self.pieces.rms_norm(slot.x, self.first_norm, self.sizes.eps, normed.main)
+        self.qkv.project(normed, batch.dropout.at(self.number, 0))
+        slot.tails.qkv.copy_(normed.tail)
+        self.qkv.forward(normed, work.expanded(self.qkv), slot.qkv)
+        if self.head_norms is None:
+            for part in self._query_and_key(slot.qkv):
+                self.pieces.rotate(part, batch.cos, batch.sin, part)
+
+    def _attend(self, slot: Slot, batch: Batch, work: Work) -> None:
+        q, k, v = self._heads(slot, batch, work)
+        attention = self.attentions.best(q, k, batch.documents)
+        out, slot.state = attention.forward(q, k, v, batch.documents)
+        slot.o.main.copy_(out.flatten(1))
+        self.output.project(slot.o, batch.dropout.at(self.number, 1))
+        self.output.forward(slot.o, work.expanded(self.output), slot.h, slot.x)
+
+    def _mlp(self, slot: Slot, out: Callable[[], Tensor], batch: Batch, work: Work) -> None:
+        gate_up, down = work.expanded(self.gate_up), work.expanded(self.down)
+        for tokens in work.tiles(len(slot.x)):
+            normed = self._second_normed(slot, tokens, work)
+            self.gate_up.project(normed, self._tiled(batch, 2, tokens))
+            slot.tails.gate_up[tokens].copy_(normed.tail)
+            gu = work.gate_up(len(normed.main))
+            self.gate_up.forward(normed, gate_up, gu.main)
+            hidden = work.intermediate(len(normed.main))
+            self.pieces.swiglu(gu.main, hidden.main)
+            self.down.project(hidden, self._tiled(batch, 3, tokens))
+            slot.tails.down[tokens].copy_(hidden.tail)
+            self.down.forward(hidden, down, out()[tokens], slot.h[tokens])
+
+    # --- backward ---
+
+    def backward(self, slot: Slot, grad: Wide, batch: Batch, work: Work, *, first: bool) -> None:
+        """``grad`` (T, h) of the output becomes that of the input; adapters' gradients are added.
+
+        ``first``: nothing before this layer learns, so the gradient of its input is left out.
+        """
+        gate_up, down = work.expanded(self.gate_up), work.expanded(self.down)
+        for tokens in work.tiles(len(slot.x)):
+            self._mlp_backward(slot, grad[tokens], tokens, gate_up, down, batch, work)
+        dqkv = self._attention_backward(slot, grad, batch, work)
+        normed = work.normed(len(slot.x), self.qkv.pad)
+        self.pieces.rms_norm(slot.x, self.first_norm, self.sizes.eps, normed.main)
+        dropout = batch.dropout.at(self.number, 0)
+        self.qkv.backward_tail(dqkv)
+        self.qkv.backward_adapters(dqkv, normed.main, slot.tails.qkv, dropout)
+        if not first:
+            self.qkv.backward_input(dqkv, work.expanded(self.qkv), normed.main, dropout)
+            self._through_norm(normed.main, slot.x, self.first_norm, grad)
+
+    def _mlp_backward(
+        self, slot: Slot, grad: Wide, tokens: slice, gate_up: Tensor, down: Tensor, batch: Batch,
+        work: Work,
+    ) -> None:  # fmt: skip
+        normed = self._second_normed(slot, tokens, work)
+        normed.tail.copy_(slot.tails.gate_up[tokens])
+        gu = work.gate_up(len(normed.main))
+        self.gate_up.forward(normed, gate_up, gu.main)
+        hidden = work.intermediate(len(normed.main))
+        dropout = self._tiled(batch, 3, tokens)
+        self.down.backward_tail(grad)
+        self.down.backward_input(grad, down, hidden.main, dropout)
+        self.pieces.swiglu_backward(gu.main, hidden.main)
+        self.down.backward_adapters(grad, hidden.main, slot.tails.down[tokens], dropout)
+        dropout = self._tiled(batch, 2, tokens)
+        self.gate_up.backward_tail(gu)
+        self.gate_up.backward_adapters(gu, normed.main, slot.tails.gate_up[tokens], dropout)
+        self.gate_up.backward_input(gu, gate_up, normed.main, dropout)
+        self._through_norm(normed.main, slot.h[tokens], self.second_norm, grad)
+
+    def _attention_backward(self, slot: Slot, grad: Wide, batch: Batch, work: Work) -> Wide:
+        """The gradient of queries, keys and values before norm and rotation."""
+        dropout = batch.dropout.at(self.number, 1)
+        self.output.backward_tail(grad)
+        self.output.backward_adapters(grad, slot.o.main, slot.o.tail, dropout)
+        d_out = work.attention_gradient(len(slot.x))
+        self.output.backward_input(grad, work.expanded(self.output), d_out, dropout)
+        q, k, v = self._heads(slot, batch, work)
+        assert slot.state is not None
+        out, d_heads = (self._by_head(part) for part in (slot.o.main, d_out))
+        attention = self.attentions.best(q, k, batch.documents)
+        dq, dk, dv = attention.backward(d_heads, q, k, v, out, slot.state, batch.documents)
+        dqkv = work.qkv_gradient(len(slot.x))
+        targets = self._query_and_key(dqkv.main)
+        for part, target in zip((dq, dk), targets, strict=True):
+            self.pieces.rotate(part, batch.cos, batch.sin, target, back=True)
+        self._values(dqkv.main).copy_(dv)
+        if self.head_norms is not None:
+            raw = self._query_and_key(slot.qkv)
+            for target, before, weight in zip(targets, raw, self.head_norms, strict=True):
+                self.pieces.head_norm_backward(target, before, weight, self.sizes.eps)
+        return dqkv
+
+    # --- parts ---
+
+    def _through_norm(self, dn: Tensor, x: Tensor, weight: Tensor, grad: Wide) -> None:
+        """Add to the residual's gradient what comes through the norm."""
+        self.pieces.rms_norm_backward(dn, x, weight, self.sizes.eps, grad.main, grad.main)
+
+    def _second_normed(self, slot: Slot, tokens: slice, work: Work) -> Wide:
+        h = slot.h[tokens]
+        normed = work.normed(len(h), self.gate_up.pad)
+        self.pieces.rms_norm(h, self.second_norm, self.sizes.eps, normed.main)
+        return normed
+
+    def _tiled(self, batch: Batch, group: int, tokens: slice) -> tuple[float, int]:
+        """Each tile has a dropout of its own."""
+        part, seed = batch.dropout.at(self.number, group)
+        return part, (seed + 0x85EBCA6B * tokens.start) & 0xFFFFFFFF
+
+    def _heads(self, slot: Slot, batch: Batch, work: Work) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys ready for attention, and values: (T, heads, d)."""
+        v = self._values(slot.qkv)
+        if self.head_norms is None:
+            return *self._query_and_key(slot.qkv), v
+        normed = self._query_and_key(work.heads(len(slot.x)))
+        raw = self._query_and_key(slot.qkv)
+        for part, target, weight in zip(raw, normed, self.head_norms, strict=True):
+            self.pieces.head_norm(part, weight, self.sizes.eps, target)
+            self.pieces.rotate(target, batch.cos, batch.sin, target)
+        return *normed, v
+
+    def _query_and_key(self, qkv: Tensor) -> tuple[Tensor, Tensor]:
+        sizes = self.sizes
+        middle = sizes.queries + sizes.keys
+        q, k = qkv[:, : sizes.queries], qkv[:, sizes.queries : middle]
+        return self._by_head(q), self._by_head(k)
+
+    def _values(self, qkv: Tensor) -> Tensor:
+        return self._by_head(qkv[:, self.sizes.queries + self.sizes.keys :])
+
+    def _by_head(self, part: Tensor) -> Tensor:
+        return part.unflatten(1, (-1, self.sizes.head_width))

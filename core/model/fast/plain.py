@@ -1,0 +1,187 @@
+"""The pieces of the fused path in plain torch: what each kernel of ``fused`` must compute.
+
+They run on any device and in any precision. On a CPU they are the path itself, which is how its
+mathematics is tested without a GPU; ``fused`` has the same functions as Triton kernels.
+
+Shapes: T tokens, all documents of a batch one after the other; h hidden size, f intermediate
+size, N rows and K columns of a weight, R the summed rank of the linears that share an input.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from core.model.fast.nf4 import Nf4
+
+Tensor = torch.Tensor
+
+_FIELD_BITS = 10
+"""Bits of one random number that decide about one linear's dropout; three fit into 32."""
+_WORD = 0xFFFFFFFF
+
+
+def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
+    """Write frozen weights with their adapter around them into ``out``.
+
+    ``out`` is (N + pad, K + pad): the dequantized rows of all ``weights`` above one another, in
+    the last columns ``b`` (N, r) as one block a weight, in the last rows ``a`` (R, K). So one
+    product with its first N rows gives ``x W' + (x A') B'``, and one with its first K columns
+    gives ``dY W + (dY B) A``.
+    """
+    rows, columns = b.shape[0], a.shape[1]
+    rank = b.shape[1]
+    out[:, columns:].zero_()
+    out[rows:].zero_()
+    out[rows : rows + a.shape[0], :columns] = a
+    first = 0
+    for number, weight in enumerate(weights):
+        part = slice(first, first + weight.rows)
+        out[part, :columns] = weight.dequantized(out.dtype)
+        begin = columns + number * rank
+        out[part, begin : begin + rank] = b[part]
+        first += weight.rows
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+    """Root mean square norm of each row; statistics in fp32."""
+    wide = x.to(_statistics(x))
+    out.copy_(wide * _inverse_rms(wide, eps) * weight)
+
+
+def rms_norm_backward(
+    dy: Tensor, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None, out: Tensor
+) -> None:
+    """Gradient of the norm's input, plus that of the residual beside it, into ``out``."""
+    wide = x.to(_statistics(x))
+    scale = _inverse_rms(wide, eps)
+    normed, grad = wide * scale, dy.to(wide.dtype) * weight
+    dx = scale * (grad - normed * (grad * normed).mean(-1, keepdim=True))
+    out.copy_(dx if residual is None else dx + residual)
+
+
+def rotate(qk: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, back: bool = False) -> None:
+    """Rotary position embedding of ``qk`` (T, heads, d); ``cos`` and ``sin`` are (T, d / 2).
+
+    ``out`` may be ``qk`` itself. ``back`` turns the other way: the gradient of the same.
+    """
+    half = qk.shape[-1] // 2
+    cos, sin = cos[:, None].to(_statistics(qk)), sin[:, None].to(_statistics(qk))
+    sin = -sin if back else sin
+    first, second = qk[..., :half].to(cos.dtype), qk[..., half:].to(cos.dtype)
+    rotated = first * cos - second * sin, second * cos + first * sin
+    out[..., :half], out[..., half:] = rotated
+
+
+def head_norm(qk: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+    """The norm of each head's vector, before it is rotated (Qwen3). ``qk`` (T, heads, d)."""
+    rms_norm(qk, weight, eps, out)
+
+
+def head_norm_backward(dy: Tensor, qk: Tensor, weight: Tensor, eps: float) -> None:
+    """Gradient of ``head_norm``'s input, in place of ``dy``."""
+    rms_norm_backward(dy, qk, weight, eps, None, dy)
+
+
+def swiglu(gate_up: Tensor, out: Tensor) -> None:
+    """``silu(gate) * up`` of ``gate_up`` (T, 2 f)."""
+    gate, up = gate_up.to(_statistics(gate_up)).chunk(2, -1)
+    out.copy_(torch.nn.functional.silu(gate) * up)
+
+
+def swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
+    """In place: ``gate_up`` becomes its gradient, ``grad`` (T, f) becomes ``silu(gate) * up``."""
+    gate, up = gate_up.to(_statistics(gate_up)).chunk(2, -1)
+    down = grad.to(gate.dtype)
+    sigmoid = torch.sigmoid(gate)
+    silu = gate * sigmoid
+    d_gate = down * up * (sigmoid + silu * (1 - sigmoid))
+    d_up = down * silu
+    grad.copy_(silu * up)
+    gate_up.copy_(torch.cat([d_gate, d_up], -1))
+
+
+def project(x: Tensor, a: Tensor, out: Tensor, linears: int, dropout: float, seed: int) -> None:
+    """``dropout(x) A'`` for the A of each linear that reads ``x``, into ``out`` (T, pad).
+
+    ``a`` is (R, K), R / ``linears`` rows for each, and each sees a dropout of its own.
+    """
+    out.zero_()
+    rank = a.shape[0] // linears
+    for number in range(linears):
+        part = slice(number * rank, (number + 1) * rank)
+        seen = x * keep(x, number, dropout, seed) if dropout else x
+        out[:, part] = seen @ a[part].t()
+
+
+def project_backward(
+    x: Tensor, tail: Tensor, grad: Tensor, linears: int, dropout: float, seed: int
+) -> None:
+    """Add ``tail' dropout(x)``, the gradient of A, to ``grad`` (R, K) in fp32. ``tail`` (T, R)."""
+    rank = grad.shape[0] // linears
+    for number in range(linears):
+        part = slice(number * rank, (number + 1) * rank)
+        seen = x * keep(x, number, dropout, seed) if dropout else x
+        grad[part] += (tail[:, part].t() @ seen).to(grad.dtype)
+
+
+def spread(
+    dx: Tensor, tail: Tensor, a: Tensor, linears: int, dropout: float, seed: int
+) -> None:
+    """Add each linear's ``tail A`` behind its dropout to ``dx`` (T, K), in place."""
+    rank = a.shape[0] // linears
+    for number in range(linears):
+        part = slice(number * rank, (number + 1) * rank)
+        dx += (tail[:, part] @ a[part]) * keep(dx, number, dropout, seed)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:
+    """Each row's loss into ``losses`` (fp32); ``logits`` (rows, vocabulary) become their gradient."""
+    wide = logits.to(_statistics(logits))
+    total = torch.logsumexp(wide, -1)
+    rows = torch.arange(len(targets), device=targets.device)
+    losses.copy_(total - wide[rows, targets])
+    grad = torch.exp(wide - total[:, None])
+    grad[rows, targets] -= 1
+    logits.copy_(grad)
+
+
+def embed(weight: Tensor, ids: Tensor, out: Tensor) -> None:
+    """Rows ``ids`` of the embedding into ``out`` (T, h)."""
+    out.copy_(weight[ids])
+
+
+def keep(x: Tensor, number: int, dropout: float, seed: int) -> Tensor:
+    """The dropout of the linear ``number``: 0, or what makes up for the dropped; like ``x`` (T, K).
+
+    Nothing is stored: a hash of place and seed decides, the same one in the backward pass. Of its
+    32 bits each linear takes ten, so the part that is dropped is the nearest 1024th.
+    """
+    limit = threshold(dropout)
+    place = torch.arange(x.numel(), dtype=torch.int64, device=x.device)
+    bits = _mixed((_mixed(place ^ seed) + 0x9E3779B9 * seed) & _WORD)
+    field = (bits >> (_FIELD_BITS * number)) & ((1 << _FIELD_BITS) - 1)
+    scale = 1 / (1 - limit / (1 << _FIELD_BITS))
+    return torch.where(field.view(x.shape) >= limit, scale, 0.0).to(x.dtype)
+
+
+def threshold(dropout: float) -> int:
+    """How many of 1024 elements are dropped."""
+    return round(dropout * (1 << _FIELD_BITS))
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """A 32-bit hash (Wellons' lowbias32) on int64 numbers below 2^32."""
+    x = x ^ (x >> 16)
+    x = (x * 0x7FEB352D) & _WORD
+    x = x ^ (x >> 15)
+    x = (x * 0x846CA68B) & _WORD
+    return x ^ (x >> 16)
+
+
+def _inverse_rms(x: Tensor, eps: float) -> Tensor:
+    return torch.rsqrt(x.square().mean(-1, keepdim=True) + eps)
+
+
+def _statistics(x: Tensor) -> torch.dtype:
+    """Half precisions are computed in fp32; fp64 stays, for exact tests."""
+    return torch.promote_types(x.dtype, torch.float32)

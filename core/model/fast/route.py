@@ -1,0 +1,181 @@
+"""Which models take the fused path, why another does not, and how its parts are put together."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+
+from core.model.fast import plain
+from core.model.fast.adapters import Adapters
+from core.model.fast.attention import Attentions
+from core.model.fast.head import Head
+from core.model.fast.layer import Layer, Sizes
+from core.model.fast.linear import Group
+from core.model.fast.nf4 import nf4_of, unsupported
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+"""Model types whose decoder layer is the one that is written here."""
+
+_GROUPS = (
+    ("self_attn", ("q_proj", "k_proj", "v_proj")),
+    ("self_attn", ("o_proj",)),
+    ("mlp", ("gate_proj", "up_proj")),
+    ("mlp", ("down_proj",)),
+)
+
+
+def obstacle(model: Any) -> str | None:
+    """Why a PEFT model cannot take the fused path, in words; None when it can.
+
+    Device and precision are the caller's to decide.
+    """
+    config = model.get_base_model().config
+    if config.model_type not in FAMILIES:
+        return f"it is written for {', '.join(FAMILIES)}, not for {config.model_type}"
+    return _odd_architecture(config) or _odd_adapter(model) or _odd_layers(model)
+
+
+def _odd_architecture(config: Any) -> str | None:
+    if getattr(config, "hidden_act", "silu") != "silu":
+        return f"the activation is {config.hidden_act}, not silu"
+    sliding = getattr(config, "sliding_window", None)
+    if sliding and getattr(config, "use_sliding_window", config.model_type == "mistral"):
+        return f"attention slides over a window of {sliding} tokens"
+    if getattr(config, "attention_dropout", 0):
+        return "attention has dropout"
+    if getattr(config, "pretraining_tp", 1) > 1:
+        return "its products are cut into pieces (pretraining_tp)"
+    return None
+
+
+def _odd_adapter(model: Any) -> str | None:
+    names = model.active_adapters
+    if len(names) != 1 or len(model.peft_config) != 1:
+        return f"there are {len(model.peft_config)} adapters, not one"
+    lora = model.peft_config[names[0]]
+    if str(getattr(lora.peft_type, "value", lora.peft_type)) != "LORA":
+        return f"the adapter is {lora.peft_type}, not LoRA"
+    wanted = {
+        "use_dora": "DoRA",
+        "modules_to_save": "modules that are trained whole",
+        "rank_pattern": "ranks that differ by layer",
+        "alpha_pattern": "scalings that differ by layer",
+        "trainable_token_indices": "tokens that are trained",
+        "lora_bias": "biases that are trained",
+    }
+    found = next((word for name, word in wanted.items() if getattr(lora, name, None)), None)
+    if found is None and lora.bias != "none":
+        found = "biases that are trained"
+    return f"the adapter has {found}" if found else None
+
+
+def _odd_layers(model: Any) -> str | None:
+    causal = model.get_base_model()
+    adapted = 0
+    for number, layer in enumerate(causal.model.layers):
+        for parent, names in _GROUPS:
+            for name in names:
+                linear = getattr(getattr(layer, parent), name)
+                frozen = getattr(linear, "base_layer", linear)
+                why = unsupported(frozen)
+                if why is None and frozen.bias is not None and name not in _GROUPS[0][1]:
+                    why = "it has a bias"
+                if why is None and getattr(linear, "lora_variant", None):
+                    why = "its adapter is a variant of LoRA"
+                if why is None and getattr(linear, "merged", False):
+                    why = "its adapter is merged"
+                if why:
+                    return f"{name} of layer {number}: {why}"
+                adapted += linear is not frozen
+    others = sum(hasattr(module, "lora_A") for module in model.modules()) - adapted
+    return f"{others} adapters are on other modules than the decoder's linear layers" if others else None
+
+
+def layers_of(
+    model: Any, dtype: torch.dtype, device: torch.device
+) -> tuple[list[Layer], Adapters]:
+    """The parts of a model that ``obstacle`` has nothing against."""
+    causal = model.get_base_model()
+    linears = [
+        [[getattr(getattr(layer, parent), name) for name in names] for parent, names in _GROUPS]
+        for layer in causal.model.layers
+    ]
+    sample = next(one for layer in linears for group in layer for one in group
+                  if hasattr(one, "lora_A"))  # fmt: skip
+    name = sample.active_adapters[0]
+    adapters = Adapters(
+        [
+            [(_adapted(one), _frozen(one).weight.quant_state.shape[0],
+              _frozen(one).weight.quant_state.shape[1]) for one in group]
+            for layer in linears for group in layer
+        ],
+        rank=sample.r[name], scaling=float(sample.scaling[name]), dtype=dtype, device=device,
+    )  # fmt: skip
+    pieces = pieces_for(device)
+    sizes, attentions = _sizes(causal.config), Attentions(device.type)
+    places = iter(adapters.places)
+    layers = []
+    for number, (module, groups) in enumerate(zip(causal.model.layers, linears, strict=True)):
+        made = [
+            Group(tuple(nf4_of(_frozen(one)) for one in group), next(places), _bias(group, dtype),
+                  adapters, pieces)
+            for group in groups
+        ]  # fmt: skip
+        attention = module.self_attn
+        norms = (attention.q_norm.weight, attention.k_norm.weight) if hasattr(
+            attention, "q_norm") else None  # fmt: skip
+        layers.append(
+            Layer(number, sizes, *made, module.input_layernorm.weight,
+                  module.post_attention_layernorm.weight, norms, attentions, pieces)
+        )  # fmt: skip
+    return layers, adapters
+
+
+def head_of(model: Any, tile: int, device: torch.device) -> Head:
+    """Final norm and output head."""
+    causal = model.get_base_model()
+    weight = causal.get_output_embeddings().weight
+    return Head(causal.model.norm.weight, _sizes(causal.config).eps, weight, tile,
+                pieces_for(device))  # fmt: skip
+
+
+@functools.cache
+def pieces_for(device: torch.device) -> Any:
+    """The kernels on a GPU, their twins elsewhere."""
+    if device.type != "cuda":
+        return plain
+    from core.model.fast import fused
+
+    return fused
+
+
+def _adapted(linear: Any) -> Any | None:
+    return linear if hasattr(linear, "lora_A") else None
+
+
+def _frozen(linear: Any) -> Any:
+    return getattr(linear, "base_layer", linear)
+
+
+def _bias(group: list[Any], dtype: torch.dtype) -> torch.Tensor | None:
+    """The biases of a group in one vector; linears without one count as zero."""
+    parts = [_frozen(one) for one in group]
+    if all(part.bias is None for part in parts):
+        return None
+    return torch.cat(
+        [
+            part.bias.detach().to(dtype) if part.bias is not None
+            else torch.zeros(part.weight.quant_state.shape[0], dtype=dtype, device=part.weight.device)
+            for part in parts
+        ]
+    )  # fmt: skip
+
+
+def _sizes(config: Any) -> Sizes:
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return Sizes(
+        config.hidden_size, config.num_attention_heads, config.num_key_value_heads, width,
+        config.rms_norm_eps,
+    )  # fmt: skip
