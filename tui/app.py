@@ -222,6 +222,7 @@ class FinetuiApp(App[None]):
         name, revision = config.model.name_or_path, config.model.revision
         targets = config.adapter.target_modules
         if not name or self.session.folder is not None:
+            self.main.config.say_memory("")
             return
 
         def check() -> None:
@@ -233,13 +234,14 @@ class FinetuiApp(App[None]):
             except FinetuiError as error:
                 # Offline is no mistake of the settings: the run itself will say so.
                 model = None if error.kind == "hub_unreachable" else error.message
-            self.call_from_thread(checked, model, layers)
+            self.call_from_thread(checked, model, layers, _memory_line(config))
 
-        def checked(model: str | None, layers: str | None) -> None:
+        def checked(model: str | None, layers: str | None, needs: str) -> None:
             pane = self.main.config
             if self.session.folder is None and pane.draft.text(("model", "name_or_path")) == name:
                 pane.object_to(("model", "name_or_path"), model)
                 pane.object_to(("adapter", "target_modules"), layers)
+                pane.say_memory(needs)
                 self._show_guide()
 
         self.run_worker(check, thread=True, exclusive=True, group="shape")
@@ -444,6 +446,18 @@ def memory(session: Session) -> tuple[int | None, str]:
     if session.gpus:
         return sum(max(0, gpu.ours_bytes) for gpu in session.gpus.values()), ""
     return (session.process.rss_bytes, " RAM") if session.process else (None, "")
+
+
+def _memory_line(config: RunConfig) -> str:
+    """What the settings would take, for the form's foot; empty where it cannot be told."""
+    from core.model.fits import reckon
+    from tui.memory import line
+
+    try:
+        fit = reckon(config)
+    except FinetuiError:
+        return ""  # the form shows the same error at its setting, or the start will
+    return "" if fit is None else line(fit)
 
 
 def _place(folder: RunFolder | None) -> str:

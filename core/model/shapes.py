@@ -27,6 +27,8 @@ _HEADER_LIMIT_BYTES = 100_000_000
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 """Floating types of the format; other types hold no parameters of an unquantized model."""
 
+_HIDDEN = ("hidden_size", "n_embd", "d_model")
+_HEADS = ("num_attention_heads", "n_head", "n_heads")
 _NO_ADAPTER = {"lm_head", "wte", "wpe", "shared", "embed_out"}
 
 
@@ -40,6 +42,16 @@ class Tensor:
     @property
     def count(self) -> int:
         return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """The linear layers of one name and size, such as all ``q_proj`` of a model."""
+
+    name: str
+    outputs: int
+    inputs: int
+    count: int
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,12 @@ class ModelShape:
     """Most used precision of the checkpoint, such as BF16."""
     why: str = ""
     """Why something is not known."""
+    intermediate_size: int | None = None
+    heads: int | None = None
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    linears: tuple[Linear, ...] | None = None
+    """The linear layers without the output head; None while the weights are not there."""
 
 
 def shape_of(name_or_path: str, revision: str | None = None) -> ModelShape:
@@ -86,20 +104,27 @@ def shape_of(name_or_path: str, revision: str | None = None) -> ModelShape:
     quantization = config.get("quantization_config")
     method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else ""
     floats = [t for t in tensors.values() if t.dtype in _BYTES] if tensors is not None else []
+    linears = _linears(tensors, vocab) if tensors is not None else None
+    heads, hidden = _number(text, *_HEADS), _number(text, *_HIDDEN)
     return ModelShape(
         name=name_or_path,
         architecture=str(architectures[0]),
-        hidden_size=_number(text, "hidden_size", "n_embd", "d_model"),
+        hidden_size=hidden,
         layers=_number(text, "num_hidden_layers", "n_layer", "num_layers"),
         vocab_size=vocab,
         context_length=_number(text, "max_position_embeddings", "n_positions"),
         tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
         quantization=str(method),
-        linear_names=_linear_names(tensors, vocab) if tensors is not None else None,
+        linear_names=None if linears is None else tuple(sorted({one.name for one in linears})),
         parameters=sum(t.count for t in floats) if tensors is not None else None,
         size_bytes=sum(t.count * _BYTES[t.dtype] for t in floats) if tensors is not None else None,
         dtype=_main_dtype(floats),
         why="" if tensors is not None else "the weights are not downloaded yet",
+        intermediate_size=_number(text, "intermediate_size", "n_inner", "ffn_dim"),
+        heads=heads,
+        kv_heads=_number(text, "num_key_value_heads") or heads,
+        head_dim=_number(text, "head_dim") or (hidden // heads if hidden and heads else None),
+        linears=linears,
     )
 
 
@@ -244,16 +269,17 @@ def _shards(index: Path) -> list[str]:
     return names
 
 
-def _linear_names(tensors: Mapping[str, Tensor], vocab: int | None) -> tuple[str, ...]:
-    leaves = set()
+def _linears(tensors: Mapping[str, Tensor], vocab: int | None) -> tuple[Linear, ...]:
+    counts: dict[tuple[str, int, int], int] = {}
     for name, tensor in tensors.items():
         module, _, kind = name.rpartition(".")
         leaf = module.rpartition(".")[2]
         if kind != "weight" or len(tensor.shape) != 2 or not leaf:
             continue
         if leaf not in _NO_ADAPTER and "embed" not in leaf and tensor.shape[0] != vocab:
-            leaves.add(leaf)
-    return tuple(sorted(leaves))
+            key = (leaf, *tensor.shape)
+            counts[key] = counts.get(key, 0) + 1
+    return tuple(Linear(*key, count=count) for key, count in sorted(counts.items()))
 
 
 def _main_dtype(tensors: Iterable[Tensor]) -> str | None:

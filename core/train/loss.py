@@ -14,8 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-_CHUNK_LOGITS = 1 << 26
-"""Logits of one chunk: 256 MiB in fp32, of which the backward pass holds a few copies."""
+from core.model.memory import LOSS_ROWS_LEAST, LOSS_TILE_LOGITS
 
 
 class LabelLoss:
@@ -30,9 +29,8 @@ class LabelLoss:
         self._model = model
         self._causal = model.get_base_model()
         self.by_rows = self._head_is_all()
-        self._chunk_rows = max(
-            64, _CHUNK_LOGITS // self._causal.config.get_text_config().vocab_size
-        )
+        vocab = self._causal.config.get_text_config().vocab_size
+        self._chunk_rows = max(LOSS_ROWS_LEAST, LOSS_TILE_LOGITS // vocab)
 
     def __call__(self, batch: dict[str, Any]) -> torch.Tensor:
         """The sum over the batch's ``targets``, in fp32; a scalar."""

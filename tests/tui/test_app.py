@@ -126,6 +126,27 @@ async def test_start_builds_the_configuration_of_the_form(
         assert app.main.config.form.locked
 
 
+async def test_the_form_ends_with_the_memory_that_a_run_would_take(
+    make_app: MakeApp, make_run: MakeRun
+) -> None:
+    app = make_app()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await settle(pilot)
+        pane = app.main.config
+        assert "Memory" not in str(pane.border_subtitle)
+        await pilot.press("d")
+        await settle(pilot)
+        told = str(pane.border_subtitle)
+        assert told.startswith("Memory est. ")
+        assert "GiB RAM fits ✓: weights" in told
+        app.set_setting(("data", "max_length"), "1048576")
+        await settle(pilot)
+        assert "✗ does not fit" in str(pane.border_subtitle)
+        app.run_closed(RunConfig())
+        await settle(pilot)
+        assert str(pane.border_subtitle) == ""
+
+
 async def test_letters_type_in_a_field_and_escape_leaves_it(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:

@@ -176,6 +176,13 @@ def _config(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="RUN.toml", nargs="?", help="a configuration")
 
 
+def _estimate(parser: argparse.ArgumentParser) -> None:
+    _config(parser)
+    parser.add_argument(
+        "--gib", type=float, metavar="GIB", help="reckon for a GPU with so much memory instead"
+    )
+
+
 def _train(parser: argparse.ArgumentParser) -> None:
     _config(parser)
     where = parser.add_mutually_exclusive_group()
@@ -205,7 +212,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
 
 
 _SWITCHES = ("--headless", "--detach", "--in-process", "--json", "--plain", "--help")
-_VALUED = ("--runs",)
+_VALUED = ("--runs", "--gib")
 
 SCREEN = Command("", "the screen", "screen:screen")
 
@@ -215,6 +222,8 @@ COMMANDS: tuple[Command, ...] = (
     Command("doctor", "look at this machine: GPU, libraries, memory, disk, network",
             "doctor:doctor"),
     Command("inspect", "statistics and problems of data files", "data:inspect", _inspect),
+    Command("estimate", "how much GPU memory a training would take, part by part",
+            "estimate:show", _estimate, takes_settings=True),
     Command("prepare", "make a run and freeze its data as tokens, without training",
             "data:prepare", _config, takes_settings=True),
     Command("train", "train a quantized LoRA adapter", "runs:train", _train, takes_settings=True),

@@ -50,6 +50,7 @@ class ConfigPane(Pane):
         self.form = Form(Draft(config), self._summary)
         self._help = Static(id="field-help")
         self._good: RunConfig | None = config
+        self._memory = ""
 
     def compose(self) -> ComposeResult:
         yield self.form
@@ -84,7 +85,13 @@ class ConfigPane(Pane):
     def say_head(self, title: str) -> None:
         """Set the title, and say in the lower border what to do about a lock."""
         self.head("read only" if self.form.locked else title)
-        self.foot("n begins a new run from these" if self.form.locked else "")
+        self.foot("n begins a new run from these" if self.form.locked else self._memory)
+
+    def say_memory(self, text: str) -> None:
+        """Say in the lower border how much memory these settings would take."""
+        self._memory = text
+        if not self.form.locked:
+            self.foot(text)
 
     def object_to(self, name: Name, error: str | None) -> None:
         """Show what a check that took its time found."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.config.errors import InputError
-from core.model.shapes import check_target_modules, read_header, shape_of
+from core.model.shapes import Linear, check_target_modules, read_header, shape_of
 
 
 def write_safetensors(path: Path, tensors: dict[str, tuple[int, ...]]) -> None:
@@ -55,6 +55,10 @@ def test_a_model_folder_is_described_without_torch(tiny_model: Path) -> None:
     assert (shape.hidden_size, shape.layers, shape.vocab_size) == (256, 2, 259)
     assert shape.dtype == "BF16"
     assert not shape.tied
+    assert (shape.intermediate_size, shape.heads, shape.kv_heads, shape.head_dim) == (
+        512, 4, 2, 64,
+    )  # fmt: skip
+    assert Linear("k_proj", 128, 256, 2) in (shape.linears or ())
     assert shape.linear_names == (
         "down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj",
     )  # fmt: skip

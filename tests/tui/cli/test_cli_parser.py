@@ -23,7 +23,7 @@ def test_help_names_every_command_and_nothing_else(call: Call) -> None:
     listed = said.out.split("commands:")[1].split("RUN is")[0].split("\n")
     words = [line.split()[0] for line in listed if line.startswith("    ") and line.split()]
     assert words == [
-        "demo", "doctor", "inspect", "prepare", "train", "resume", "attach", "pause", "continue",
+        "demo", "doctor", "inspect", "estimate", "prepare", "train", "resume", "attach", "pause",
         "save", "stop", "runs", "show", "merge", "generate",
     ]  # fmt: skip
 

@@ -1,0 +1,381 @@
+"""How much device memory a training takes at its peak, from settings and shape alone.
+
+No weights are read and no torch is imported, so that the form can show it while one types, also
+for a model that is not downloaded. What is counted exactly (weights, adapter, gradients, optimizer
+state) and what follows a formula (activations, loss) stand side by side in `Estimate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+
+from core.config.schema import RunConfig
+from core.model.shapes import Linear, ModelShape
+
+CONTEXT_BYTES = 512 << 20
+"""The CUDA context with the kernels that were loaded, outside of torch's allocator."""
+
+LOSS_TILE_LOGITS = 1 << 26
+"""Logits that the loss computes at a time: 256 MiB in fp32, of which it holds three copies."""
+LOSS_ROWS_LEAST = 64
+
+_BLOCK, _OUTER_BLOCK = 64, 256
+"""Weights for each absmax of a 4-bit tensor, and absmax values for each of the second level."""
+_LEAST_8BIT = 4096
+"""Tensors with fewer numbers keep their optimizer state in 32 bit, as bitsandbytes does."""
+_STATE_BLOCK = 256
+_BYTES_A_LOGIT = 12
+"""Backward pass of one tile: log-probabilities, their gradient and its product, in fp32."""
+_GROUPS = {
+    "q_proj": "attention", "k_proj": "attention", "v_proj": "attention", "o_proj": "output",
+    "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "down",
+}  # fmt: skip
+"""Layers that read the same tensor; it is kept once for all of a group."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes at the peak, part by part, and how the training runs that they are reckoned for."""
+
+    weights: int
+    """Linear layers of the base as they are stored, constants included, and its norms."""
+    head: int
+    embedding: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    """What the forward pass keeps for the backward pass."""
+    layer: int
+    """The layer that the backward pass is at, recomputed or not, with its gradients."""
+    loss: int
+    """What the loss needs at its own peak beyond `layer`, which is not there at that time."""
+    scratch: int
+    """The largest weight, dequantized for one product."""
+    context: int
+    path: str = "PEFT"
+    why: str = ""
+    notes: tuple[str, ...] = ()
+    """What makes the figures rough."""
+
+    @property
+    def parts(self) -> dict[str, int]:
+        """The parts by name, in the order of the table."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, int)}
+
+    @property
+    def total(self) -> int:
+        """All parts: device memory above what others use."""
+        return sum(self.parts.values())
+
+    @property
+    def allocated(self) -> int:
+        """What torch's own peak counter would show: all but the context."""
+        return self.total - self.context
+
+
+@dataclass(frozen=True)
+class Dims:
+    """The sizes that formulas need, all known."""
+
+    hidden: int
+    intermediate: int
+    layers: int
+    vocab: int
+    heads: int
+    queries: int
+    keys: int
+    """Width of the keys, and of the values."""
+    head_norms: bool
+    """Queries and keys are normalized, as in Qwen3."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What of the settings decides about activations."""
+
+    batch: int
+    length: int
+    compute_bytes: int
+    dropout: bool
+    checkpointing: bool
+    packing: bool
+    eager: bool
+    groups: frozenset[str]
+    """Inputs that an adapter keeps: attention, output, mlp, down."""
+    dropped: Mapping[str, int]
+    """Adapted layers a group, each with a dropout of its own."""
+
+    @property
+    def tokens(self) -> int:
+        return self.batch * self.length
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes that the backward pass needs: kept of all layers, and live in one of them."""
+
+    kept: int
+    layer: int
+
+
+def estimate(
+    config: RunConfig,
+    shape: ModelShape,
+    *,
+    gpu: bool = True,
+    adapter_bytes: int = 4,
+) -> Estimate | None:
+    """The peak of a training with these settings; None when the shape tells too little.
+
+    Rows are taken to be as long as ``data.max_length`` allows. ``gpu`` False reckons for a CPU,
+    where everything unquantized is fp32. Adapters are kept in fp32 (``adapter_bytes``).
+    """
+    dims = dims_of(shape)
+    if dims is None:
+        return None
+    storage, compute = _widths(config, gpu)
+    layers = linears_of(shape, dims)
+    adapted = adapted_of(config, layers)
+    count = sum(_adapter_tensors_size(config, one) * one.count for one in adapted)
+    head, embedding = _ends(shape, dims, storage)
+    work = work_of(config, adapted, compute)
+    path, why = path_of(config, shape)
+    live = activations(path, dims, work)
+    tile = loss_bytes(dims, work)
+    return Estimate(
+        weights=sum(stored_bytes(config, one, storage) for one in layers)
+        + _others(shape, dims, layers) * storage,
+        head=head,
+        embedding=embedding,
+        adapter=count * adapter_bytes,
+        gradients=count * adapter_bytes,
+        optimizer=sum(optimizer_bytes(config, one) for one in adapted),
+        activations=live.kept,
+        layer=live.layer,
+        loss=max(0, tile - live.layer),
+        scratch=_scratch(config, layers, compute),
+        context=CONTEXT_BYTES if gpu else 0,
+        path=path,
+        why=why,
+        notes=_notes(shape),
+    )
+
+
+def path_of(config: RunConfig, shape: ModelShape) -> tuple[str, str]:
+    """Which training path a run takes, and why."""
+    return "PEFT", "the only training path of this version"
+
+
+# --- shape ----------------------------------------------------------------------------------------
+
+
+def dims_of(shape: ModelShape) -> Dims | None:
+    """The sizes of a model, with usual values for those that its configuration does not name."""
+    hidden, layers, vocab = shape.hidden_size, shape.layers, shape.vocab_size
+    if not hidden or not layers or not vocab:
+        return None
+    heads = shape.heads or max(1, hidden // 128)
+    width = shape.head_dim or hidden // heads
+    return Dims(
+        hidden=hidden,
+        intermediate=shape.intermediate_size or 4 * hidden,
+        layers=layers,
+        vocab=vocab,
+        heads=heads,
+        queries=heads * width,
+        keys=(shape.kv_heads or heads) * width,
+        head_norms=shape.architecture.startswith("Qwen3"),
+    )
+
+
+def linears_of(shape: ModelShape, dims: Dims) -> tuple[Linear, ...]:
+    """The linear layers: from the headers of the weights, else as Llama and its kin have them."""
+    if shape.linears is not None:
+        return shape.linears
+    hidden, wide, count = dims.hidden, dims.intermediate, dims.layers
+    return (
+        Linear("q_proj", dims.queries, hidden, count),
+        Linear("k_proj", dims.keys, hidden, count),
+        Linear("v_proj", dims.keys, hidden, count),
+        Linear("o_proj", hidden, dims.queries, count),
+        Linear("gate_proj", wide, hidden, count),
+        Linear("up_proj", wide, hidden, count),
+        Linear("down_proj", hidden, wide, count),
+    )
+
+
+def adapted_of(config: RunConfig, layers: tuple[Linear, ...]) -> tuple[Linear, ...]:
+    """The layers that get an adapter."""
+    targets = config.adapter.target_modules
+    if isinstance(targets, str):
+        return layers
+    names = {target.rsplit(".", 1)[-1] for target in targets}
+    return tuple(one for one in layers if one.name in names)
+
+
+def _ends(shape: ModelShape, dims: Dims, storage: int) -> tuple[int, int]:
+    """Bytes of the output head and of the embedding; a tied head takes none of its own."""
+    size = dims.vocab * dims.hidden * storage
+    return (0 if shape.tied else size), size
+
+
+def _others(shape: ModelShape, dims: Dims, layers: tuple[Linear, ...]) -> int:
+    """Parameters that are neither linear layers nor embedding nor head: norms and biases."""
+    if shape.parameters is None or shape.linears is None:
+        return dims.hidden * (2 * dims.layers + 1)
+    known = sum(one.outputs * one.inputs * one.count for one in layers)
+    ends = dims.vocab * dims.hidden * (1 if shape.tied else 2)
+    return max(0, shape.parameters - known - ends)
+
+
+def _notes(shape: ModelShape) -> tuple[str, ...]:
+    notes = []
+    if shape.linears is None:
+        notes.append("the weights are not here: layers are taken to be those of a Llama")
+    if "moe" in shape.architecture.lower() or "mixtral" in shape.architecture.lower():
+        notes.append("experts are not reckoned with: the figures are rough")
+    if shape.intermediate_size is None or shape.heads is None:
+        notes.append("its config.json does not name all sizes: activations are rough")
+    return tuple(notes)
+
+
+# --- what lies there all the time -----------------------------------------------------------------
+
+
+def stored_bytes(config: RunConfig, layer: Linear, storage: int) -> int:
+    """Bytes of a base's linear layers as the settings store them, constants included."""
+    wish, size = config.quantization, layer.outputs * layer.inputs
+    if wish.load_in_4bit:
+        blocks = math.ceil(size / _BLOCK)
+        constants = 4 * blocks
+        if wish.bnb_4bit_use_double_quant:
+            # One byte a block; the blocks of these have a float each, all of them one offset.
+            constants = blocks + 4 * math.ceil(blocks / _OUTER_BLOCK)
+        return (math.ceil(size / 2) + constants) * layer.count
+    if wish.load_in_8bit:
+        return (size + 4 * layer.outputs) * layer.count
+    return size * storage * layer.count
+
+
+def _adapter_tensors(config: RunConfig, layer: Linear) -> tuple[int, ...]:
+    """Numbers in each tensor that one layer's adapter trains."""
+    rank = config.adapter.r
+    pair = (rank * layer.inputs, rank * layer.outputs)
+    return (*pair, layer.outputs) if config.adapter.use_dora else pair
+
+
+def _adapter_tensors_size(config: RunConfig, layer: Linear) -> int:
+    return sum(_adapter_tensors(config, layer))
+
+
+def optimizer_bytes(config: RunConfig, layer: Linear) -> int:
+    """Both moments of Adam for the adapters of a layer, wherever they are kept."""
+    eight_bit = "8bit" in config.train.optim
+    total = 0
+    for size in _adapter_tensors(config, layer):
+        if eight_bit and size >= _LEAST_8BIT:
+            total += 2 * (size + 4 * math.ceil(size / _STATE_BLOCK))
+        else:
+            total += 8 * size
+    return total * layer.count
+
+
+def _scratch(config: RunConfig, layers: tuple[Linear, ...], compute: int) -> int:
+    if not (config.quantization.load_in_4bit or config.quantization.load_in_8bit):
+        return 0
+    return compute * max((one.outputs * one.inputs for one in layers), default=0)
+
+
+# --- what comes and goes --------------------------------------------------------------------------
+
+
+def activations(path: str, dims: Dims, work: Work) -> Activations:
+    """What a training path keeps of the forward pass, and holds at its busiest layer."""
+    return _ACTIVATIONS[path](dims, work)
+
+
+def _peft(dims: Dims, work: Work) -> Activations:
+    """Separate modules under autograd: every step of a layer keeps its own tensors.
+
+    While a layer is recomputed, all of its tensors are there; the most live when the gradient of
+    the MLP's inner width comes once from the base and once from the adapter.
+    """
+    hidden, wide, width = dims.hidden, dims.intermediate, work.compute_bytes
+    keys = dims.queries if work.packing else dims.keys  # a mask makes attention repeat its keys
+    elements = 2 * dims.queries + 2 * keys  # queries, keys, values and output of attention
+    elements += hidden * (("attention" in work.groups) + ("mlp" in work.groups))
+    elements += (3 + ("down" in work.groups)) * wide
+    kept = work.tokens * (width * elements + 4 * 2 * hidden)  # norms keep their input in fp32
+    if dims.head_norms:
+        kept += work.tokens * 4 * (dims.queries + dims.keys)
+    if work.dropout:
+        kept += work.tokens * (width + 1) * _dropped(dims, work)
+    scores = work.batch * work.length**2
+    if work.eager:
+        kept += scores * dims.heads * (width + 4)
+    elif work.packing:
+        kept += scores * (1 + width)
+    passing = 2 * work.tokens * width * wide
+    inputs = work.tokens * width * hidden * dims.layers
+    if work.checkpointing:
+        return Activations(kept=inputs, layer=kept + passing)
+    return Activations(kept=dims.layers * kept, layer=passing)
+
+
+_ACTIVATIONS: dict[str, Callable[[Dims, Work], Activations]] = {"PEFT": _peft}
+
+
+def loss_bytes(dims: Dims, work: Work) -> int:
+    """The tile of logits in its backward pass, with the hidden states it is made from."""
+    rows = min(work.tokens, max(LOSS_ROWS_LEAST, LOSS_TILE_LOGITS // dims.vocab))
+    # The last norm's output, the rows with a label, and the gradient of both.
+    states = 3 * work.tokens * dims.hidden * work.compute_bytes
+    return rows * dims.vocab * _BYTES_A_LOGIT + states
+
+
+def _dropped(dims: Dims, work: Work) -> int:
+    """Elements a token that dropout copies: one for each adapted layer's input."""
+    inputs = {
+        "attention": dims.hidden, "output": dims.queries,
+        "mlp": dims.hidden, "down": dims.intermediate,
+    }  # fmt: skip
+    return sum(inputs[group] * count for group, count in work.dropped.items())
+
+
+def work_of(
+    config: RunConfig, adapted: tuple[Linear, ...], compute: int, *, inputs_kept: bool = False
+) -> Work:
+    """What the settings ask of the activations.
+
+    ``inputs_kept``: all layers learn themselves, so that each keeps its input.
+    """
+    dropped: dict[str, int] = {}
+    for name in {one.name for one in adapted}:
+        group = _GROUPS.get(name, "mlp")
+        dropped[group] = dropped.get(group, 0) + 1
+    return Work(
+        batch=config.train.per_device_train_batch_size,
+        length=config.data.max_length,
+        compute_bytes=compute,
+        dropout=config.adapter.lora_dropout > 0,
+        checkpointing=config.train.activation_checkpointing,
+        packing=config.data.packing,
+        eager=config.model.attn_implementation == "eager",
+        groups=frozenset(_GROUPS.values()) if inputs_kept else frozenset(dropped),
+        dropped=dropped,
+    )
+
+
+def _widths(config: RunConfig, gpu: bool) -> tuple[int, int]:
+    """Bytes of an unquantized weight and of an activation. auto is 16 bit on GPUs, else fp32."""
+
+    def width(name: str) -> int:
+        return (2 if gpu else 4) if name == "auto" else 4 if name == "float32" else 2
+
+    storage = width(config.model.dtype)
+    quantized = config.quantization.load_in_4bit
+    return storage, width(config.quantization.bnb_4bit_compute_dtype) if quantized else storage

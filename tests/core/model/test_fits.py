@@ -1,0 +1,68 @@
+"""Estimates against what is free, on fake cards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.config.errors import InputError
+from core.config.files import from_overrides
+from core.model import fits
+from core.monitor.devices import Gpu, Listing
+
+GIB = 1 << 30
+
+
+def card(gib: float, free: float | None = None) -> Listing:
+    return Listing((Gpu(0, "GPU-1", "Card", int((free or gib) * GIB), int(gib * GIB)),))
+
+
+def test_a_run_is_reckoned_for_the_device_it_would_take(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = from_overrides({"model.name_or_path": str(tiny_model)}).config
+    monkeypatch.setattr(fits, "listing", lambda: Listing(why="no GPU: none"))
+    on_cpu = fits.reckon(config)
+    assert on_cpu is not None
+    assert (on_cpu.device, on_cpu.on_gpu, on_cpu.estimate.context) == ("CPU", False, 0)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(fits, "listing", lambda: card(24, 20))
+    on_gpu = fits.reckon(config)
+    assert on_gpu is not None
+    assert (on_gpu.device, on_gpu.free_bytes, on_gpu.fits) == ("Card", 20 * GIB, True)
+    assert on_gpu.estimate.embedding * 2 == on_cpu.estimate.embedding
+    imagined = fits.reckon(config, GIB // 10)
+    assert imagined is not None
+    assert not imagined.fits
+
+
+def test_a_folder_that_is_no_model_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"config\.json"):
+        fits.reckon(from_overrides({"model.name_or_path": str(tmp_path)}).config)
+
+
+def test_larger_sizes_and_methods_need_more() -> None:
+    table = [[fits.need(method, size) for size in fits.SIZES] for method in fits.METHODS]
+    for row in table:
+        assert row == sorted(row)
+    for column in zip(*table, strict=True):
+        assert list(column) == sorted(column)
+    assert 4.5 * GIB < table[0][0] < 7 * GIB
+    assert table[2][3] > 1000 * GIB
+
+
+@pytest.mark.parametrize(
+    ("gib", "said"), [(80, "up to 70B"), (24, "up to 34B"), (12, "up to 13B"), (2, "none of the")]
+)
+def test_sizes_that_fit_a_card(gib: float, said: str) -> None:
+    qlora, lora, full = fits.findings(card(gib))
+    assert qlora.text.startswith(f"QLoRA: {said}")
+    assert qlora.level == ("warn" if gib == 2 else "ok")
+    assert bool(qlora.fix) == (gib == 2)
+    assert (lora.level, full.level) == ("ok", "ok")
+    assert "7B" in full.text
+
+
+def test_without_a_card_there_is_nothing_to_say() -> None:
+    assert list(fits.findings(Listing(why="no GPU"))) == []

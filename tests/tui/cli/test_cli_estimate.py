@@ -1,0 +1,58 @@
+"""estimate: the parts, JSON in bytes, and what cannot be reckoned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from stand_in import Said
+
+Call = Callable[..., Said]
+
+
+@pytest.fixture
+def sized(model: Path) -> Path:
+    """The model folder with a configuration that names its sizes."""
+    path = model / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {"num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return model
+
+
+def test_parts_are_listed_and_add_up(call: Call, sized: Path) -> None:
+    said = call("estimate", "--model.name_or_path", sized, "--run.devices", "cpu")
+    assert said.code == 0
+    assert "gradients" in said.out
+    assert "path: PEFT" in said.out
+    assert "free on CPU" in said.out
+    document = call("estimate", "--model.name_or_path", sized, "--json").document
+    assert document["total_bytes"] == sum(document["parts_bytes"].values())
+    assert document["fits"] is True
+
+
+def test_a_card_that_is_not_there_can_be_asked_about(call: Call, sized: Path) -> None:
+    small = call("estimate", "--model.name_or_path", sized, "--gib", "0.1")
+    assert (small.code, "does not fit" in small.out) == (0, True)
+    large = call("estimate", "--gib=24", "--model.name_or_path", sized, "--json").document
+    assert (large["device"], large["fits"]) == ("a GPU", True)
+    assert large["parts_bytes"]["context"] > 0
+    assert call("estimate", "--model.name_or_path", sized, "--gib", "-1").code == 2
+
+
+def test_a_configuration_file_is_taken(call: Call, sized: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(f'[model]\nname_or_path = "{sized}"\n[adapter]\nr = 8\n', encoding="utf-8")
+    half = call("estimate", path, "--json").document["parts_bytes"]["adapter"]
+    assert call("estimate", path, "--r", "16", "--json").document["parts_bytes"]["adapter"] == (
+        2 * half
+    )
+
+
+def test_what_is_missing_is_named(call: Call, model: Path) -> None:
+    assert "no model is named" in call("estimate").err
+    said = call("estimate", "--model.name_or_path", model)
+    assert said.code == 2
+    assert "does not tell its sizes" in said.err

@@ -1,0 +1,72 @@
+"""estimate: how much memory a training would take, part by part, before anything is loaded."""
+
+from __future__ import annotations
+
+from core.config.errors import InputError
+from core.model import fits
+from core.model.fits import Fit
+from tui import numbers
+from tui.cli.check import configuration
+from tui.cli.parser import Asked
+from tui.memory import verdict
+
+_ABOUT = {
+    "weights": "the base's layers, as they are stored",
+    "head": "output head, not quantized",
+    "embedding": "not quantized",
+    "adapter": "what learns, in fp32",
+    "gradients": "of the adapter",
+    "optimizer": "moments of Adam; a paged one can move to RAM",
+    "activations": "kept for the backward pass",
+    "layer": "the layer that the backward pass is at",
+    "loss": "what the loss needs beyond that",
+    "scratch": "one weight, dequantized",
+    "context": "CUDA and its kernels",
+}
+
+
+def show(asked: Asked) -> int:
+    """Print the parts and whether they fit; ``--json``: one object, in bytes."""
+    config = configuration(asked)
+    if not config.model.name_or_path:
+        raise InputError(
+            "no model is named",
+            kind="no_model",
+            remedies=("set model.name_or_path to a model folder or a hub id",),
+        )
+    card = asked.options.gib
+    if card is not None and card <= 0:
+        raise InputError(f"--gib {card:g} is no size of a GPU", kind="bad_value")
+    fit = fits.reckon(config, None if card is None else int(card * numbers.GIB))
+    if fit is None:
+        raise InputError(
+            f"the config.json of {config.model.name_or_path} does not tell its sizes",
+            kind="unknown_shape",
+            remedies=("it needs hidden_size, num_hidden_layers and vocab_size",),
+        )
+    asked.out.document(_document(fit))
+    _print(fit, asked)
+    return 0
+
+
+def _document(fit: Fit) -> dict[str, object]:
+    found = fit.estimate
+    return {
+        "total_bytes": found.total, "allocated_bytes": found.allocated, "parts_bytes": found.parts,
+        "path": found.path, "why": found.why, "notes": found.notes, "device": fit.device,
+        "free_bytes": fit.free_bytes, "fits": fit.fits,
+    }  # fmt: skip
+
+
+def _print(fit: Fit, asked: Asked) -> None:
+    found, out = fit.estimate, asked.out
+    rows = [
+        (name, f"{size / numbers.GIB:8.3f}", _ABOUT[name]) for name, size in found.parts.items()
+    ]
+    rows.append(("total", f"{found.total / numbers.GIB:8.3f}", "at the peak, estimated"))
+    out.table(("part", "     GiB", "what"), rows)
+    out.say()
+    out.say(f"path: {found.path} ({found.why})")
+    for note in found.notes:
+        out.say(f"note: {note}", "yellow")
+    out.say(verdict(fit), "green" if fit.fits else "yellow")
