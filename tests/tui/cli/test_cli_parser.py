@@ -24,7 +24,7 @@ def test_help_names_every_command_and_nothing_else(call: Call) -> None:
     words = [line.split()[0] for line in listed if line.startswith("    ") and line.split()]
     assert words == [
         "demo", "doctor", "inspect", "estimate", "prepare", "train", "resume", "attach", "pause",
-        "save", "stop", "runs", "show", "merge", "generate",
+        "continue", "save", "stop", "runs", "show", "merge", "generate",
     ]  # fmt: skip
 
 

@@ -1,0 +1,121 @@
+"""The side-by-side benchmark: its table, its order, its data, and a dry run on a CPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The benchmark's own modules, as its processes import them."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import train
+    from peers import context, shapes, table, tokens
+
+    return {"train": train, "table": table, "tokens": tokens, "shapes": shapes, "context": context}
+
+
+def result(entrant: str, rate: float, peak: float, **more: Any) -> dict[str, Any]:
+    return {
+        "row": "8b-2x2048", "entrant": entrant, "outcome": "measured", "tokens_per_second": rate,
+        "peak_allocated_gib": peak, "first_step_seconds": 1.0, "card": "H100", **more,
+    }  # fmt: skip
+
+
+def test_ratios_are_to_the_best_variant_of_unsloth(modules: Any) -> None:
+    results = [
+        result("finetui", 15000, 6.0), result("unsloth", 9000, 7.0), result("trl", 30000, 7.0),
+        result("unsloth-padded", 10000, 8.0), result("finetui", 14000, 6.0),
+        {"row": "8b-2x2048", "entrant": "axolotl", "outcome": "failed", "error": "a | b"},
+    ]  # fmt: skip
+    lines = modules["table"].markdown(results).splitlines()
+    ours = next(line for line in lines if "| finetui |" in line)
+    assert "14,500 (14,000-15,000) | 1.45 | 6.00 | 0.75" in ours
+    assert any("failed: a / b" in line for line in lines)
+    assert "Card: H100." in lines
+
+
+def test_a_line_cut_short_is_left_out(modules: Any, tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    file.write_text(json.dumps(result("trl", 1, 1)) + '\n{"row": "8b', encoding="utf-8")
+    assert [one["entrant"] for one in modules["table"].read([file])] == ["trl"]
+
+
+def test_the_order_alternates_and_ends_with_the_first(modules: Any) -> None:
+    row = modules["shapes"].ROWS["8b-2x2048"]
+    assert modules["train"].order(row, ["a", "b", "c"], 2) == ["a", "b", "c", "c", "b", "a", "a"]
+    assert modules["train"].order(row, ["a"], 1) == ["a"]
+
+
+def test_rows_name_known_models_and_entrants(modules: Any) -> None:
+    shapes = modules["shapes"]
+    for row in shapes.ROWS.values():
+        assert row.model in shapes.MODELS
+        assert set(row.entrants) <= set(shapes.ENTRANTS)
+        assert row.search or row.steps > row.warm_up
+        if row.random_base:
+            assert all(shapes.ENTRANTS[name].peer == "finetui" for name in row.entrants)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-packed"])
+def test_everybody_gets_the_same_tokens(modules: Any, name: str) -> None:
+    row = modules["shapes"].ROWS[name]
+    first, again = (modules["tokens"].documents(row, 512) for _ in range(2))
+    assert first == again
+    wanted = row.batch * row.accumulation * row.steps * row.length
+    assert sum(map(len, first)) >= wanted
+    assert {document[-1] for document in first} == {modules["tokens"].EOS}
+    words = modules["tokens"].as_text(first[0]).split()
+    assert [int(word[1:]) for word in words[:-1]] == first[0][:-1]
+
+
+def test_a_search_goes_where_the_first_peaks_point(
+    modules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    row = modules["shapes"].ROWS["8b-context-24"]
+    search = modules["context"]._Search(row, {"tell": lambda _: None}, Path(), float("inf"))
+    limit = 100_000
+    tried: list[int] = []
+
+    def step(length: int) -> tuple[float, float]:
+        tried.append(length)
+        if length > limit:
+            raise torch.OutOfMemoryError("full")
+        return 0.5, 5 + length / 10_000
+
+    monkeypatch.setattr(search, "_step", step)
+    assert search.attempt(16384)
+    assert search.attempt(32768)
+    search.narrow(15.5)
+    figures = search.figures()
+    assert 0.97 * limit <= figures["longest_length"] <= limit
+    assert limit < figures["shortest_too_long"] < 1.05 * limit
+    assert len(tried) < 8
+
+
+@pytest.mark.trains
+def test_a_dry_run_measures_and_prints_a_table(tmp_path: Path) -> None:
+    command = [
+        sys.executable, str(BENCHMARKS / "train.py"), "--rows", "tiny-random", "--change",
+        "steps=2", "--out", str(tmp_path / "out.jsonl"), "--models", str(tmp_path / "models"),
+    ]  # fmt: skip
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    (line,) = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
+    found = json.loads(line)
+    assert found["outcome"] == "measured", done.stderr
+    assert found["tokens_per_step"] == 256
+    assert list(found["losses"]) == ["1", "2"]
+    assert found["adapter_dtype"] == "float32"
+    assert "| finetui |" in done.stdout
