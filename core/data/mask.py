@@ -3,104 +3,145 @@
 The method compares renderings. The text up to an assistant's turn, with the header that asks for
 it (``add_generation_prompt``), must be the beginning of the whole text; so must the text up to the
 end of that turn. What lies between them is what the model has to produce.
+
+Most rows need one rendering only: how a template lays out a chat of certain roles is learned once
+in this way (``layout.py``), and a row that fits is cut by that, letter by letter.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import pairwise
 
-from core.data.formats import Chat, Message
-from core.data.template import ChatTemplate, TemplateFault
+from core.data.changes import Findings, compare, ignored_tools, thought_of
+from core.data.chat import Chat, Defect
+from core.data.layout import Layout, Span, learn, prefix_jobs, spans_of
+from core.data.template import ChatTemplate, RenderJob, TemplateFault, tools_of, unmarked
 
+_KNOWN_SHAPES = 512
 
-@dataclass(frozen=True)
-class Span:
-    """One assistant turn in the text.
-
-    ``said`` is where the assistant's own words end, and from where a stop token is looked for;
-    ``end`` where the turn ends for the template, None where that is not known.
-    """
-
-    start: int
-    said: int
-    end: int | None
+Shape = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Masked:
-    """A rendered chat and the turns that carry loss, in order. ``note`` says how, for counting."""
+    """A rendered chat and the turns that carry loss, in order.
+
+    ``notes`` are words for counting, each with a sentence for a person.
+    """
 
     text: str
     spans: tuple[Span, ...]
-    note: str = ""
+    notes: Findings = field(default_factory=dict)
 
 
-class UnmaskableError(Exception):
-    """No way was found to tell the assistant's words from the rest."""
+class Masker:
+    """Renders chats with one template and finds what carries loss."""
+
+    def __init__(self, template: ChatTemplate):
+        self.template = template
+        self._layouts: dict[Shape, Layout | None] = {}
+
+    def mask(self, chats: Sequence[Chat]) -> list[Masked | Defect]:
+        """Each chat masked, or why that cannot be done."""
+        texts = self.template.render_many([self.template.job(chat) for chat in chats])
+        shapes = [_shape(chat) for chat in chats]
+        self._learn(shapes)
+        results: list[Masked | Defect | None] = []
+        for chat, text, shape in zip(chats, texts, shapes, strict=True):
+            if isinstance(text, TemplateFault):
+                results.append(Defect("template_refused", f"the chat template says: {text}"))
+                continue
+            layout = self._layouts.get(shape) if shape else None
+            spans = layout.fit(text, chat) if layout else None
+            results.append(Masked(text, spans, dict(layout.notes)) if layout and spans else None)
+        places = [place for place, result in enumerate(results) if result is None]
+        found = iter(self._by_prefixes([(chats[place], str(texts[place])) for place in places]))
+        return [next(found) if result is None else result for result in results]
+
+    def _learn(self, shapes: Sequence[Shape | None]) -> None:
+        for shape in dict.fromkeys(shapes):
+            if shape and shape not in self._layouts:
+                if len(self._layouts) >= _KNOWN_SHAPES:
+                    self._layouts.clear()
+                self._layouts[shape] = learn(self.template, shape)
+
+    def _by_prefixes(self, rows: Sequence[tuple[Chat, str]]) -> list[Masked | Defect]:
+        """Rows that do not fit a layout: every turn is rendered up to its start and its end."""
+        jobs: list[RenderJob] = []
+        counts = []
+        for chat, _ in rows:
+            own = [*prefix_jobs(self.template, chat), *self._side_jobs(chat)]
+            counts.append(len(own))
+            jobs += own
+        results = self.template.render_many(jobs) if jobs else []
+        masked, start = [], 0
+        for (chat, text), count in zip(rows, counts, strict=True):
+            masked.append(self._masked(chat, text, results[start : start + count]))
+            start += count
+        return masked
+
+    def _side_jobs(self, chat: Chat) -> list[RenderJob]:
+        """The chat with the template's own marks, and without its tools, where it has such."""
+        jobs = []
+        if self.template.has_marks:
+            jobs.append(self.template.job(chat, marks=True))
+        if tools_of(chat):
+            jobs.append(RenderJob(self.template.job(chat).messages))
+        return jobs
+
+    def _masked(
+        self, chat: Chat, text: str, results: Sequence[str | TemplateFault]
+    ) -> Masked | Defect:
+        turns = [index for index, message in enumerate(chat) if message["role"] == "assistant"]
+        spans = spans_of(text, chat, results[: 2 * len(turns)])
+        side = list(results[2 * len(turns) :])
+        marked = side.pop(0) if self.template.has_marks else None
+        ignored = ignored_tools(chat, text, spans, side[0] if side else None)
+        if ignored:
+            return Defect("template_ignores_tools", f"the chat template leaves out {ignored}")
+        notes = compare(chat, text)
+        found = [span for span in spans if span is not None]
+        if found and len(found) == len(spans) and _ordered(found):
+            return Masked(text, _with_thoughts(chat, text, found, turns), notes)
+        if isinstance(marked, str):
+            own = unmarked(marked)
+            if own.text == text and own.spans:
+                notes["marks"] = "the template's own marks say what carries loss"
+                return Masked(text, tuple(_marked_span(text, s, e) for s, e in own.spans), notes)
+        if spans and spans[-1] is not None:
+            notes["only_last_answer_trained"] = "the template rewrites the earlier answers"
+            return Masked(text, (spans[-1],), notes)
+        return Defect(
+            "template_cannot_be_masked",
+            "the template rewrites this chat so that its answers cannot be told from the rest; "
+            "a template that says {% generation %} around them, or rows of one prompt and one "
+            "completion, can be used",
+        )
 
 
-def mask(template: ChatTemplate, chat: Chat) -> Masked:
-    """Render a chat and find what carries loss.
+def _shape(chat: Chat) -> Shape | None:
+    """The roles of a chat of plain texts; None where its messages carry more."""
+    if all(len(message) == 2 for message in chat):
+        return tuple([message["role"] for message in chat])
+    return None
 
-    Raises TemplateFault when the template refuses the chat, UnmaskableError when it rewrites
-    turns in a way that leaves nothing to compare.
+
+def _with_thoughts(
+    chat: Chat, text: str, spans: Sequence[Span], turns: Sequence[int]
+) -> tuple[Span, ...]:
+    """The turns to learn: an earlier one whose reasoning the template dropped is not.
+
+    It would teach to answer at once where the row shows an answer after thinking.
     """
-    text = template.render(chat)
-    turns = [index for index, message in enumerate(chat) if message["role"] == "assistant"]
-    spans = [_span(template, chat, index, text) for index in turns]
-    found = [span for span in spans if span is not None]
-    if len(found) == len(spans) and _ordered(found):
-        return Masked(text, tuple(found))
-    if template.has_marks:
-        marked = template.render_marked(chat)
-        if marked.text == text and marked.spans:
-            return Masked(text, tuple(_marked_span(text, s, e) for s, e in marked.spans), "marks")
-    if spans and spans[-1] is not None:
-        return Masked(text, (spans[-1],), "only_last_answer_trained")
-    raise UnmaskableError(
-        "the template rewrites this chat so that its answers cannot be told from the rest"
-    )
-
-
-def _span(template: ChatTemplate, chat: Chat, index: int, text: str) -> Span | None:
-    """The place of one assistant turn, or None where the renderings do not agree."""
-    try:
-        before = template.render(chat[:index], add_generation_prompt=True)
-        if not text.startswith(before):
-            return None
-        after = template.render(chat[: index + 1])
-    except TemplateFault:
-        return None  # some templates refuse a chat that ends here
-    start = len(before)
-    if text.startswith(after) and len(after) > start:
-        return Span(start, _said(text, start, len(after), chat[index]), len(after))
-    return _located(text, start, chat[index])
-
-
-def _located(text: str, start: int, message: Message) -> Span | None:
-    """A turn whose end the template rewrites later: its words must follow the header at once."""
-    said = _follows(text, start, message)
-    return None if said is None else Span(start, said, None)
-
-
-def _said(text: str, start: int, end: int, message: Message) -> int:
-    """Where the assistant's words end; the whole turn where the template changed them."""
-    said = _follows(text, start, message)
-    if said is not None and said <= end:
-        return said
-    # Something of the template's stands before the words, such as an empty thought.
-    words = message["content"].strip()
-    place = text.rfind(words, start, end)
-    return place + len(words) if place >= 0 else end
-
-
-def _follows(text: str, start: int, message: Message) -> int | None:
-    """Where the turn's words end if they begin at ``start``, white space aside."""
-    words = message["content"].strip()
-    while start < len(text) and text[start].isspace():
-        start += 1
-    return start + len(words) if text.startswith(words, start) else None
+    kept = []
+    ends = [span.start for span in spans[1:]] + [len(text)]
+    for span, turn, end in zip(spans, turns, ends, strict=True):
+        thought = thought_of(chat[turn])
+        if turn == turns[-1] or not thought or thought in text[span.start : span.end or end]:
+            kept.append(span)
+    return tuple(kept)
 
 
 def _marked_span(text: str, start: int, end: int) -> Span:
@@ -111,3 +152,6 @@ def _marked_span(text: str, start: int, end: int) -> Span:
 
 def _ordered(spans: list[Span]) -> bool:
     return all(a.said <= b.start for a, b in pairwise(spans))
+
+
+__all__ = ["Masked", "Masker", "Span"]

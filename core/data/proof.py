@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from core.config.errors import FailedError
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
-from core.data.formats import Chat
+from core.data.chat import Chat
 from core.data.tokens import ChatCodec
 
 

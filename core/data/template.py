@@ -1,29 +1,23 @@
 """Chat templates: the Jinja text that comes with a model, rendered as transformers does.
 
-Templates are foreign code. They run in Jinja's immutable sandbox, see plain text only, and can
-store nothing under a name that begins with an underscore.
+Templates are foreign code: they run in a process of their own, see ``sandbox.py``.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-import jinja2
-import jinja2.ext
-import jinja2.nodes
-import jinja2.parser
-import jinja2.runtime
-import jinja2.sandbox
-import jinja2.utils
-
 from core.config.errors import InputError
-from core.data.formats import Chat
+from core.data.chat import Chat
+from core.data.renderer import RENDERER, STRIKES, RenderJob, TemplateFault
+from core.data.sandbox import CLOSE, OPEN
+
+__all__ = ["FALLBACK", "ChatTemplate", "Marked", "RenderJob", "TemplateFault", "tools_of"]
 
 FALLBACK = """\
 {%- if bos_token and bos_token != eos_token %}{{ bos_token }}{% endif %}
@@ -40,15 +34,8 @@ FALLBACK = """\
 """
 """Our own plain template, for models that come without one."""
 
-OUTPUT_LIMIT = 64 << 20
-"""Characters that one rendering may have."""
-
-_OPEN, _CLOSE = "\U000f0011", "\U000f0012"
-_MARK = re.compile(f"[{_OPEN}{_CLOSE}]")
-
-
-class TemplateFault(Exception):  # noqa: N818 - the template's, not the program's
-    """The template refused a chat (as some refuse system turns), or failed on it."""
+_MARK = re.compile(f"[{OPEN}{CLOSE}]")
+_REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
 @dataclass(frozen=True)
@@ -60,22 +47,26 @@ class Marked:
 
 
 class ChatTemplate:
-    """One compiled template. ``variables`` are the special tokens that it may print."""
+    """One compiled template. ``variables`` are the special tokens that it may print.
 
-    def __init__(self, source: str, variables: Mapping[str, str], origin: str):
+    ``tool_source`` is the template for chats with tools, where a model has one apart.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        variables: Mapping[str, str],
+        origin: str,
+        tool_source: str | None = None,
+    ):
         """Compile ``source``. Raises InputError when it is not valid Jinja."""
         self.source = source
         self.origin = origin
         """Where the template comes from, in words."""
-        self._variables = dict(variables)
-        try:
-            self._compiled = _environment().from_string(source)
-        except jinja2.TemplateSyntaxError as error:
-            raise InputError(
-                f"the chat template ({origin}) is not valid: line {error.lineno}: {error.message}",
-                kind="bad_template",
-                remedies=("repair the model's chat_template.jinja",),
-            ) from error
+        self._number = _compiled(source, variables, origin)
+        self._tool_number = (
+            self._number if tool_source is None else _compiled(tool_source, variables, origin)
+        )
 
     @cached_property
     def has_marks(self) -> bool:
@@ -84,117 +75,108 @@ class ChatTemplate:
 
     def render(self, chat: Chat, *, add_generation_prompt: bool = False) -> str:
         """The chat as the model sees it. Raises TemplateFault."""
-        return self._render(chat, add_generation_prompt, marks=False)
+        return self._one(self.job(chat, add_generation_prompt=add_generation_prompt))
 
     def render_marked(self, chat: Chat) -> Marked:
         """The chat with the template's own marks taken out and told as spans."""
-        text = self._render(chat, False, marks=True)
-        parts, spans, start, length = _MARK.split(text), [], 0, 0
-        for mark, part in zip(["", *_MARK.findall(text)], parts, strict=True):
-            if mark == _OPEN:
-                start = length
-            elif mark == _CLOSE:
-                spans.append((start, length))
-            length += len(part)
-        return Marked("".join(parts), tuple(spans))
+        return unmarked(self._one(self.job(chat, marks=True)))
 
-    def _render(self, chat: Chat, add_generation_prompt: bool, *, marks: bool) -> str:
-        try:
-            pieces, size = [], 0
-            for piece in self._compiled.generate(
-                messages=[dict(message) for message in chat],
-                tools=None,
-                documents=None,
-                add_generation_prompt=add_generation_prompt,
-                _finetui_marks=marks,
-                **self._variables,
-            ):
-                size += len(piece)
-                if size > OUTPUT_LIMIT:
-                    raise TemplateFault("the template prints without end")
-                pieces.append(piece)
-        except jinja2.TemplateError as error:
-            raise TemplateFault(str(error) or type(error).__name__) from error
-        except (TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
-            raise TemplateFault(f"the template failed: {error}") from error
-        return "".join(pieces)
+    def job(
+        self, chat: Chat, *, add_generation_prompt: bool = False, marks: bool = False
+    ) -> RenderJob:
+        """A rendering to ask ``render_many`` for."""
+        return RenderJob(_plain(chat), tools_of(chat), add_generation_prompt, marks)
 
+    def render_many(self, jobs: Sequence[RenderJob]) -> list[str | TemplateFault]:
+        """The text of each job, or why there is none: much faster than one by one.
 
-class _GenerationTag(jinja2.ext.Extension):
-    """``{% generation %}``: prints its body, between marks when those are asked for."""
+        Raises InputError for a template that had to be stopped again and again.
+        """
+        results = RENDERER.render(self._number, jobs)
+        if self._tool_number != self._number:
+            places = [place for place, job in enumerate(jobs) if job.tools]
+            texts = RENDERER.render(self._tool_number, [jobs[place] for place in places])
+            for place, text in zip(places, texts, strict=True):
+                results[place] = text
+        for number in {self._number, self._tool_number}:
+            if RENDERER.worn_out(number):
+                raise _unusable(self.origin, f"it was stopped {STRIKES} times: {_why(results)}")
+        return results
 
-    tags = {"generation"}  # noqa: RUF012 - jinja2 declares it so
-
-    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        call = self.call_method("_print", [jinja2.nodes.ContextReference()])
-        return jinja2.nodes.CallBlock(call, [], [], body).set_lineno(line)
-
-    def _print(self, context: jinja2.runtime.Context, caller: jinja2.runtime.Macro) -> str:
-        text = str(caller())
-        return f"{_OPEN}{text}{_CLOSE}" if context.get("_finetui_marks") else text
+    def _one(self, job: RenderJob) -> str:
+        (result,) = self.render_many([job])
+        if isinstance(result, TemplateFault):
+            raise result
+        return result
 
 
-class _Namespace(jinja2.utils.Namespace):
-    """A template's variables; names with a leading underscore stay out of reach."""
-
-    def __init__(*args: Any, **kwargs: Any):
-        self, *rest = args  # so that a template may call a variable self
-        attributes = dict(*rest, **kwargs)
-        for name in attributes:
-            _public(name)
-        jinja2.utils.Namespace.__init__(self, attributes)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        _public(name)
-        super().__setitem__(name, value)
+def unmarked(text: str) -> Marked:
+    """A rendering with marks, taken apart."""
+    parts, spans, start, length = _MARK.split(text), [], 0, 0
+    for mark, part in zip(["", *_MARK.findall(text)], parts, strict=True):
+        if mark == OPEN:
+            start = length
+        elif mark == CLOSE:
+            spans.append((start, length))
+        length += len(part)
+    return Marked("".join(parts), tuple(spans))
 
 
-class _Dict:
-    """``dict(...)`` in a template, without the type behind it."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
-        return dict(*args, **kwargs)
-
-    def fromkeys(self, *args: Any) -> dict[Any, Any]:
-        return dict.fromkeys(*args)
+def tools_of(chat: Chat) -> list[Any] | None:
+    """The tool definitions that travel with a chat's first message."""
+    return chat[0].get("tools") or None if chat else None
 
 
-def _public(name: object) -> None:
-    if isinstance(name, str) and name.startswith("_"):
-        raise jinja2.exceptions.SecurityError(f"the name {name!r} is not open to templates")
+def _plain(chat: Chat) -> list[dict[str, Any]]:
+    """The messages as templates get them from transformers."""
+    return [
+        {"role": message["role"], "content": message["content"]}
+        if len(message) == 2
+        else _whole(message)
+        for message in chat
+    ]
 
 
-def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
-    """The dialect of chat templates, as transformers defines it."""
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_GenerationTag, jinja2.ext.loopcontrols],
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals.update(
-        raise_exception=_raise,
-        strftime_now=lambda format: datetime.now().strftime(format),  # noqa: A006
-        dict=_Dict(),
-        namespace=_Namespace,
-    )
-    return environment
+def _whole(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message with more than a text: nothing empty in it, its reasoning under all its names."""
+    plain = {key: value for key, value in message.items() if value is not None and key != "tools"}
+    thought = next((plain[key] for key in _REASONING if key in plain), None)
+    if thought is not None:
+        plain = {"thinking": thought, **plain, "reasoning_content": thought}
+    if "tool_calls" in plain:
+        plain["tool_calls"] = [_call(call) for call in plain["tool_calls"]]
+    return plain
 
 
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Jinja's own filter escapes HTML, which no model expects."""
-    return json.dumps(
-        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+def _call(call: Any) -> Any:
+    """A tool call whose arguments are values: as text, some templates would quote them twice."""
+    function = call.get("function", call) if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(function.get("arguments"), str):
+        return call
+    try:
+        arguments = json.loads(function["arguments"])
+    except ValueError:
+        return call
+    if not isinstance(arguments, dict):
+        return call
+    changed = {**function, "arguments": arguments}
+    return {**call, "function": changed} if "function" in call else changed
+
+
+def _compiled(source: str, variables: Mapping[str, str], origin: str) -> int:
+    try:
+        return RENDERER.compile(source, variables)
+    except TemplateFault as fault:
+        raise _unusable(origin, str(fault)) from fault
+
+
+def _unusable(origin: str, why: str) -> InputError:
+    return InputError(
+        f"the chat template ({origin}) cannot be used: {why}",
+        kind="bad_template",
+        remedies=("repair the model's chat_template.jinja, or use another model",),
     )
 
 
-def _raise(message: str) -> str:
-    raise jinja2.TemplateError(message)
+def _why(results: Sequence[str | TemplateFault]) -> str:
+    return next((str(text) for text in results if isinstance(text, TemplateFault)), "no reply")

@@ -91,12 +91,16 @@ def _template(
 ) -> ChatTemplate:
     path = model_file(name_or_path, "chat_template.jinja", revision)
     if path is not None:
-        return ChatTemplate(path.read_text(encoding="utf-8"), named, "chat_template.jinja")
-    found = settings.get("chat_template")
+        apart = model_file(name_or_path, "additional_chat_templates/tool_use.jinja", revision)
+        tool_source = None if apart is None else apart.read_text(encoding="utf-8")
+        source = path.read_text(encoding="utf-8")
+        return ChatTemplate(source, named, "chat_template.jinja", tool_source)
+    found, tool_source = settings.get("chat_template"), None
     if isinstance(found, list):
         found = {entry["name"]: entry["template"] for entry in found}
     if isinstance(found, dict):
+        tool_source = found.get("tool_use")
         found = found.get("default")
     if isinstance(found, str) and found:
-        return ChatTemplate(found, named, "tokenizer_config.json")
+        return ChatTemplate(found, named, "tokenizer_config.json", tool_source)
     return ChatTemplate(FALLBACK, named, "finetui's plain template: the model has none")

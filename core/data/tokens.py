@@ -1,27 +1,31 @@
 """Chats to tokens and labels, without torch: ``tokenizers`` and the model's own chat template.
 
 The ids are those of transformers' ``apply_chat_template``; the worker proves it when it prepares.
-A special token's name inside a content becomes that special token, as it does there; it is noted.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal as OneOf
 
-import numpy as np
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
-from core.data.formats import Chat, Defect
-from core.data.mask import Masked, Span, UnmaskableError, mask
-from core.data.template import ChatTemplate, TemplateFault
+from core.data.encoded import NO_LOSS, Encoded, Source, covering, starting
+from core.data.chat import Chat, Defect, Message
+from core.data.literal import Literal, StubbornTokenError
+from core.data.mask import Masked, Masker, Span
+from core.data.template import ChatTemplate
 from core.data.tokenizer import load_parts
 
-NO_LOSS = -100
-"""The label of a token that carries no loss."""
+__all__ = ["NO_LOSS", "ChatCodec", "Encoded", "SpecialTokens", "pad_token"]
+
+SpecialTokens = OneOf["keep", "literal", "reject"]
+"""What becomes of a special token's name in a content: that token, ordinary text, or a reason to
+leave the row out."""
 
 _PAD_NAMES = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|padding|>")
 _SPARE = re.compile(r"reserved|unused|extra_id|fim_pad|placeholder", re.IGNORECASE)
@@ -31,52 +35,32 @@ _PROBE: Chat = [
 ]
 
 
-@dataclass(frozen=True)
-class Encoded:
-    """One chat in tokens. All lists have the same length.
-
-    ``labels`` repeat the id where the token carries loss and are -100 elsewhere; ``offsets`` are
-    character ranges of ``text``, without gaps.
-    """
-
-    text: str
-    ids: list[int]
-    labels: list[int]
-    offsets: list[tuple[int, int]]
-    stop_trained: bool
-    """The last answer's stop token carries loss, so that the model learns to end."""
-    truncated: bool
-    full_length: int
-    """Tokens before the cut."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def loss_tokens(self) -> int:
-        return sum(label != NO_LOSS for label in self.labels)
-
-    @property
-    def pieces(self) -> list[str]:
-        """The text of each token; empty for the later bytes of one character."""
-        reached, pieces = 0, []
-        for start, end in self.offsets:
-            pieces.append(self.text[max(start, reached) : end])
-            reached = max(reached, end)
-        return pieces
-
-
 class ChatCodec:
     """A model's tokenizer and chat template."""
 
-    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate, named: Mapping[str, str]):
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate,
+        named: Mapping[str, str],
+        special_tokens: SpecialTokens = "keep",
+    ):
         self.tokenizer = tokenizer
         self.template = template
         self.named = dict(named)
         """Named special tokens: ``eos_token``, ``pad_token`` ..."""
+        self.special_tokens = special_tokens
+        self._masker = Masker(template)
 
     @classmethod
-    def load(cls, name_or_path: str, revision: str | None = None) -> ChatCodec:
+    def load(
+        cls,
+        name_or_path: str,
+        revision: str | None = None,
+        special_tokens: SpecialTokens = "keep",
+    ) -> ChatCodec:
         """Read a model's tokenizer files. Raises InputError when they are missing or broken."""
-        return cls(*load_parts(name_or_path, revision))
+        return cls(*load_parts(name_or_path, revision), special_tokens)
 
     @property
     def eos_id(self) -> int | None:
@@ -96,6 +80,8 @@ class ChatCodec:
 
     def render(self, chat: Chat, *, add_generation_prompt: bool = False) -> str:
         """The chat as the model sees it. Raises TemplateFault."""
+        if is_raw(chat):
+            return self._raw_text(chat)
         return self.template.render(chat, add_generation_prompt=add_generation_prompt)
 
     def encode(self, chat: Chat, max_length: int | None = None) -> Encoded | Defect:
@@ -106,107 +92,176 @@ class ChatCodec:
         self, chats: Sequence[Chat], max_length: int | None = None
     ) -> list[Encoded | Defect]:
         """As ``encode``, for several chats at once: faster, on all cores."""
-        masked = [self._masked(chat) for chat in chats]
-        texts = [item.text for item in masked if isinstance(item, Masked)]
-        encodings = iter(self.tokenizer.encode_batch(texts, add_special_tokens=False))
+        rows = [self._row(chat) for chat in chats]
+        self._mask(rows)
+        self._tokenize(rows)
         return [
-            self._encoded(chat, item, next(encodings), max_length)
-            if isinstance(item, Masked)
-            else item
-            for chat, item in zip(chats, masked, strict=True)
+            row.outcome if isinstance(row.outcome, Defect) else self._encoded(row, max_length)
+            for row in rows
         ]
 
-    def _masked(self, chat: Chat) -> Masked | Defect:
-        try:
-            return mask(self.template, chat)
-        except TemplateFault as fault:
-            return Defect("template_refused", f"the chat template says: {fault}")
-        except UnmaskableError as error:
-            return Defect("template_cannot_be_masked", str(error))
+    @cached_property
+    def special_names(self) -> frozenset[str]:
+        """The names of all special tokens."""
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        return frozenset(token.content for token in added if token.special)
 
-    def _encoded(
-        self, chat: Chat, masked: Masked, encoding: Encoding, max_length: int | None
-    ) -> Encoded | Defect:
-        ids: list[int] = encoding.ids
-        offsets = _gapless(encoding.offsets)
-        loss = [False] * len(ids)
-        stopped = False
-        for span in masked.spans:
-            stopped = self._mark(loss, ids, offsets, span, masked.text)
-        cut = len(ids) if max_length is None else min(len(ids), max_length)
-        labels = [i if carries else NO_LOSS for i, carries in zip(ids, loss, strict=True)][:cut]
-        labels[:1] = [NO_LOSS]  # nothing comes before the first token to predict it from
-        if all(label == NO_LOSS for label in labels):
-            detail = f"no token of an answer is within {cut} of its {len(ids)} tokens"
-            return Defect("answer_cut_off" if cut < len(ids) else "nothing_to_learn", detail)
-        notes = [masked.note] if masked.note else []
-        if self._specials.search("\0".join(message["content"] for message in chat)):
-            notes.append("special_token_in_text")
-        truncated = cut < len(ids)
+    @cached_property
+    def _literal(self) -> Literal:
+        return Literal(self.tokenizer, self.special_names)
+
+    def _row(self, chat: Chat) -> _Row:
+        found = self._specials.search("\0".join([_texts(message) for message in chat]))
+        row = _Row(chat, raw=is_raw(chat), special=found.group() if found else "")
+        if found and self.special_tokens == "reject":
+            row.outcome = Defect("special_token_in_text", f"contains {found.group()}")
+        elif found and self.special_tokens == "literal":
+            row.chat, row.literal = self._literal.mark(chat), True
+        return row
+
+    def _mask(self, rows: Sequence[_Row]) -> None:
+        chats = [row for row in rows if row.outcome is None and not row.raw]
+        for row, masked in zip(chats, self._masker.mask([r.chat for r in chats]), strict=True):
+            row.outcome = masked
+        for row in rows:
+            if row.raw and row.outcome is None:
+                row.outcome = Masked(self._raw_text(row.chat), ())
+
+    def _tokenize(self, rows: Sequence[_Row]) -> None:
+        for raw in (False, True):  # only a raw text gets what the tokenizer itself adds
+            own = [row for row in rows if row.raw is raw and isinstance(row.outcome, Masked)]
+            plain = [row for row in own if not row.literal]
+            encodings = self.tokenizer.encode_batch(
+                [row.text for row in plain], add_special_tokens=raw
+            )
+            for row, encoding in zip(plain, encodings, strict=True):
+                row.source = encoding
+            for row in own:
+                if row.literal:
+                    self._tokenize_literal(row)
+
+    def _tokenize_literal(self, row: _Row) -> None:
+        masked = row.outcome
+        assert isinstance(masked, Masked)
+        marked, end = masked.text, ""
+        if row.raw:  # the end is ours, and stays a special token
+            end = self._raw_end(row.chat)
+            marked = marked[: len(marked) - len(end)]
+        try:
+            text, source = self._literal.encode(marked, add_special_tokens=row.raw)
+        except StubbornTokenError as stubborn:
+            detail = f"{stubborn} in a content cannot be made ordinary text with this vocabulary"
+            row.outcome = Defect("special_token_in_text", detail)
+            return
+        if end and self.eos_id is not None:
+            source.add([self.eos_id], [(len(text), len(text) + len(end))])
+        spans = tuple(self._literal.moved(marked, span) for span in masked.spans)
+        row.outcome, row.source = Masked(text + end, spans, masked.notes), source
+
+    def _encoded(self, row: _Row, max_length: int | None) -> Encoded | Defect:
+        masked, source = row.outcome, row.source
+        assert isinstance(masked, Masked)
+        assert source is not None
+        count = len(source)
+        if row.raw:
+            loss, stopped = [(1, count)], self._ends_in_stop(masked.text)
+        else:
+            turns = [self._turn(source, span, masked.text) for span in masked.spans]
+            loss = [(max(1, start), end) for start, end, _ in turns if end > max(1, start)]
+            stopped = bool(turns) and turns[-1][2]
+        # Nothing comes before the first token to predict it from.
+        cut = count if max_length is None or row.raw else min(count, max_length)
+        if not any(start < min(cut, end) for start, end in loss):
+            detail = f"no token of an answer is within {cut} of its {count} tokens"
+            return Defect("answer_cut_off" if cut < count else "nothing_to_learn", detail)
+        notes = dict(masked.notes)
+        if row.special:
+            made = "ordinary text" if row.literal else "that token"
+            notes["special_token_in_text"] = f"{row.special} in a content becomes {made}"
         return Encoded(
-            masked.text, ids[:cut], labels, offsets[:cut],
-            stopped and not truncated, truncated, len(ids), tuple(notes),
+            masked.text, cut, count, tuple(loss), stopped and cut == count, max_length, source,
+            row.raw, tuple(notes), notes,
         )  # fmt: skip
 
-    def _mark(
-        self,
-        loss: list[bool],
-        ids: list[int],
-        offsets: list[tuple[int, int]],
-        span: Span,
-        text: str,
-    ) -> bool:
-        """Mark the tokens of one turn; whether its stop token is among them."""
-        starts = [start for start, _ in offsets]
-        first = bisect_right([end for _, end in offsets], span.start)
-        after = bisect_left(starts, span.said, lo=min(first, len(ids)))
+    def _turn(self, source: Source, span: Span, text: str) -> tuple[int, int, bool]:
+        """The tokens of one turn; whether its stop token is among them."""
+        first = covering(source, span.start, len(text))
         limit = len(text) if span.end is None else span.end
-        stop = self._stop_after(ids, offsets, after, limit, text)
+        stop = self._stops.match(text, span.said, limit)
         if stop is not None:
-            end = stop + 1
-        elif span.end is None:
-            end = after
-        else:  # no stop token in this template: what it writes to end a turn is learned instead
-            end = bisect_left(starts, span.start + len(text[span.start : limit].rstrip()))
-        loss[first:end] = [True] * (end - first)
-        return stop is not None
+            token = covering(source, stop.start(1), len(text))
+            place = source.token_to_chars(token) if token < len(source) else None
+            if place is not None and place[0] <= stop.start(1) and place[1] >= stop.end(1):
+                return first, token + 1, True
+        if span.end is None:
+            return first, starting(source, span.said, len(text)), False
+        # No stop token follows: what the template writes to end a turn is learned instead.
+        end = span.start + len(text[span.start : limit].rstrip())
+        return first, starting(source, end, len(text)), self._ends_in_stop(text[span.start : end])
 
-    def _stop_after(
-        self, ids: list[int], offsets: list[tuple[int, int]], start: int, limit: int, text: str
-    ) -> int | None:
-        """The stop token that follows, with nothing but white space before it."""
-        for number in range(start, len(ids)):
-            begin, end = offsets[number]
-            if begin >= limit:
-                return None
-            if ids[number] in self.stop_ids:
-                return number
-            if text[begin:end].strip():
-                return None
-        return None
+    @cached_property
+    def _stops(self) -> re.Pattern[str]:
+        names = [str(self.tokenizer.id_to_token(token_id)) for token_id in self.stop_ids]
+        longest_first = sorted(names, key=len, reverse=True)
+        return re.compile(rf"\s*({'|'.join(map(re.escape, longest_first)) or '(?!)'})")
+
+    def _ends_in_stop(self, text: str) -> bool:
+        """Whether a turn ends in a special token, such as one that ends a tool call."""
+        return any(text.endswith(name) for name in self.special_names)
+
+    def _raw_text(self, chat: Chat) -> str:
+        return chat[0]["content"] + self._raw_end(chat)
+
+    def _raw_end(self, chat: Chat) -> str:
+        """What ends a raw text: the model's end token, where the text has it not already."""
+        end = self.named.get("eos_token", "")
+        return "" if self.eos_id is None or chat[0]["content"].endswith(end) else end
 
     def _template_stop(self) -> int | None:
         """The special token that the template writes after an answer, found by trying one."""
-        masked = self._masked(_PROBE)
+        (masked,) = self._masker.mask([_PROBE])
         if isinstance(masked, Defect) or masked.spans[-1].end is None:
             return None
         span = masked.spans[-1]
         encoding = self.tokenizer.encode(masked.text, add_special_tokens=False)
         for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
             inside = start >= span.said and end <= (span.end or 0)
-            if inside and self.tokenizer.id_to_token(token_id) in self._special_names:
+            if inside and self.tokenizer.id_to_token(token_id) in self.special_names:
                 return int(token_id)
         return None
 
     @cached_property
-    def _special_names(self) -> frozenset[str]:
-        added = self.tokenizer.get_added_tokens_decoder().values()
-        return frozenset(token.content for token in added if token.special)
-
-    @cached_property
     def _specials(self) -> re.Pattern[str]:
-        names = sorted(self._special_names, key=len, reverse=True)
+        names = sorted(self.special_names, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, names)) or "(?!)")
+
+
+@dataclass
+class _Row:
+    """A chat on its way to tokens."""
+
+    chat: Chat
+    raw: bool
+    special: str
+    """A special token's name in a content."""
+    literal: bool = False
+    outcome: Masked | Defect | None = None
+    source: Source | None = None
+
+    @property
+    def text(self) -> str:
+        return self.outcome.text if isinstance(self.outcome, Masked) else ""
+
+
+def is_raw(chat: Chat) -> bool:
+    """Whether a chat is a raw text: one message without a role in a conversation."""
+    return len(chat) == 1 and chat[0]["role"] == "text"
+
+
+def _texts(message: Message) -> str:
+    if len(message) == 2:
+        return message["content"]
+    return json.dumps(message, ensure_ascii=False)
 
 
 def pad_token(codec: ChatCodec) -> tuple[int, str, str]:
@@ -216,7 +271,7 @@ def pad_token(codec: ChatCodec) -> tuple[int, str, str]:
     padding by its id does not unlearn when to stop.
     """
     own = codec.named.get("pad_token")
-    spares = sorted(name for name in codec._special_names if _SPARE.search(name))
+    spares = sorted(name for name in codec.special_names if _SPARE.search(name))
     candidates = [
         (own, "the tokenizer's own"),
         *((name, "made for padding") for name in _PAD_NAMES),
@@ -233,16 +288,3 @@ def pad_token(codec: ChatCodec) -> tuple[int, str, str]:
     stop = codec.eos_id if codec.eos_id is not None else codec.stop_ids[0]
     name = str(codec.tokenizer.id_to_token(stop))
     return stop, name, "the vocabulary has no other; the stop token still carries loss in answers"
-
-
-def _gapless(offsets: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Offsets in which each character belongs to a token.
-
-    Byte-level tokenizers leave the space before a word out; it is given to the word's token.
-    """
-    if not offsets:
-        return []
-    starts, ends = np.array(offsets, dtype=np.int64).T
-    reached = np.maximum.accumulate(ends)
-    begins = np.minimum(starts, np.concatenate([[0], reached[:-1]]))
-    return list(zip(begins.tolist(), np.maximum(begins, ends).tolist(), strict=True))

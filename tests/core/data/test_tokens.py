@@ -87,7 +87,8 @@ def test_a_template_that_rewrites_earlier_answers_trains_the_last_one(
     talk = chat("One?", "<think>\nhm\n</think>\n\nOne.", "Two?", "<think>\nso\n</think>\n\nTwo.")
     result = encoded(codec, talk)
     assert learned(codec, result) == ["<think>\nso\n</think>\n\nTwo.<|im_end|>"]
-    assert result.notes == ("only_last_answer_trained",)
+    assert result.notes == ("reasoning_dropped",)
+    assert result.details["reasoning_dropped"].endswith('reasoning of turn 2: "hm"')
 
 
 def test_marks_of_the_template_are_used_where_prefixes_do_not_hold(make_model: ModelMaker) -> None:
