@@ -13,8 +13,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from core.data.encoded import Joined
 from core.data.chat import Chat
+from core.data.encoded import Joined
 from core.data.layout import Span
 
 OPEN, CLOSE = "\U000f0031", "\U000f0032"

@@ -191,9 +191,7 @@ class _Preparation:
                     raw = json.dumps(row.chat, ensure_ascii=False)
                     self._take_back(Rejected(row.file, row.line, result.reason, result.detail, raw))
                     continue
-                split.rows.append(
-                    (np.array(result.ids, np.int32), np.array(result.labels, np.int32))
-                )
+                split.rows += result.sequences
                 split.stats.add(result)
                 self.tally.notes.update(result.notes)
                 if held_out:

@@ -14,8 +14,8 @@ from typing import Literal as OneOf
 
 from tokenizers import Tokenizer
 
-from core.data.encoded import NO_LOSS, Encoded, Source, covering, starting
 from core.data.chat import Chat, Defect, Message
+from core.data.encoded import NO_LOSS, Encoded, Source, covering, starting
 from core.data.literal import Literal, StubbornTokenError
 from core.data.mask import Masked, Masker, Span
 from core.data.template import ChatTemplate
