@@ -7,7 +7,7 @@ from pathlib import Path
 from core.config import files
 from core.config.errors import InputError
 from core.config.schema import RunConfig
-from core.data.sources import check_file
+from core.data.sources import check_name
 from core.model.shapes import check_target_modules, shape_of
 from core.monitor import devices
 from tui.cli.parser import Asked
@@ -56,7 +56,7 @@ def check_data(config: RunConfig) -> None:
         raise InputError(
             "no training data is named",
             kind="no_data",
-            remedies=("set data.files to a jsonl or json file",),
+            remedies=("set data.files to files, folders or a data set of the hub",),
         )
     for name in (*config.data.files, *config.data.eval_files):
-        check_file(name)
+        check_name(name)

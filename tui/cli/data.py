@@ -6,7 +6,7 @@ from core.config.errors import InputError
 from core.config.schema import DataConfig, ModelConfig, RunConfig
 from core.data.inspect import Report
 from core.data.inspect import inspect as look
-from core.data.sources import check_file
+from core.data.sources import check_name
 from core.data.tokens import ChatCodec
 from core.run import link
 from tui.cli.check import check, configuration
@@ -27,7 +27,7 @@ def inspect(asked: Asked) -> int:
     if options.max_length is not None and options.max_length < 1:
         raise InputError(f"--max-length is {options.max_length}, but must be above 0")
     for name in options.data:
-        check_file(name)
+        check_name(name)
     if asked.out.screen_fits and not options.plain:
         from tui.cli.screen import open_screen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from core.config.errors import FailedError, InputError
-from core.data import sources
+from core.data import row as limits
 from core.data.sources import Rejected, Row, read_rows
 
 GOOD = {"instruction": "a", "output": "b"}
@@ -80,7 +81,7 @@ def test_bom_carriage_returns_blank_lines_and_a_missing_last_newline(tmp_path: P
 def test_a_line_over_the_limit_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources, "LINE_LIMIT_BYTES", 100)
+    monkeypatch.setattr(limits, "LINE_LIMIT_BYTES", 100)
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"a": 1}\n{"a": "' + b"x" * 1000 + b'"}\n{"a": 3}\n')
     rows = all_rows(path)
@@ -134,12 +135,34 @@ def test_lines_named_json_and_a_list_named_jsonl(tmp_path: Path) -> None:
         ("a.json", b'[{"a": 1}, {"a"', r"a\.json:1: not valid JSON"),
         ("a.json", b'[\n{"a": 1}\n{"a": 2}]', r"a\.json:3: .*comma"),
         ("a.json", b'{"x": [{"a": 1}], "y": [{"a": 1}]}', "several lists of rows: x, y"),
-        ("a.json", b"[" * 100_000, "cannot be parsed"),
-        ("a.jsonl", "{}".encode("utf-16"), "is UTF-16"),
+        ("a.json", b"[" * 100_000, "in the middle of a value"),
+        ("a.json", b'{"x": [{"a": 1}], "x": [{"a": 1}]}', "several lists of rows: x, x"),
+        ("a.json", b'[{"a": 1}]\n[{"a": 2}]', r"a\.json:2: .*follows the end"),
+        ("a.json", b"{} {}", r"a\.json:1: .*follows the end"),
+        ("a.json", b'{"a": 1,}', "name of a field"),
+        ("a.json", b'{"a" 1, "b": 2}', "colon was expected"),
+        ("a.json", b"[,]", "a value was expected"),
+        ("a.json", b"3", "holds no rows"),
         ("a.jsonl", b"\x00\x01", "binary"),
         ("a.jsonl", b"<!DOCTYPE html>", "web page"),
-        ("a.txt", b"hello", r"supported: \.jsonl, \.ndjson, \.json"),
+        ("a.jsonl", "{}".encode("utf-32"), "UTF-32"),
+        ("a.xls", b"hello", r"supported: \.jsonl, \.ndjson, \.json"),
+        ("a.zip", b"PK\x03\x04", "no archive is opened"),
+        ("a.tar.gz", b"x", "no archive is opened"),
+        ("a.jsonl", b"PK\x03\x04", "no archive is opened"),
+        ("a.jsonl.gz", gzip.compress(gzip.compress(b"{}")), "compressed twice"),
+        ("a.gz", gzip.compress(b"hello"), "does not say what it holds"),
+        ("a.csv", b"<html>", "web page"),
+        ("a.csv", b"a,b\n", "a header and no rows"),
+        ("a.csv", b"\n \n", "only blank lines"),
+        ("a.csv", b"a,a\n1,2\n", "'a' stands twice"),
+        ("a.txt", b"\n \n", "only blank lines"),
+        ("a.parquet", b"hello", "is no Parquet file"),
+        ("a.parquet", b"PAR1hello", "broken"),
+        ("a.jsonl", b"PAR1hello", "broken"),
+        ("a.arrow", b"hello", "broken"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_unusable_files_are_refused_in_words(
     name: str, content: bytes, words: str, tmp_path: Path
@@ -154,15 +177,15 @@ def test_unusable_files_are_refused_in_words(
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jsonl")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "x.jsonl").write_text("{}")
+    (tmp_path / "folder" / "x.png").write_text("{}")
     for name, words in [
         ("missing.jsonl", "there is no file"),
         ("pipe.jsonl", "not a regular file"),
-        ("folder", "is a folder"),
+        ("folder", "has no data file"),
     ]:
         with pytest.raises(InputError, match=words) as caught:
             all_rows(tmp_path / name)
-    assert "x.jsonl" in caught.value.remedies[0]
+    assert caught.value.remedies
     with pytest.raises(InputError, match="not a regular file"):
         all_rows(Path("/dev/zero"))
     with pytest.raises(InputError, match="no data file is named"):
