@@ -38,7 +38,9 @@ class Meter(TrainerCallback):  # type: ignore[misc]
         """The same collator, with its tokens counted."""
         return _Counted(collate, self._batches)
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
+    def on_train_begin(self, args: Any, *_: Any, **__: Any) -> None:
+        # finetui may cut an effective batch into passes of another size.
+        self._accumulation = args.gradient_accumulation_steps
         if self._cuda:
             torch.cuda.synchronize()
             self._static = torch.cuda.memory_allocated()
@@ -79,7 +81,7 @@ class Meter(TrainerCallback):  # type: ignore[misc]
         timed = seconds[row.warm_up :]
         if not timed:
             raise RuntimeError(f"{len(seconds)} steps ran; the first {row.warm_up} are not timed")
-        size = row.accumulation
+        size = self._accumulation
         per_step = [self._batches[n * size : (n + 1) * size] for n in range(len(seconds))]
         tokens = [sum(real for real, _ in step) for step in per_step][row.warm_up :]
         places = sum(all_ for step in per_step[row.warm_up :] for _, all_ in step)

@@ -227,6 +227,11 @@ class TrainConfig(Section):
     activation_checkpointing: bool = setting(
         True, "Recompute activations in the backward pass: less memory, about a third more time."
     )
+    path: Literal["auto", "peft"] = setting(
+        "auto",
+        "auto: the fused path where model, adapter and GPU fit it, else PEFT's layers; the log "
+        "says which and why. peft: always PEFT's.",
+    )
     logging_steps: int = setting(
         1, "A point on the curves every so many steps.", unit="steps", ge=1
     )
@@ -241,6 +246,17 @@ class TrainConfig(Section):
     full_determinism: bool = setting(
         False, "Deterministic GPU kernels: slower, and the same bits at every run."
     )
+
+
+class MemoryConfig(Section):
+    """How much memory training may take."""
+
+    limit_gib: float | None = setting(
+        None,
+        "Device memory that the fused path may fill to save work, CUDA's own half GiB included. "
+        "Empty: as little as it needs.",
+        unit="GiB", gt=0, le=4096,
+    )  # fmt: skip
 
 
 class EvaluateConfig(Section):
@@ -305,6 +321,7 @@ class RunConfig(Section):
     data: DataConfig = Field(default_factory=DataConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    memory: MemoryConfig = Field(default_factory=MemoryConfig)
     run: PlaceConfig = Field(default_factory=PlaceConfig)
 
     @property

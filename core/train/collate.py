@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -51,5 +52,52 @@ class Collator:
             "rows": torch.tensor(places, dtype=torch.int64),
             "targets": torch.tensor(targets, dtype=torch.int64),
             "tokens": sum(len(row["input_ids"]) for row in rows),
+            "label_tokens": len(targets),
+        }
+
+
+@dataclass(frozen=True)
+class FlatCollator:
+    """Puts all documents of a batch one after the other: no padding at all.
+
+    For the fused path. ``fill`` tokens at the end, a document of their own without loss, round
+    the length up to a multiple of it, which matrix products like.
+    """
+
+    pad_token_id: int
+    multiple: int = 64
+
+    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any]:
+        """``input_ids`` and ``position_ids``: int64 of shape (T,).
+
+        ``lengths`` of the documents and their ``ends`` (int32, from 0) say where attention stops;
+        ``rows``, ``targets``, ``tokens`` and ``label_tokens`` are as in ``Collator``.
+        """
+        input_ids: list[int] = []
+        lengths: list[int] = []
+        places: list[int] = []
+        targets: list[int] = []
+        for row in rows:
+            begin = len(input_ids)
+            input_ids += row["input_ids"]
+            starts = [n for n, position in enumerate(row["position_ids"]) if position == 0]
+            lengths += [b - a for a, b in pairwise([*starts, len(row["input_ids"])])]
+            for place, label in enumerate(row["labels"][1:], begin):
+                if label != IGNORED:
+                    places.append(place)
+                    targets.append(label)
+        tokens = len(input_ids)
+        fill = -tokens % self.multiple
+        if fill:
+            input_ids += [self.pad_token_id] * fill
+            lengths.append(fill)
+        return {
+            "input_ids": torch.tensor(input_ids),
+            "position_ids": torch.cat([torch.arange(length) for length in lengths]),
+            "lengths": lengths,
+            "ends": torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
+            "rows": torch.tensor(places, dtype=torch.int64),
+            "targets": torch.tensor(targets, dtype=torch.int64),
+            "tokens": tokens,
             "label_tokens": len(targets),
         }

@@ -27,6 +27,8 @@ class Tally:
     evaluations_without_gain: int = 0
     stopped_early: bool = False
     skipped_in_a_row: int = 0
+    micro_batch: int = 0
+    """Sequences in one pass, where the fused path chose it."""
     window_loss: float = 0.0
     window_label_tokens: int = 0
     window_steps: int = 0

@@ -12,14 +12,19 @@ from trl import SFTTrainer
 
 from core.config.errors import FailedError
 from core.config.hub import local_folder
+from core.config.schema import RunConfig
 from core.model import adapters
 from core.model import load as models
+from core.model.fast.model import FastModel
+from core.model.fast.plan import CONTEXT_BYTES, GIB, Dims, Plan, choose
+from core.model.fast.route import obstacle
+from core.model.room import free_memory_bytes
 from core.record import events as ev
 from core.record.commands import Stopped
 from core.record.job import Job, Result
 from core.train import checkpoint, fingerprint
 from core.train.arguments import sft_config
-from core.train.collate import Collator
+from core.train.collate import Collator, FlatCollator
 from core.train.durable import DurableMixin
 from core.train.lines import library_lines
 from core.train.loss import LabelLoss
@@ -29,10 +34,16 @@ if TYPE_CHECKING:
     from core.data.prepare import Frozen
 
 
+_SHARE = 0.9
+"""Part of the free memory that is planned with, where no limit is set."""
+
+
 class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
     """Supervised fine-tuning on frozen rows."""
 
     _loss: LabelLoss | None = None
+    fast: FastModel | None = None
+    """The fused path, where it is taken."""
 
     def compute_loss(
         self,
@@ -51,6 +62,8 @@ class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
         return self.summed_loss(model, inputs) / max(1, label_tokens)
 
     def summed_loss(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
+        if self.fast is not None:
+            return self.fast(batch)
         # The backbone is called directly, past the autocast that accelerate puts on the model.
         with self.accelerator.autocast():
             if self._loss is None:
@@ -177,6 +190,7 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
         model.peft_config["default"].base_model_name_or_path = str(folder.absolute())
     trainable, total = adapters.trainable_parameters(model)
     dtype = models.compute_dtype(config, device)
+    plan, why = route(job, model, tally, device, dtype)
     job.emit(
         ev.ModelLoaded(
             name=config.model.name_or_path,
@@ -185,12 +199,16 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
             quantization=config.quantization.label,
             compute_dtype=str(dtype).removeprefix("torch."),
             device=device,
-            path="PEFT",
-            why="the only training path of this version",
+            path="PEFT" if plan is None else "fused",
+            why=why,
             seconds=time.monotonic() - began,
         )
     )
     arguments = sft_config(config, job.folder.path, device=device, dtype=dtype)
+    if plan is not None:
+        # The sums of a step stay what they are: only the number of passes changes.
+        tally.micro_batch = arguments.per_device_train_batch_size = plan.micro_batch
+        arguments.gradient_accumulation_steps = config.effective_batch // plan.micro_batch
     held_out = data.evaluation if config.evaluate.eval_strategy != "no" else None
     arguments.eval_on_start = bool(held_out and config.evaluate.eval_on_start and not resumed)
     trainer = DurableTrainer(
@@ -198,15 +216,60 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
         tally=tally,
         model=model,
         args=arguments,
-        data_collator=Collator(int(tokenizer.pad_token_id)),
+        data_collator=(Collator if plan is None else FlatCollator)(int(tokenizer.pad_token_id)),
         train_dataset=data.train,
         eval_dataset=held_out,
         processing_class=tokenizer,
     )
+    if plan is not None:
+        trainer.fast = FastModel(trainer.model, plan)
     if held_out is not None:
         counted = data.report.get("eval") or {}
         trainer.held_out_rows = int(counted.get("rows", len(held_out)))
     return trainer
+
+
+def route(
+    job: Job, model: Any, tally: Tally, device: str, dtype: torch.dtype
+) -> tuple[Plan | None, str]:
+    """How the fused path trains this run; None, and why, where PEFT's layers do."""
+    why = no_fast_path(model, job.config, device, dtype)
+    if why is not None:
+        return None, why
+    plan = memory_plan(job.config, model, tally.micro_batch)
+    if plan is None:
+        return None, "the fused path needs more free memory (RAM) of the host"
+    return plan, plan.told
+
+
+def memory_plan(config: RunConfig, model: Any, micro_batch: int) -> Plan | None:
+    """What the fused path does with the memory of this GPU and this host."""
+    limit = config.memory.limit_gib
+    free, _ = torch.cuda.mem_get_info()
+    free += torch.cuda.memory_reserved() + CONTEXT_BYTES
+    dims = Dims.of(model.get_base_model().config.get_text_config(), config.adapter.r)
+    return choose(
+        dims,
+        length=config.data.max_length,
+        effective_batch=config.effective_batch,
+        limit_bytes=int(limit * GIB if limit else free * _SHARE),
+        host_limit_bytes=int(free_memory_bytes() * _SHARE),
+        state_bytes=2 if "8bit" in config.train.optim else 8,
+        micro_batch=micro_batch,
+    )
+
+
+def no_fast_path(model: Any, config: RunConfig, device: str, dtype: torch.dtype) -> str | None:
+    """Why PEFT's layers train this run instead of the fused path; None when they do not."""
+    if config.train.path == "peft":
+        return "train.path asks for it"
+    if device == "cpu":
+        return "the fused path is for NVIDIA GPUs"
+    if dtype != torch.bfloat16 or models.storage_dtype(config, device) != dtype:
+        return f"the fused path computes in bf16 alone, not in {dtype}"
+    if config.train.full_determinism:
+        return "train.full_determinism asks for deterministic kernels"
+    return obstacle(model)
 
 
 def _deliver(job: Job, tally: Tally, *, trained: int) -> Result:

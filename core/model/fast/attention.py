@@ -47,7 +47,13 @@ class Attention(Protocol):
         """The output, and what the backward pass needs beside it (log-sum-exp, fp32)."""
 
     def backward(
-        self, grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, state: Tensor,
+        self,
+        grad: Tensor,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        out: Tensor,
+        state: Tensor,
         documents: Documents,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of q, k and v."""  # fmt: skip
@@ -66,18 +72,19 @@ class Plain:
         documents: Documents,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         with torch.enable_grad():
-            inputs = [part.detach().requires_grad_() for part in (q, k, v)]
-            again = self._attend(*inputs, documents)
-        dq, dk, dv = torch.autograd.grad(again, inputs, grad)
+            q, k, v = (part.detach().requires_grad_() for part in (q, k, v))
+            again = self._attend(q, k, v, documents)
+        dq, dk, dv = torch.autograd.grad(again, (q, k, v), grad)
         return dq, dk, dv
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
-        parts = zip(*(part.split(documents.lengths) for part in (q, k, v)), strict=True)
+        lengths = list(documents.lengths)
+        parts = zip(*(torch.split(part, lengths) for part in (q, k, v)), strict=True)
         return torch.cat([self._document(*part) for part in parts])
 
     def _document(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        heads = (part.transpose(0, 1)[None] for part in (q, k, v))
-        out: Tensor = scaled_dot_product_attention(*heads, is_causal=True, enable_gqa=True)
+        q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
+        out = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         return out[0].transpose(0, 1)
 
 
@@ -138,7 +145,7 @@ class Cudnn:
 def _batched(part: Tensor, documents: Documents) -> Tensor:
     """(T, heads, d) as (documents, heads, length, d), without a copy."""
     length = documents.longest
-    return part.unflatten(0, (-1, length)).transpose(1, 2)
+    return part.view(-1, length, *part.shape[1:]).transpose(1, 2)
 
 
 class Attentions:

@@ -10,8 +10,8 @@ import os
 
 import torch
 import triton
-import triton.language as tl
 
+from core.model.fast import kernels
 from core.model.fast.nf4 import Nf4
 from core.model.fast.plain import threshold
 
@@ -21,8 +21,6 @@ _TILE = 4096
 """Weights that one program of ``expand`` writes."""
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Triton's interpreter, for trying kernels without a GPU, knows no inline assembly."""
-
-# ------------------------------------------------------------------------------------ NF4 weights
 
 
 def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
@@ -36,95 +34,19 @@ def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
     ends = [sum(tiles[: i + 1]) for i in range(3)]
     starts = [sum(w.rows for w in weights[:i]) for i in range(3)]
     bottom = triton.cdiv(pad, height) * (columns // chunk)
-    _expand_kernel[(ends[-1] + bottom,)](
+    kernels.expand_kernel[(ends[-1] + bottom,)](
         *(part for w in parts for part in (w.packed, w.scales, w.codes, w.nested_scales, w.offset)),
         parts[0].table, a, b, out,
-        parts[0].rows, parts[1].rows, parts[2].rows, starts[1], starts[2], ends[0], ends[1], ends[2],
+        parts[0].rows, parts[1].rows, parts[2].rows, starts[1], starts[2], *ends,
         rows, columns, out.stride(0), a.shape[0], out.shape[1] - columns,
         NESTED=parts[0].nested, RANK=rank, HEIGHT=height, CHUNK=chunk,
         PAD=triton.next_power_of_2(pad), EXACT=not _INTERPRETED, num_warps=4,
     )  # fmt: skip
 
 
-@triton.jit
-def _times(x, y, EXACT: tl.constexpr):
-    # An explicit rounding: fused with the addition that follows, the last bit would differ.
-    if EXACT:
-        return tl.inline_asm_elementwise(
-            "mul.rn.f32 $0, $1, $2;", "=f,f,f", [x, y], dtype=tl.float32, is_pure=True, pack=1
-        )
-    else:
-        return x * y
-
-
-@triton.jit
-def _expand_tile(
-    tile, packed, scales, codes, nested, offset, table, b, out, weight_rows, first_row,
-    columns, pitch, number, pad,
-    NESTED: tl.constexpr, RANK: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
-    PAD: tl.constexpr, EXACT: tl.constexpr,
-):  # fmt: skip
-    chunks = columns // CHUNK
-    row = (tile // chunks) * HEIGHT + tl.arange(0, HEIGHT)
-    begin = (tile % chunks) * CHUNK
-    inside = row < weight_rows
-    byte = row[:, None].to(tl.int64) * (columns // 2) + (
-        begin // 2 + tl.arange(0, CHUNK // 2)[None, :]
-    )
-    pair = tl.load(packed + byte, mask=inside[:, None], other=0).to(tl.int32)
-    block = byte // 32
-    if NESTED:
-        code = tl.load(scales + block, mask=inside[:, None], other=0).to(tl.int32)
-        outer = tl.load(nested + block // 256, mask=inside[:, None], other=0.0)
-        scale = _times(tl.load(codes + code), outer, EXACT) + tl.load(offset)
-    else:
-        scale = tl.load(scales + block, mask=inside[:, None], other=0.0)
-    high = tl.load(table + (pair >> 4)) * scale
-    low = tl.load(table + (pair & 15)) * scale
-    target = out + (first_row + row)[:, None].to(tl.int64) * pitch
-    column = begin + tl.arange(0, CHUNK)[None, :]
-    values = tl.interleave(high, low).to(out.dtype.element_ty)
-    tl.store(target + column, values, mask=inside[:, None])
-    if begin == 0:
-        place = tl.arange(0, PAD)[None, :]
-        own = place - number * RANK
-        inner = inside[:, None] & (own >= 0) & (own < RANK)
-        tail = tl.load(b + (first_row + row)[:, None] * RANK + own, mask=inner, other=0.0)
-        tl.store(target + columns + place, tail, mask=inside[:, None] & (place < pad))
-
-
-@triton.jit
-def _expand_kernel(
-    packed0, scales0, codes0, nested0, offset0, packed1, scales1, codes1, nested1, offset1,
-    packed2, scales2, codes2, nested2, offset2, table, a, b, out,
-    rows0, rows1, rows2, start1, start2, end0, end1, end2, rows, columns, pitch, ranks, pad,
-    NESTED: tl.constexpr, RANK: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
-    PAD: tl.constexpr, EXACT: tl.constexpr,
-):  # fmt: skip
-    pid = tl.program_id(0)
-    if pid < end0:
-        _expand_tile(pid, packed0, scales0, codes0, nested0, offset0, table, b, out, rows0, 0,
-                     columns, pitch, 0, pad, NESTED, RANK, HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
-    elif pid < end1:
-        _expand_tile(pid - end0, packed1, scales1, codes1, nested1, offset1, table, b, out, rows1,
-                     start1, columns, pitch, 1, pad, NESTED, RANK, HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
-    elif pid < end2:
-        _expand_tile(pid - end1, packed2, scales2, codes2, nested2, offset2, table, b, out, rows2,
-                     start2, columns, pitch, 2, pad, NESTED, RANK, HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
-    else:
-        tile, chunks = pid - end2, columns // CHUNK
-        row = (tile // chunks) * HEIGHT + tl.arange(0, HEIGHT)[:, None]
-        column = (tile % chunks) * CHUNK + tl.arange(0, CHUNK)[None, :]
-        values = tl.load(a + row * columns + column, mask=row < ranks, other=0.0)
-        tl.store(out + (rows + row).to(tl.int64) * pitch + column, values, mask=row < pad)
-
-
-# ------------------------------------------------------------------------------ norms and rotation
-
-
 def rms_norm(x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
     block = triton.next_power_of_2(x.shape[1])
-    _rms_kernel[(x.shape[0],)](
+    kernels.rms_kernel[(x.shape[0],)](
         x, weight, out, x.stride(0), out.stride(0), x.shape[1], eps, BLOCK=block,
         num_warps=_warps(block),
     )  # fmt: skip
@@ -135,7 +57,7 @@ def rms_norm_backward(
 ) -> None:
     block = triton.next_power_of_2(x.shape[1])
     beside = dy if residual is None else residual
-    _rms_backward_kernel[(x.shape[0],)](
+    kernels.rms_backward_kernel[(x.shape[0],)](
         dy, x, weight, beside, out, dy.stride(0), x.stride(0), beside.stride(0), out.stride(0),
         x.shape[1], eps, RESIDUAL=residual is not None, BLOCK=block, num_warps=_warps(block),
     )  # fmt: skip
@@ -143,7 +65,7 @@ def rms_norm_backward(
 
 def head_norm(qk: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
     tokens, heads, width = qk.shape
-    _head_norm_kernel[(tokens,)](
+    kernels.head_norm_kernel[(tokens,)](
         qk, weight, out, qk.stride(0), out.stride(0), heads, width, eps,
         HEADS=triton.next_power_of_2(heads), WIDTH=triton.next_power_of_2(width), num_warps=4,
     )  # fmt: skip
@@ -151,7 +73,7 @@ def head_norm(qk: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
 
 def head_norm_backward(dy: Tensor, qk: Tensor, weight: Tensor, eps: float) -> None:
     tokens, heads, width = qk.shape
-    _head_norm_backward_kernel[(tokens,)](
+    kernels.head_norm_backward_kernel[(tokens,)](
         dy, qk, weight, dy.stride(0), qk.stride(0), heads, width, eps,
         HEADS=triton.next_power_of_2(heads), WIDTH=triton.next_power_of_2(width), num_warps=4,
     )  # fmt: skip
@@ -159,7 +81,7 @@ def head_norm_backward(dy: Tensor, qk: Tensor, weight: Tensor, eps: float) -> No
 
 def rotate(qk: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, back: bool = False) -> None:
     tokens, heads, width = qk.shape
-    _rotate_kernel[(tokens,)](
+    kernels.rotate_kernel[(tokens,)](
         qk, cos, sin, out, qk.stride(0), cos.stride(0), out.stride(0), heads, -1.0 if back else 1.0,
         HEADS=triton.next_power_of_2(heads), HALF=width // 2, num_warps=4,
     )  # fmt: skip
@@ -169,144 +91,25 @@ def _warps(block: int) -> int:
     return min(16, max(1, block // 512))
 
 
-@triton.jit
-def _rms_kernel(x, weight, out, x_pitch, out_pitch, width, eps, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    inside = column < width
-    value = tl.load(x + row * x_pitch + column, mask=inside, other=0.0).to(tl.float32)
-    scale = tl.rsqrt(tl.sum(value * value) / width + eps)
-    factor = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
-    result = (value * scale * factor).to(out.dtype.element_ty)
-    tl.store(out + row * out_pitch + column, result, mask=inside)
-
-
-@triton.jit
-def _rms_backward_kernel(
-    dy, x, weight, residual, out, dy_pitch, x_pitch, residual_pitch, out_pitch, width, eps,
-    RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    inside = column < width
-    value = tl.load(x + row * x_pitch + column, mask=inside, other=0.0).to(tl.float32)
-    grad = tl.load(dy + row * dy_pitch + column, mask=inside, other=0.0).to(tl.float32)
-    grad *= tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
-    scale = tl.rsqrt(tl.sum(value * value) / width + eps)
-    value *= scale
-    result = scale * (grad - value * (tl.sum(grad * value) / width))
-    if RESIDUAL:
-        result += tl.load(residual + row * residual_pitch + column, mask=inside, other=0.0)
-    tl.store(out + row * out_pitch + column, result.to(out.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _head_norm_kernel(
-    qk, weight, out, qk_pitch, out_pitch, heads, width, eps, HEADS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):  # fmt: skip
-    token = tl.program_id(0).to(tl.int64)
-    head, column = tl.arange(0, HEADS)[:, None], tl.arange(0, WIDTH)[None, :]
-    inside = (head < heads) & (column < width)
-    place = head * width + column
-    value = tl.load(qk + token * qk_pitch + place, mask=inside, other=0.0).to(tl.float32)
-    scale = tl.rsqrt(tl.sum(value * value, 1) / width + eps)[:, None]
-    factor = tl.load(weight + column, mask=column < width, other=0.0).to(tl.float32)
-    result = (value * scale * factor).to(out.dtype.element_ty)
-    tl.store(out + token * out_pitch + place, result, mask=inside)
-
-
-@triton.jit
-def _head_norm_backward_kernel(
-    dy, qk, weight, dy_pitch, qk_pitch, heads, width, eps, HEADS: tl.constexpr,
-    WIDTH: tl.constexpr,
-):  # fmt: skip
-    token = tl.program_id(0).to(tl.int64)
-    head, column = tl.arange(0, HEADS)[:, None], tl.arange(0, WIDTH)[None, :]
-    inside = (head < heads) & (column < width)
-    place = head * width + column
-    value = tl.load(qk + token * qk_pitch + place, mask=inside, other=0.0).to(tl.float32)
-    grad = tl.load(dy + token * dy_pitch + place, mask=inside, other=0.0).to(tl.float32)
-    grad *= tl.load(weight + column, mask=column < width, other=0.0).to(tl.float32)
-    scale = tl.rsqrt(tl.sum(value * value, 1) / width + eps)[:, None]
-    value *= scale
-    result = scale * (grad - value * (tl.sum(grad * value, 1)[:, None] / width))
-    tl.store(dy + token * dy_pitch + place, result.to(dy.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _rotate_kernel(
-    qk, cos, sin, out, pitch, angle_pitch, out_pitch, heads, sign, HEADS: tl.constexpr,
-    HALF: tl.constexpr,
-):  # fmt: skip
-    token = tl.program_id(0).to(tl.int64)
-    head, column = tl.arange(0, HEADS)[:, None], tl.arange(0, HALF)[None, :]
-    inside = head < heads
-    c = tl.load(cos + token * angle_pitch + column).to(tl.float32)
-    s = tl.load(sin + token * angle_pitch + column).to(tl.float32) * sign
-    place = head * (2 * HALF) + column
-    source, target = qk + token * pitch + place, out + token * out_pitch + place
-    first = tl.load(source, mask=inside, other=0.0).to(tl.float32)
-    second = tl.load(source + HALF, mask=inside, other=0.0).to(tl.float32)
-    kind = out.dtype.element_ty
-    tl.store(target, (first * c - second * s).to(kind), mask=inside)
-    tl.store(target + HALF, (second * c + first * s).to(kind), mask=inside)
-
-
-# ------------------------------------------------------------------------------------------ SwiGLU
-
-
 def swiglu(gate_up: Tensor, out: Tensor) -> None:
     width = out.shape[1]
-    _swiglu_kernel[(out.shape[0], triton.cdiv(width, 1024))](
+    kernels.swiglu_kernel[(out.shape[0], triton.cdiv(width, 1024))](
         gate_up, out, gate_up.stride(0), out.stride(0), width, BLOCK=1024, num_warps=4
     )
 
 
 def swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
     width = grad.shape[1]
-    _swiglu_backward_kernel[(grad.shape[0], triton.cdiv(width, 1024))](
+    kernels.swiglu_backward_kernel[(grad.shape[0], triton.cdiv(width, 1024))](
         gate_up, grad, gate_up.stride(0), grad.stride(0), width, BLOCK=1024, num_warps=4
     )
-
-
-@triton.jit
-def _swiglu_kernel(gate_up, out, pitch, out_pitch, width, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = column < width
-    gate = tl.load(gate_up + row * pitch + column, mask=inside, other=0.0).to(tl.float32)
-    up = tl.load(gate_up + row * pitch + width + column, mask=inside, other=0.0).to(tl.float32)
-    result = (gate * tl.sigmoid(gate) * up).to(out.dtype.element_ty)
-    tl.store(out + row * out_pitch + column, result, mask=inside)
-
-
-@triton.jit
-def _swiglu_backward_kernel(gate_up, grad, pitch, grad_pitch, width, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside = column < width
-    gate_place, grad_place = gate_up + row * pitch + column, grad + row * grad_pitch + column
-    gate = tl.load(gate_place, mask=inside, other=0.0).to(tl.float32)
-    up = tl.load(gate_place + width, mask=inside, other=0.0).to(tl.float32)
-    down = tl.load(grad_place, mask=inside, other=0.0).to(tl.float32)
-    sigmoid = tl.sigmoid(gate)
-    silu = gate * sigmoid
-    kind = grad.dtype.element_ty
-    d_gate = down * up * (sigmoid + silu * (1 - sigmoid))
-    tl.store(gate_place, d_gate.to(kind), mask=inside)
-    tl.store(gate_place + width, (down * silu).to(kind), mask=inside)
-    tl.store(grad_place, (silu * up).to(kind), mask=inside)
-
-
-# --------------------------------------------------------------------------- adapters with dropout
 
 
 def project(x: Tensor, a: Tensor, out: Tensor, linears: int, dropout: float, seed: int) -> None:
     if not dropout:
         linears = 1  # all of A at once
     rank = a.shape[0] // linears
-    _project_kernel[(triton.cdiv(x.shape[0], 32), linears)](
+    kernels.project_kernel[(triton.cdiv(x.shape[0], 32), linears)](
         x, a, out, x.shape[0], x.shape[1], x.stride(0), out.stride(0), out.shape[1], rank,
         _signed(seed), threshold(dropout), _scale(dropout), linears,
         DROPOUT=bool(dropout), TOKENS=32, BLOCK=128, RANK=max(16, triton.next_power_of_2(rank)),
@@ -322,7 +125,7 @@ def project_backward(
     rank = grad.shape[0] // linears
     splits = max(1, min(8, x.shape[0] // 512))
     parts = torch.empty((splits, *grad.shape), dtype=torch.float32, device=grad.device)
-    _project_backward_kernel[(triton.cdiv(x.shape[1], 64), linears, splits)](
+    kernels.project_backward_kernel[(triton.cdiv(x.shape[1], 64), linears, splits)](
         x, tail, parts, x.shape[0], x.shape[1], x.stride(0), tail.stride(0), rank,
         grad.shape[0], _signed(seed), threshold(dropout), _scale(dropout),
         DROPOUT=bool(dropout), TOKENS=64, BLOCK=64, SPLITS=splits,
@@ -331,12 +134,10 @@ def project_backward(
     grad += parts.sum(0)
 
 
-def spread(
-    dx: Tensor, tail: Tensor, a: Tensor, linears: int, dropout: float, seed: int
-) -> None:
+def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, dropout: float, seed: int) -> None:
     rank = a.shape[0] // linears
     grid = (triton.cdiv(dx.shape[0], 64), triton.cdiv(dx.shape[1], 128))
-    _spread_kernel[grid](
+    kernels.spread_kernel[grid](
         dx, tail, a, dx.shape[0], dx.shape[1], dx.stride(0), tail.stride(0), rank,
         _signed(seed), threshold(dropout), _scale(dropout),
         LINEARS=linears, TOKENS=64, BLOCK=128, RANK=max(16, triton.next_power_of_2(rank)),
@@ -353,129 +154,8 @@ def _scale(dropout: float) -> float:
     return 1 / (1 - threshold(dropout) / 1024)
 
 
-@triton.jit
-def _mixed(x):
-    x = x ^ (x >> 16)
-    x = x * 0x7FEB352D
-    x = x ^ (x >> 15)
-    x = x * 0x846CA68B
-    return x ^ (x >> 16)
-
-
-@triton.jit
-def _dropped(x, token, column, width, number, seed, limit, scale):
-    key = seed.to(tl.uint32)
-    place = (token * width + column).to(tl.uint32)
-    bits = _mixed(_mixed(place ^ key) + key * 0x9E3779B9)
-    field = (bits >> (number * 10).to(tl.uint32)) & 1023
-    kept = field.to(tl.int32) >= limit
-    return tl.where(kept, x.to(tl.float32) * scale, 0.0).to(x.dtype)
-
-
-@triton.jit
-def _project_kernel(
-    x, a, out, tokens, width, x_pitch, out_pitch, pad, rank, seed, limit, scale, linears,
-    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr,
-    PAD: tl.constexpr,
-):  # fmt: skip
-    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
-    number = tl.program_id(1)
-    row = tl.arange(0, RANK)
-    total = tl.zeros((TOKENS, RANK), dtype=tl.float32)
-    x_place = x + token[:, None].to(tl.int64) * x_pitch
-    for begin in range(0, width, BLOCK):
-        column = begin + tl.arange(0, BLOCK)
-        inside = column < width
-        value = tl.load(
-            x_place + column[None, :], mask=(token < tokens)[:, None] & inside[None, :], other=0.0
-        )
-        if DROPOUT:
-            value = _dropped(
-                value, token[:, None], column[None, :], width, number, seed, limit, scale
-            )
-        factor = tl.load(
-            a + (number * rank + row)[:, None] * width + column[None, :],
-            mask=(row < rank)[:, None] & inside[None, :], other=0.0,
-        )  # fmt: skip
-        total = tl.dot(value, tl.trans(factor), total, input_precision="ieee")
-    place = out + token[:, None].to(tl.int64) * out_pitch
-    kind = out.dtype.element_ty
-    tl.store(
-        place + number * rank + row[None, :], total.to(kind),
-        mask=(token < tokens)[:, None] & (row < rank)[None, :],
-    )  # fmt: skip
-    if number == linears - 1:
-        rest = tl.arange(0, PAD)[None, :]
-        empty = (rest >= linears * rank) & (rest < pad) & (token < tokens)[:, None]
-        tl.store(place + rest, tl.zeros((TOKENS, PAD), dtype=kind), mask=empty)
-
-
-@triton.jit
-def _project_backward_kernel(
-    x, tail, parts, tokens, width, x_pitch, tail_pitch, rank, ranks, seed, limit, scale,
-    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
-    RANK: tl.constexpr,
-):  # fmt: skip
-    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    number, split = tl.program_id(1), tl.program_id(2)
-    row = tl.arange(0, RANK)
-    total = tl.zeros((RANK, BLOCK), dtype=tl.float32)
-    share = tl.cdiv(tl.cdiv(tokens, SPLITS), TOKENS) * TOKENS
-    for begin in range(split * share, min(tokens, (split + 1) * share), TOKENS):
-        token = begin + tl.arange(0, TOKENS)
-        there = token < tokens
-        value = tl.load(
-            x + token[:, None].to(tl.int64) * x_pitch + column[None, :],
-            mask=there[:, None] & (column < width)[None, :], other=0.0,
-        )  # fmt: skip
-        if DROPOUT:
-            value = _dropped(
-                value, token[:, None], column[None, :], width, number, seed, limit, scale
-            )
-        factor = tl.load(
-            tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
-            mask=there[:, None] & (row < rank)[None, :], other=0.0,
-        )  # fmt: skip
-        total = tl.dot(tl.trans(factor), value, total, input_precision="ieee")
-    place = parts + (split * ranks + number * rank + row)[:, None].to(tl.int64) * width
-    tl.store(
-        place + column[None, :], total, mask=(row < rank)[:, None] & (column < width)[None, :]
-    )
-
-
-@triton.jit
-def _spread_kernel(
-    dx, tail, a, tokens, width, dx_pitch, tail_pitch, rank, seed, limit, scale,
-    LINEARS: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr,
-):  # fmt: skip
-    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
-    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    row = tl.arange(0, RANK)
-    inside = (token < tokens)[:, None] & (column < width)[None, :]
-    place = dx + token[:, None].to(tl.int64) * dx_pitch + column[None, :]
-    total = tl.load(place, mask=inside, other=0.0).to(tl.float32)
-    for number in tl.static_range(LINEARS):
-        left = tl.load(
-            tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
-            mask=(token < tokens)[:, None] & (row < rank)[None, :], other=0.0,
-        )  # fmt: skip
-        right = tl.load(
-            a + (number * rank + row)[:, None] * width + column[None, :],
-            mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
-        )  # fmt: skip
-        part = tl.dot(left, right, input_precision="ieee")
-        total += _dropped(
-            part, token[:, None], column[None, :], width, tl.full((), number, tl.int32), seed,
-            limit, scale,
-        )  # fmt: skip
-    tl.store(place, total.to(dx.dtype.element_ty), mask=inside)
-
-
-# ---------------------------------------------------------------------------------- loss, embedding
-
-
 def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:
-    _cross_entropy_kernel[(logits.shape[0],)](
+    kernels.cross_entropy_kernel[(logits.shape[0],)](
         logits, targets, losses, logits.stride(0), logits.shape[1], BLOCK=8192, num_warps=16
     )
 
@@ -483,45 +163,6 @@ def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:
 def embed(weight: Tensor, ids: Tensor, out: Tensor) -> None:
     """``weight`` may lie in pinned memory of the host: its rows are read over the bus."""
     width = weight.shape[1]
-    _embed_kernel[(ids.shape[0],)](
+    kernels.embed_kernel[(ids.shape[0],)](
         weight, ids, out, width, out.stride(0), BLOCK=triton.next_power_of_2(width), num_warps=4
     )
-
-
-@triton.jit
-def _cross_entropy_kernel(logits, targets, losses, pitch, width, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    line = logits + row * pitch
-    top = tl.full((BLOCK,), float("-inf"), dtype=tl.float32)
-    total = tl.zeros((BLOCK,), dtype=tl.float32)
-    for begin in range(0, width, BLOCK):
-        column = begin + tl.arange(0, BLOCK)
-        value = tl.load(line + column, mask=column < width, other=float("-inf")).to(tl.float32)
-        higher = tl.maximum(top, value)
-        # A lane without a number yet has -inf on both sides.
-        grown = tl.where(higher == float("-inf"), 0.0, tl.exp(top - higher))
-        added = tl.where(higher == float("-inf"), 0.0, tl.exp(value - higher))
-        total = total * grown + added
-        top = higher
-    highest = tl.max(top)
-    whole = tl.sum(tl.where(top == float("-inf"), 0.0, total * tl.exp(top - highest)))
-    logsum = highest + tl.log(whole)
-    target = tl.load(targets + row)
-    tl.store(losses + row, logsum - tl.load(line + target).to(tl.float32))
-    tl.debug_barrier()
-    for begin in range(0, width, BLOCK):
-        column = begin + tl.arange(0, BLOCK)
-        inside = column < width
-        value = tl.load(line + column, mask=inside, other=float("-inf")).to(tl.float32)
-        grad = tl.exp(value - logsum) - tl.where(column == target, 1.0, 0.0)
-        tl.store(line + column, grad.to(logits.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _embed_kernel(weight, ids, out, width, out_pitch, BLOCK: tl.constexpr):
-    token = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    inside = column < width
-    source = tl.load(ids + token).to(tl.int64) * width
-    value = tl.load(weight + source + column, mask=inside, other=0.0)
-    tl.store(out + token * out_pitch + column, value, mask=inside)

@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+from core.model.fast.work import Work
+
 Tensor = torch.Tensor
 
 
@@ -24,7 +26,9 @@ class Head:
     tile: int
     pieces: Any
 
-    def loss(self, last: Tensor, targets: Tensor, *, keep: bool) -> tuple[Tensor, Tensor | None]:
+    def loss(
+        self, last: Tensor, targets: Tensor, work: Work, *, keep: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """Summed cross-entropy of ``last`` (rows, h), and its gradient before the norm's.
 
         The gradient is None unless ``keep``.
@@ -34,7 +38,7 @@ class Head:
         losses = torch.zeros(len(targets), dtype=torch.float32, device=last.device)
         grad = hidden if keep else None  # a tile's rows are not needed once they are scored
         size = min(self.tile, max(1, len(targets)))
-        room = torch.empty(size, self.weight.shape[0], dtype=last.dtype, device=last.device)
+        room = work.logits(size, self.weight.shape[0])
         for start in range(0, len(targets), size):
             rows = slice(start, min(start + size, len(targets)))
             logits = torch.mm(hidden[rows], self.weight.t(), out=room[: rows.stop - start])

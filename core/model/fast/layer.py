@@ -99,7 +99,7 @@ class Layer:
             normed = self._second_normed(slot, tokens, work)
             self.gate_up.project(normed, self._tiled(batch, 2, tokens))
             slot.tails.gate_up[tokens].copy_(normed.tail)
-            gu = work.gate_up(len(normed.main))
+            gu = self._gate_and_up(slot, tokens, work)
             self.gate_up.forward(normed, gate_up, gu.main)
             hidden = work.intermediate(len(normed.main))
             self.pieces.swiglu(gu.main, hidden.main)
@@ -132,9 +132,10 @@ class Layer:
         work: Work,
     ) -> None:  # fmt: skip
         normed = self._second_normed(slot, tokens, work)
-        normed.tail.copy_(slot.tails.gate_up[tokens])
-        gu = work.gate_up(len(normed.main))
-        self.gate_up.forward(normed, gate_up, gu.main)
+        gu = self._gate_and_up(slot, tokens, work)
+        if slot.gate_up is None:
+            normed.tail.copy_(slot.tails.gate_up[tokens])
+            self.gate_up.forward(normed, gate_up, gu.main)
         hidden = work.intermediate(len(normed.main))
         dropout = self._tiled(batch, 3, tokens)
         self.down.backward_tail(grad)
@@ -182,6 +183,10 @@ class Layer:
         self.pieces.rms_norm(h, self.second_norm, self.sizes.eps, normed.main)
         return normed
 
+    def _gate_and_up(self, slot: Slot, tokens: slice, work: Work) -> Wide:
+        kept = slot.gate_up
+        return work.gate_up(tokens.stop - tokens.start) if kept is None else kept[tokens]
+
     def _tiled(self, batch: Batch, group: int, tokens: slice) -> tuple[float, int]:
         """Each tile has a dropout of its own."""
         part, seed = batch.dropout.at(self.number, group)
@@ -209,4 +214,4 @@ class Layer:
         return self._by_head(qkv[:, self.sizes.queries + self.sizes.keys :])
 
     def _by_head(self, part: Tensor) -> Tensor:
-        return part.unflatten(1, (-1, self.sizes.head_width))
+        return part.view(len(part), -1, self.sizes.head_width)

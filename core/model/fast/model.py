@@ -16,7 +16,7 @@ from core.model.fast.layer import Batch
 from core.model.fast.linear import Dropout
 from core.model.fast.plan import Plan
 from core.model.fast.route import head_of, layers_of, pieces_for
-from core.model.fast.stash import Stash, Widths
+from core.model.fast.stash import Slot, Stash, Widths, pinned
 from core.model.fast.work import Work
 
 Tensor = torch.Tensor
@@ -40,6 +40,8 @@ class FastModel:
             device=device,
         )  # fmt: skip
         self._embedding = self._causal.get_input_embeddings().weight
+        if plan.host_embedding and device.type == "cuda":
+            self._embedding = _moved_to_host(self._embedding)
         self._anchor = torch.zeros((), device=device, requires_grad=True)
         self._dtype = dtype
         self._part = float(model.peft_config[model.active_adapters[0]].lora_dropout)
@@ -49,7 +51,7 @@ class FastModel:
         with torch.autocast(self._anchor.device.type, enabled=False):
             if not torch.is_grad_enabled():
                 return self._forward(batch, keep=False)[0]
-            loss: Tensor = _Step.apply(self._anchor, self, batch)
+            loss: Tensor = _Step.apply(self._anchor, self, batch)  # type: ignore[no-untyped-call]
             return loss
 
     def _forward(self, batch: dict[str, Any], *, keep: bool) -> tuple[Tensor, Any]:
@@ -62,21 +64,20 @@ class FastModel:
         slot = self._stash.slot(0)
         self._pieces.embed(self._embedding, batch["input_ids"], slot.x)
         for number, layer in enumerate(self._layers):
-            following = []
+            following: list[Slot] = []
 
-            def out(number: int = number, following: list[Any] = following) -> Tensor:
+            def out(number: int = number, following: list[Slot] = following) -> Tensor:
                 if number + 1 == len(self._layers):
                     return last
                 if not following:
                     following.append(self._stash.slot(number + 1))
-                target: Tensor = following[0].x
-                return target
+                return following[0].x
 
             layer.forward(slot, out, passed, self._work)
             self._stash.filled(number, slot)
             slot = following[0] if following else slot
         rows = last.index_select(0, batch["rows"])
-        loss, grad = self._head.loss(rows, batch["targets"], keep=keep)
+        loss, grad = self._head.loss(rows, batch["targets"], self._work, keep=keep)
         return loss, (passed, batch["rows"], rows, grad)
 
     def backward(self, kept: Any, scale: Tensor) -> None:
@@ -114,16 +115,24 @@ class _Step(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx: Any, scale: Tensor) -> tuple[None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, scale: Tensor) -> tuple[None, None, None]:
         with torch.autocast(scale.device.type, enabled=False):
             ctx.model.backward(ctx.kept, scale)
         ctx.kept = None
         return None, None, None
 
 
+def _moved_to_host(weight: torch.nn.Parameter) -> Tensor:
+    """The embedding in pinned memory, from where kernels read its rows; the device's is freed."""
+    table = pinned(weight.numel(), weight.dtype).view(weight.shape)
+    table.copy_(weight.detach())
+    weight.data = weight.new_empty(0, weight.shape[1])
+    return table
+
+
 def widths_of(layer: Any) -> Widths:
     """Columns of what one layer keeps."""
     return Widths(
         layer.sizes.hidden, layer.qkv.rows, layer.output.columns, layer.output.pad,
-        (layer.qkv.pad, layer.gate_up.pad, layer.down.pad),
+        (layer.qkv.pad, layer.gate_up.pad, layer.down.pad), layer.gate_up.rows, layer.gate_up.pad,
     )  # fmt: skip

@@ -41,7 +41,8 @@ class Nf4:
         """The weights in ``dtype``, by bitsandbytes itself: the measure of our kernels."""
         from bitsandbytes.functional import dequantize_4bit
 
-        return dequantize_4bit(self.packed, self.state).to(dtype)
+        weights: torch.Tensor = dequantize_4bit(self.packed, self.state)
+        return weights.to(dtype)
 
 
 def unsupported(linear: Any) -> str | None:

@@ -124,9 +124,7 @@ def project_backward(
         grad[part] += (tail[:, part].t() @ seen).to(grad.dtype)
 
 
-def spread(
-    dx: Tensor, tail: Tensor, a: Tensor, linears: int, dropout: float, seed: int
-) -> None:
+def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, dropout: float, seed: int) -> None:
     """Add each linear's ``tail A`` behind its dropout to ``dx`` (T, K), in place."""
     rank = a.shape[0] // linears
     for number in range(linears):
@@ -135,7 +133,7 @@ def spread(
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:
-    """Each row's loss into ``losses`` (fp32); ``logits`` (rows, vocabulary) become their gradient."""
+    """Each row's loss into ``losses`` (fp32); ``logits`` (rows, V) become their gradient."""
     wide = logits.to(_statistics(logits))
     total = torch.logsumexp(wide, -1)
     rows = torch.arange(len(targets), device=targets.device)

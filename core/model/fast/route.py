@@ -90,12 +90,14 @@ def _odd_layers(model: Any) -> str | None:
                     return f"{name} of layer {number}: {why}"
                 adapted += linear is not frozen
     others = sum(hasattr(module, "lora_A") for module in model.modules()) - adapted
-    return f"{others} adapters are on other modules than the decoder's linear layers" if others else None
+    return (
+        f"{others} adapters are on other modules than the decoder's linear layers"
+        if others
+        else None
+    )
 
 
-def layers_of(
-    model: Any, dtype: torch.dtype, device: torch.device
-) -> tuple[list[Layer], Adapters]:
+def layers_of(model: Any, dtype: torch.dtype, device: torch.device) -> tuple[list[Layer], Adapters]:
     """The parts of a model that ``obstacle`` has nothing against."""
     causal = model.get_base_model()
     linears = [
@@ -118,7 +120,7 @@ def layers_of(
     places = iter(adapters.places)
     layers = []
     for number, (module, groups) in enumerate(zip(causal.model.layers, linears, strict=True)):
-        made = [
+        qkv, output, gate_up, down = [
             Group(tuple(nf4_of(_frozen(one)) for one in group), next(places), _bias(group, dtype),
                   adapters, pieces)
             for group in groups
@@ -127,7 +129,7 @@ def layers_of(
         norms = (attention.q_norm.weight, attention.k_norm.weight) if hasattr(
             attention, "q_norm") else None  # fmt: skip
         layers.append(
-            Layer(number, sizes, *made, module.input_layernorm.weight,
+            Layer(number, sizes, qkv, output, gate_up, down, module.input_layernorm.weight,
                   module.post_attention_layernorm.weight, norms, attentions, pieces)
         )  # fmt: skip
     return layers, adapters
@@ -167,7 +169,7 @@ def _bias(group: list[Any], dtype: torch.dtype) -> torch.Tensor | None:
     return torch.cat(
         [
             part.bias.detach().to(dtype) if part.bias is not None
-            else torch.zeros(part.weight.quant_state.shape[0], dtype=dtype, device=part.weight.device)
+            else part.weight.new_zeros(part.weight.quant_state.shape[0], dtype=dtype)
             for part in parts
         ]
     )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -43,6 +44,8 @@ class Slot:
     o: Wide
     """Attention's output with what o_proj's adapter made of it."""
     tails: Tails
+    gate_up: Wide | None = None
+    """Gate and up (T, 2 f) where the layer is kept whole."""
     state: Tensor | None = None
     """Attention's log-sum-exp, as its code left it."""
 
@@ -56,6 +59,8 @@ class Widths:
     attention: int
     attention_pad: int
     tails: tuple[int, int, int]
+    gate_up: int
+    gate_up_pad: int
 
     @property
     def sent(self) -> int:
@@ -70,7 +75,7 @@ class Stash:
         self, layers: int, kept: int, widths: Widths, *, dtype: torch.dtype, device: torch.device
     ):
         self._widths, self._dtype, self._device = widths, dtype, device
-        self._layers = layers
+        self._layers, self._whole = layers, kept
         self._sent = layers - kept if device.type == "cuda" else 0
         if self._sent <= _RING:
             self._sent = 0  # both slots would be kept anyway
@@ -145,9 +150,12 @@ class Stash:
         self._host_slots: list[Tensor] = []
         self._tails: list[Tensor] = []
         slots = self._layers - self._sent + (_RING if self._sent else 0)
-        new = {"dtype": self._dtype, "device": self._device}
+        new: dict[str, Any] = {"dtype": self._dtype, "device": self._device}
         for _ in range(max(slots, _RING)):
             self._device_slots.append(torch.empty(tokens * self._widths.sent, **new))
+        # Zero: nothing writes the columns beyond the adapters' rank, and products read them.
+        wide = self._widths.gate_up + self._widths.gate_up_pad
+        self._gate_up = [torch.zeros(tokens, wide, **new) for _ in range(self._whole)]
         for _ in range(self._layers):
             self._tails.append(torch.empty(tokens * sum(self._widths.tails), **new))
         for _ in range(self._sent - _RING):
@@ -167,12 +175,20 @@ class Stash:
             tails.append(self._tails[layer][at : at + tokens * width].view(tokens, width))
             at += tokens * width
         x, h, qkv, o = parts
-        return Slot(x, h, qkv, Wide(o, widths.attention), Tails(*tails))
+        whole = layer - (self._layers - self._whole)
+        gate_up = None
+        if whole >= 0 and self._keep:
+            gate_up = Wide(self._gate_up[whole][:tokens], widths.gate_up)
+        return Slot(x, h, qkv, Wide(o, widths.attention), Tails(*tails), gate_up)
 
     def _pairs(self, number: int, layer: int) -> list[tuple[Tensor, Tensor]]:
         """Device and host memory of a layer that is sent."""
         size = self._tokens * self._widths.sent
         return [(self._device_slots[number][:size], self._host_slots[layer][:size])]
+
+
+_MAPPED = 2
+"""The GPU's kernels may read such memory themselves (cudaHostRegisterMapped)."""
 
 
 def pinned(count: int, dtype: torch.dtype) -> Tensor:
@@ -183,7 +199,7 @@ def pinned(count: int, dtype: torch.dtype) -> Tensor:
     tensor = torch.empty(count, dtype=dtype)
     runtime = torch.cuda.cudart()
     size = tensor.numel() * tensor.element_size()
-    result = runtime.cudaHostRegister(tensor.data_ptr(), size, 0)
+    result = runtime.cudaHostRegister(tensor.data_ptr(), size, _MAPPED)
     if int(result) != 0:
         raise FailedError(
             f"{size / 2**30:.1f} GiB of memory (RAM) could not be pinned for the GPU: {result}",

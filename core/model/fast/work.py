@@ -28,6 +28,16 @@ class Work:
         self._buffers: dict[str, Tensor] = {}
         self._scratch: dict[str, Tensor] = {}
 
+    def logits(self, rows: int, vocabulary: int) -> Tensor:
+        """Room for a tile of logits, where gate and up are dequantized at other times."""
+        size = rows * vocabulary
+        scratch = self._scratch.get("gate_up")
+        if scratch is None or scratch.numel() < size:
+            size = max(size, self._layer.gate_up.room)
+            scratch = torch.empty(size, dtype=self._dtype, device=self._device)
+            self._scratch["gate_up"] = scratch
+        return scratch[: rows * vocabulary].view(rows, vocabulary)
+
     def expanded(self, group: Group) -> Tensor:
         """The group's dequantized weights. Gate and up stay valid while others come and go."""
         layer = self._layer

@@ -1,0 +1,352 @@
+"""The Triton kernels behind ``fused``. A program handles a tile; ``plain`` says what comes out.
+
+Offsets of rows are 64-bit: T tokens times a width of 2 f soon pass 2^31 elements.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _times(x, y, EXACT: tl.constexpr):
+    # An explicit rounding: fused with the addition that follows, the last bit would differ.
+    if EXACT:
+        return tl.inline_asm_elementwise(
+            "mul.rn.f32 $0, $1, $2;", "=f,f,f", [x, y], dtype=tl.float32, is_pure=True, pack=1
+        )
+    return x * y
+
+
+@triton.jit
+def _expand_tile(
+    tile, packed, scales, codes, nested, offset, table, b, out, weight_rows, first_row,
+    columns, pitch, number, pad,
+    NESTED: tl.constexpr, RANK: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
+    PAD: tl.constexpr, EXACT: tl.constexpr,
+):  # fmt: skip
+    chunks = columns // CHUNK
+    row = (tile // chunks) * HEIGHT + tl.arange(0, HEIGHT)
+    begin = (tile % chunks) * CHUNK
+    inside = row < weight_rows
+    byte = row[:, None].to(tl.int64) * (columns // 2) + (
+        begin // 2 + tl.arange(0, CHUNK // 2)[None, :]
+    )
+    pair = tl.load(packed + byte, mask=inside[:, None], other=0).to(tl.int32)
+    block = byte // 32
+    if NESTED:
+        code = tl.load(scales + block, mask=inside[:, None], other=0).to(tl.int32)
+        outer = tl.load(nested + block // 256, mask=inside[:, None], other=0.0)
+        scale = _times(tl.load(codes + code), outer, EXACT) + tl.load(offset)
+    else:
+        scale = tl.load(scales + block, mask=inside[:, None], other=0.0)
+    high = tl.load(table + (pair >> 4)) * scale
+    low = tl.load(table + (pair & 15)) * scale
+    target = out + (first_row + row)[:, None].to(tl.int64) * pitch
+    column = begin + tl.arange(0, CHUNK)[None, :]
+    values = tl.interleave(high, low).to(out.dtype.element_ty)
+    tl.store(target + column, values, mask=inside[:, None])
+    if begin == 0:
+        place = tl.arange(0, PAD)[None, :]
+        own = place - number * RANK
+        inner = inside[:, None] & (own >= 0) & (own < RANK)
+        tail = tl.load(b + (first_row + row)[:, None] * RANK + own, mask=inner, other=0.0)
+        tl.store(target + columns + place, tail, mask=inside[:, None] & (place < pad))
+
+
+@triton.jit
+def expand_kernel(
+    packed0, scales0, codes0, nested0, offset0, packed1, scales1, codes1, nested1, offset1,
+    packed2, scales2, codes2, nested2, offset2, table, a, b, out,
+    rows0, rows1, rows2, start1, start2, end0, end1, end2, rows, columns, pitch, ranks, pad,
+    NESTED: tl.constexpr, RANK: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
+    PAD: tl.constexpr, EXACT: tl.constexpr,
+):  # fmt: skip
+    pid = tl.program_id(0)
+    if pid < end0:
+        _expand_tile(pid, packed0, scales0, codes0, nested0, offset0, table, b, out, rows0, 0,
+                     columns, pitch, 0, pad, NESTED, RANK,
+                     HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
+    elif pid < end1:
+        _expand_tile(pid - end0, packed1, scales1, codes1, nested1, offset1, table, b, out, rows1,
+                     start1, columns, pitch, 1, pad, NESTED, RANK,
+                     HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
+    elif pid < end2:
+        _expand_tile(pid - end1, packed2, scales2, codes2, nested2, offset2, table, b, out, rows2,
+                     start2, columns, pitch, 2, pad, NESTED, RANK,
+                     HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
+    else:
+        tile, chunks = pid - end2, columns // CHUNK
+        row = (tile // chunks) * HEIGHT + tl.arange(0, HEIGHT)[:, None]
+        column = (tile % chunks) * CHUNK + tl.arange(0, CHUNK)[None, :]
+        values = tl.load(a + row * columns + column, mask=row < ranks, other=0.0)
+        tl.store(out + (rows + row).to(tl.int64) * pitch + column, values, mask=row < pad)
+
+
+@triton.jit
+def rms_kernel(x, weight, out, x_pitch, out_pitch, width, eps, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, BLOCK)
+    inside = column < width
+    value = tl.load(x + row * x_pitch + column, mask=inside, other=0.0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(value * value) / width + eps)
+    factor = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    result = (value * scale * factor).to(out.dtype.element_ty)
+    tl.store(out + row * out_pitch + column, result, mask=inside)
+
+
+@triton.jit
+def rms_backward_kernel(
+    dy, x, weight, residual, out, dy_pitch, x_pitch, residual_pitch, out_pitch, width, eps,
+    RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, BLOCK)
+    inside = column < width
+    value = tl.load(x + row * x_pitch + column, mask=inside, other=0.0).to(tl.float32)
+    grad = tl.load(dy + row * dy_pitch + column, mask=inside, other=0.0).to(tl.float32)
+    grad *= tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(value * value) / width + eps)
+    value *= scale
+    result = scale * (grad - value * (tl.sum(grad * value) / width))
+    if RESIDUAL:
+        result += tl.load(residual + row * residual_pitch + column, mask=inside, other=0.0)
+    tl.store(out + row * out_pitch + column, result.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def head_norm_kernel(
+    qk, weight, out, qk_pitch, out_pitch, heads, width, eps, HEADS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0).to(tl.int64)
+    head, column = tl.arange(0, HEADS)[:, None], tl.arange(0, WIDTH)[None, :]
+    inside = (head < heads) & (column < width)
+    place = head * width + column
+    value = tl.load(qk + token * qk_pitch + place, mask=inside, other=0.0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(value * value, 1) / width + eps)[:, None]
+    factor = tl.load(weight + column, mask=column < width, other=0.0).to(tl.float32)
+    result = (value * scale * factor).to(out.dtype.element_ty)
+    tl.store(out + token * out_pitch + place, result, mask=inside)
+
+
+@triton.jit
+def head_norm_backward_kernel(
+    dy, qk, weight, dy_pitch, qk_pitch, heads, width, eps, HEADS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0).to(tl.int64)
+    head, column = tl.arange(0, HEADS)[:, None], tl.arange(0, WIDTH)[None, :]
+    inside = (head < heads) & (column < width)
+    place = head * width + column
+    value = tl.load(qk + token * qk_pitch + place, mask=inside, other=0.0).to(tl.float32)
+    grad = tl.load(dy + token * dy_pitch + place, mask=inside, other=0.0).to(tl.float32)
+    grad *= tl.load(weight + column, mask=column < width, other=0.0).to(tl.float32)
+    scale = tl.rsqrt(tl.sum(value * value, 1) / width + eps)[:, None]
+    value *= scale
+    result = scale * (grad - value * (tl.sum(grad * value, 1)[:, None] / width))
+    tl.store(dy + token * dy_pitch + place, result.to(dy.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def rotate_kernel(
+    qk, cos, sin, out, pitch, angle_pitch, out_pitch, heads, sign, HEADS: tl.constexpr,
+    HALF: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0).to(tl.int64)
+    head, column = tl.arange(0, HEADS)[:, None], tl.arange(0, HALF)[None, :]
+    inside = head < heads
+    c = tl.load(cos + token * angle_pitch + column).to(tl.float32)
+    s = tl.load(sin + token * angle_pitch + column).to(tl.float32) * sign
+    place = head * (2 * HALF) + column
+    source, target = qk + token * pitch + place, out + token * out_pitch + place
+    first = tl.load(source, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(source + HALF, mask=inside, other=0.0).to(tl.float32)
+    kind = out.dtype.element_ty
+    tl.store(target, (first * c - second * s).to(kind), mask=inside)
+    tl.store(target + HALF, (second * c + first * s).to(kind), mask=inside)
+
+
+@triton.jit
+def swiglu_kernel(gate_up, out, pitch, out_pitch, width, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = column < width
+    gate = tl.load(gate_up + row * pitch + column, mask=inside, other=0.0).to(tl.float32)
+    up = tl.load(gate_up + row * pitch + width + column, mask=inside, other=0.0).to(tl.float32)
+    result = (gate * tl.sigmoid(gate) * up).to(out.dtype.element_ty)
+    tl.store(out + row * out_pitch + column, result, mask=inside)
+
+
+@triton.jit
+def swiglu_backward_kernel(gate_up, grad, pitch, grad_pitch, width, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = column < width
+    gate_place, grad_place = gate_up + row * pitch + column, grad + row * grad_pitch + column
+    gate = tl.load(gate_place, mask=inside, other=0.0).to(tl.float32)
+    up = tl.load(gate_place + width, mask=inside, other=0.0).to(tl.float32)
+    down = tl.load(grad_place, mask=inside, other=0.0).to(tl.float32)
+    sigmoid = tl.sigmoid(gate)
+    silu = gate * sigmoid
+    kind = grad.dtype.element_ty
+    d_gate = down * up * (sigmoid + silu * (1 - sigmoid))
+    tl.store(gate_place, d_gate.to(kind), mask=inside)
+    tl.store(gate_place + width, (down * silu).to(kind), mask=inside)
+    tl.store(grad_place, (silu * up).to(kind), mask=inside)
+
+
+@triton.jit
+def _mixed(x):
+    x = x ^ (x >> 16)
+    x = x * 0x7FEB352D
+    x = x ^ (x >> 15)
+    x = x * 0x846CA68B
+    return x ^ (x >> 16)
+
+
+@triton.jit
+def _dropped(x, token, column, width, number, seed, limit, scale):
+    key = seed.to(tl.uint32)
+    place = (token * width + column).to(tl.uint32)
+    bits = _mixed(_mixed(place ^ key) + key * 0x9E3779B9)
+    field = (bits >> (number * 10).to(tl.uint32)) & 1023
+    kept = field.to(tl.int32) >= limit
+    return tl.where(kept, x.to(tl.float32) * scale, 0.0).to(x.dtype)
+
+
+@triton.jit
+def project_kernel(
+    x, a, out, tokens, width, x_pitch, out_pitch, pad, rank, seed, limit, scale, linears,
+    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr,
+    PAD: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    number = tl.program_id(1)
+    row = tl.arange(0, RANK)
+    total = tl.zeros((TOKENS, RANK), dtype=tl.float32)
+    x_place = x + token[:, None].to(tl.int64) * x_pitch
+    for begin in range(0, width, BLOCK):
+        column = begin + tl.arange(0, BLOCK)
+        inside = column < width
+        value = tl.load(
+            x_place + column[None, :], mask=(token < tokens)[:, None] & inside[None, :], other=0.0
+        )
+        if DROPOUT:
+            value = _dropped(
+                value, token[:, None], column[None, :], width, number, seed, limit, scale
+            )
+        factor = tl.load(
+            a + (number * rank + row)[:, None] * width + column[None, :],
+            mask=(row < rank)[:, None] & inside[None, :], other=0.0,
+        )  # fmt: skip
+        total = tl.dot(value, tl.trans(factor), total, input_precision="ieee")
+    place = out + token[:, None].to(tl.int64) * out_pitch
+    kind = out.dtype.element_ty
+    tl.store(
+        place + number * rank + row[None, :], total.to(kind),
+        mask=(token < tokens)[:, None] & (row < rank)[None, :],
+    )  # fmt: skip
+    if number == linears - 1:
+        rest = tl.arange(0, PAD)[None, :]
+        empty = (rest >= linears * rank) & (rest < pad) & (token < tokens)[:, None]
+        tl.store(place + rest, tl.zeros((TOKENS, PAD), dtype=kind), mask=empty)
+
+
+@triton.jit
+def project_backward_kernel(
+    x, tail, parts, tokens, width, x_pitch, tail_pitch, rank, ranks, seed, limit, scale,
+    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    RANK: tl.constexpr,
+):  # fmt: skip
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    number, split = tl.program_id(1), tl.program_id(2)
+    row = tl.arange(0, RANK)
+    total = tl.zeros((RANK, BLOCK), dtype=tl.float32)
+    share = tl.cdiv(tl.cdiv(tokens, SPLITS), TOKENS) * TOKENS
+    for begin in range(split * share, min(tokens, (split + 1) * share), TOKENS):
+        token = begin + tl.arange(0, TOKENS)
+        there = token < tokens
+        value = tl.load(
+            x + token[:, None].to(tl.int64) * x_pitch + column[None, :],
+            mask=there[:, None] & (column < width)[None, :], other=0.0,
+        )  # fmt: skip
+        if DROPOUT:
+            value = _dropped(
+                value, token[:, None], column[None, :], width, number, seed, limit, scale
+            )
+        factor = tl.load(
+            tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
+            mask=there[:, None] & (row < rank)[None, :], other=0.0,
+        )  # fmt: skip
+        total = tl.dot(tl.trans(factor), value, total, input_precision="ieee")
+    place = parts + (split * ranks + number * rank + row)[:, None].to(tl.int64) * width
+    tl.store(place + column[None, :], total, mask=(row < rank)[:, None] & (column < width)[None, :])
+
+
+@triton.jit
+def spread_kernel(
+    dx, tail, a, tokens, width, dx_pitch, tail_pitch, rank, seed, limit, scale,
+    LINEARS: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    row = tl.arange(0, RANK)
+    inside = (token < tokens)[:, None] & (column < width)[None, :]
+    place = dx + token[:, None].to(tl.int64) * dx_pitch + column[None, :]
+    total = tl.load(place, mask=inside, other=0.0).to(tl.float32)
+    for number in tl.static_range(LINEARS):
+        left = tl.load(
+            tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
+            mask=(token < tokens)[:, None] & (row < rank)[None, :], other=0.0,
+        )  # fmt: skip
+        right = tl.load(
+            a + (number * rank + row)[:, None] * width + column[None, :],
+            mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
+        )  # fmt: skip
+        part = tl.dot(left, right, input_precision="ieee")
+        total += _dropped(
+            part, token[:, None], column[None, :], width, tl.full((), number, tl.int32), seed,
+            limit, scale,
+        )  # fmt: skip
+    tl.store(place, total.to(dx.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def cross_entropy_kernel(logits, targets, losses, pitch, width, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    line = logits + row * pitch
+    top = tl.full((BLOCK,), float("-inf"), dtype=tl.float32)
+    total = tl.zeros((BLOCK,), dtype=tl.float32)
+    for begin in range(0, width, BLOCK):
+        column = begin + tl.arange(0, BLOCK)
+        value = tl.load(line + column, mask=column < width, other=float("-inf")).to(tl.float32)
+        higher = tl.maximum(top, value)
+        # A lane without a number yet has -inf on both sides.
+        grown = tl.where(higher == float("-inf"), 0.0, tl.exp(top - higher))
+        added = tl.where(higher == float("-inf"), 0.0, tl.exp(value - higher))
+        total = total * grown + added
+        top = higher
+    highest = tl.max(top)
+    whole = tl.sum(tl.where(top == float("-inf"), 0.0, total * tl.exp(top - highest)))
+    logsum = highest + tl.log(whole)
+    target = tl.load(targets + row)
+    tl.store(losses + row, logsum - tl.load(line + target).to(tl.float32))
+    tl.debug_barrier()
+    for begin in range(0, width, BLOCK):
+        column = begin + tl.arange(0, BLOCK)
+        inside = column < width
+        value = tl.load(line + column, mask=inside, other=float("-inf")).to(tl.float32)
+        grad = tl.exp(value - logsum) - tl.where(column == target, 1.0, 0.0)
+        tl.store(line + column, grad.to(logits.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def embed_kernel(weight, ids, out, width, out_pitch, BLOCK: tl.constexpr):
+    token = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, BLOCK)
+    inside = column < width
+    source = tl.load(ids + token).to(tl.int64) * width
+    value = tl.load(weight + source + column, mask=inside, other=0.0)
+    tl.store(out + token * out_pitch + column, value, mask=inside)
