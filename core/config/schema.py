@@ -188,6 +188,102 @@ class DataConfig(Section):
         return value
 
 
+class CleanConfig(Section):
+    """Which rules repair a row or reject it before it is learned; each is counted."""
+
+    line_endings: bool = setting(
+        True, "Repair: Windows and old Mac line ends become plain ones, in code as well."
+    )
+    mojibake: bool = setting(
+        True, "Repair: text that was read in the wrong encoding, such as Ã© for é."
+    )
+    control_characters: bool = setting(
+        True,
+        "Repair: control characters and invisible ones go. Tabs, line ends and the joiners that "
+        "emoji and scripts need stay.",
+    )
+    html: bool = setting(
+        False,
+        "Repair: HTML tags go, entities become characters. Code, List<int> and a < b stay. "
+        "For text from web pages; not for rows that teach HTML.",
+        common=True,
+    )
+    whitespace: bool = setting(
+        False,
+        "Repair: repeated spaces and blank lines become one. Code, tables, lists and indentation "
+        "stay.",
+        common=True,
+    )
+    empty: bool = setting(True, "Reject: a turn that holds nothing visible once it is repaired.")
+    min_answer_chars: int | None = setting(
+        None, "Reject: answers shorter than this together.", unit="characters", ge=1
+    )
+    max_chars: int | None = setting(
+        None, "Reject: rows longer than this, all turns together.", unit="characters", ge=1
+    )
+    min_answer_tokens: int | None = setting(
+        None, "Reject: fewer tokens than this that carry loss.", unit="tokens", ge=1
+    )
+    max_tokens: int | None = setting(
+        None,
+        "Reject: rows longer than this, instead of cutting them at data.max_length.",
+        unit="tokens",
+        ge=1,
+    )
+    placeholders: bool = setting(
+        False,
+        "Reject: unfilled places such as {{name}}, <your city> or [INSERT DATE]. Off, as some sets "
+        "mean them.",
+    )
+    refusals: bool = setting(
+        False, "Reject: answers that refuse, or speak of being an AI language model (English)."
+    )
+    languages: list[str] = setting(
+        [], "Reject: answers surely in another language than these, for example en, de. Empty: all."
+    )
+    near_duplicates: bool = setting(
+        False,
+        "Reject: rows that nearly repeat another one. Off, as rows made from one pattern look "
+        "alike on purpose; exact repetitions are always rejected.",
+        common=True,
+    )
+    near_threshold: float = setting(
+        0.85, "How much of their word groups two rows must share to count as near duplicates.",
+        ge=0.5, le=1,
+    )  # fmt: skip
+    near_keep: Literal["first", "longest_answer"] = setting(
+        "first", "Which row of a group of near duplicates is kept."
+    )
+    secrets: Literal["show", "mask", "drop"] = setting(
+        "show",
+        "Keys, tokens and passwords that are found: show counts them, mask puts a word in their "
+        "place, drop rejects the row.",
+        common=True,
+    )
+    personal_data: Literal["show", "mask", "drop"] = setting(
+        "show",
+        "E-mail addresses, phone numbers, payment cards, IBANs and IP addresses that are found: "
+        "the same choice.",
+        common=True,
+    )
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def split_languages(cls, value: object) -> object:
+        """Accept ``en, de`` from a form field or a flag."""
+        if isinstance(value, str):
+            return [code.strip() for code in value.split(",") if code.strip()]
+        return value
+
+    @field_validator("languages")
+    @classmethod
+    def language_codes(cls, value: list[str]) -> list[str]:
+        for code in value:
+            if not (2 <= len(code) <= 3 and code.isascii() and code.islower()):
+                raise ValueError(f"{code!r} is no language code: write en, de, zh and so on")
+        return value
+
+
 class TrainConfig(Section):
     """How the adapter is trained."""
 
@@ -319,6 +415,7 @@ class RunConfig(Section):
     quantization: QuantizationConfig = Field(default_factory=QuantizationConfig)
     adapter: AdapterConfig = Field(default_factory=AdapterConfig)
     data: DataConfig = Field(default_factory=DataConfig)
+    clean: CleanConfig = Field(default_factory=CleanConfig)
     train: TrainConfig = Field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     memory: MemoryConfig = Field(default_factory=MemoryConfig)

@@ -159,6 +159,8 @@ def summary(config: RunConfig, section: str) -> str:
             return _adapter(config)
         case "data":
             return _data(config)
+        case "clean":
+            return _clean(config)
         case "train":
             return _train(config)
         case "evaluate":
@@ -184,6 +186,14 @@ def _data(config: RunConfig) -> str:
     more = f" +{len(files) - 1}" if len(files) > 1 else ""
     packed = "packed" if config.data.packing else "one row a sequence"
     return f"{Path(files[0]).name}{more} · {config.data.max_length} tokens · {packed}"
+
+
+def _clean(config: RunConfig) -> str:
+    clean = config.clean
+    repairs = ("line_endings", "mojibake", "control_characters", "html", "whitespace")
+    count = sum(getattr(clean, name) for name in repairs)
+    near = " · near duplicates" if clean.near_duplicates else ""
+    return f"{count} repairs{near} · secrets {clean.secrets} · personal data {clean.personal_data}"
 
 
 def _train(config: RunConfig) -> str:
