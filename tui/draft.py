@@ -121,8 +121,12 @@ def text_of(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        plain = ", ".join(value)
-        return json.dumps(value, ensure_ascii=False) if any("," in v for v in value) else plain
+        plain = ", ".join(map(text_of, value))
+        return (
+            json.dumps(value, ensure_ascii=False) if plain.count(",") >= len(value) > 0 else plain
+        )
+    if isinstance(value, dict):
+        return ", ".join(f"{ours}={theirs}" for ours, theirs in value.items())
     return _number(value) if isinstance(value, float) else str(value)
 
 

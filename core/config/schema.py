@@ -152,6 +152,20 @@ class DataConfig(Section):
     format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"] = (
         setting("auto", "Shape of the rows. auto looks at them and says what it saw.")
     )
+    columns: dict[str, str] = setting(
+        {},
+        "What the file calls our fields, where it has names of its own: prompt=Frage, "
+        "completion=Antwort.",
+    )
+    weights: list[float] = setting(
+        [],
+        "Shares of the entries of data.files in an epoch, one each, such as 80, 20 for a domain "
+        "and general data. Sets that are too small for their share are seen more than once. "
+        "Empty: every row once.",
+    )
+    mix_by: Literal["rows", "tokens"] = setting(
+        "rows", "What the shares of data.weights are shares of."
+    )
     eval_fraction: float = setting(
         0.1, "Part of the rows held out for evaluation when there is no eval file.", ge=0, le=0.5
     )
@@ -173,6 +187,11 @@ class DataConfig(Section):
         common=True,
     )
     seed: int = setting(42, "Seed of the shuffle and the split.", ge=0)
+    stratify_by: str | None = setting(
+        None,
+        "Field of the rows, such as a category, whose values keep their shares in the held-out "
+        "part. Empty: the split is by chance alone.",
+    )
     overlay: str | None = setting(
         None,
         "File with the rows that were dropped or edited in the inspector, which makes it. The data "
@@ -185,6 +204,32 @@ class DataConfig(Section):
         """Accept one path, or several with commas, from a form field or a flag."""
         if isinstance(value, str):
             return [name.strip() for name in value.split(",") if name.strip()]
+        return value
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def split_columns(cls, value: object) -> object:
+        """Accept ``prompt=Frage, completion=Antwort`` from a form field or a flag."""
+        if not isinstance(value, str):
+            return value
+        pairs = [part.partition("=") for part in value.split(",") if part.strip()]
+        if any(not (ours.strip() and theirs.strip()) for ours, _, theirs in pairs):
+            raise ValueError("write our name = the file's name, with commas between")
+        return {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def split_weights(cls, value: object) -> object:
+        """Accept ``80, 20`` or ``80:20`` from a form field or a flag."""
+        if isinstance(value, str):
+            return [part.strip() for part in value.replace(":", ",").split(",") if part.strip()]
+        return value
+
+    @field_validator("weights")
+    @classmethod
+    def above_zero(cls, value: list[float]) -> list[float]:
+        if any(weight <= 0 for weight in value):
+            raise ValueError("every weight must be above 0; leave out what is not to be learned")
         return value
 
 

@@ -9,14 +9,19 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from core.config.schema import RunConfig
-from core.data.formats import Chat, Defect, Format, to_chat
+from core.data.columns import check_columns
+from core.data.formats import Chat, Defect, Format, Message, to_chat
+from core.data.overlay import EDITED, Overlay
 from core.data.sources import RAW_LIMIT, Rejected, Row, read_rows
+
+GROUP_CHARS = 100
+"""Characters by which the groups of a stratified split are told apart."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Kept:
     chat: Chat
     format: str = ""
     notes: tuple[str, ...] = ()
+    group: str = ""
+    """Its value of ``data.stratify_by``."""
 
 
 @dataclass
@@ -44,6 +51,22 @@ class Tally:
     notes: Counter[str] = field(default_factory=Counter)
     """What was done to, or is to be known of, rows that were kept."""
     blank_lines: Counter[str] = field(default_factory=Counter)
+
+    @classmethod
+    def of(cls, tallies: Iterable[Tally]) -> Tally:
+        """Several accounts as one."""
+        whole = cls()
+        for tally in tallies:
+            whole.read += tally.read
+            whole.kept += tally.kept
+            for mine, theirs in (
+                (whole.rejected, tally.rejected), (whole.formats, tally.formats),
+                (whole.notes, tally.notes), (whole.blank_lines, tally.blank_lines),
+            ):  # fmt: skip
+                mine.update(theirs)
+            for name, counts in tally.by_file.items():
+                whole._file(name).update(counts)
+        return whole
 
     def keep(self, file: str) -> None:
         self.read += 1
@@ -62,6 +85,16 @@ class Tally:
             counts["read"] += 1
         self.rejected[reason] += 1
         counts[reason] += 1
+
+    def enter(self, file: str, kept: int, rejected: Mapping[str, int]) -> None:
+        """Take in many rows of a file at once."""
+        counts = self._file(file)
+        for name, number in (("kept", kept), *rejected.items()):
+            counts["read"] += number
+            counts[name] += number
+            self.read += number
+        self.kept += kept
+        self.rejected.update(rejected)
 
     @property
     def balanced(self) -> bool:
@@ -94,15 +127,29 @@ class Pipeline:
 
     def __init__(self, config: RunConfig):
         self._format: Format | Literal["auto"] = config.data.format
+        self._columns = config.data.columns or None
+        if self._columns:
+            check_columns(self._columns)
+        self._stratify_by = config.data.stratify_by
+        self.overlay = Overlay(config.data.overlay)
 
     def outcome(self, row: Row | Rejected) -> Kept | Rejected:
         """A row as the chat that would be learned, or the first reason against it."""
-        if isinstance(row, Rejected):
-            return row
-        result = to_chat(row.value, self._format)
+        decided = self.overlay.apply(row) if self.overlay else row
+        if isinstance(decided, Rejected):
+            return decided
+        result = to_chat(decided.value, self._format, self._columns)
         if isinstance(result, Defect):
-            return rejection(row, result.reason, result.detail)
-        return Kept(row.file, row.line, result.chat, result.format, result.notes)
+            return rejection(decided, result.reason, result.detail)
+        notes = result.notes if decided is row else (EDITED, *result.notes)
+        group = self._group(decided)
+        return Kept(row.file, row.line, result.chat, result.format, notes, group)
+
+    def _group(self, row: Row) -> str:
+        if self._stratify_by is None:
+            return ""
+        value = row.value.get(self._stratify_by)
+        return "" if value is None else str(value)[:GROUP_CHARS]
 
 
 class Seen:
@@ -122,14 +169,32 @@ class Seen:
 
 def fingerprint(chat: Chat) -> bytes:
     """Hash of the whole chat; space around a turn and the way accents are composed do not count."""
-    digest = hashlib.sha256()
+    return keys(chat)[0]
+
+
+def keys(chat: Chat) -> tuple[bytes, bytes]:
+    """Two hashes of a chat: as ``fingerprint``, and of the chat as it stands."""
+    exact, plain = hashlib.blake2b(digest_size=16), True
+    for message in chat:
+        content = message["content"]
+        exact.update(_header(message, content) + content.encode())
+        plain = plain and content.isascii() and content == content.strip()
+    if plain:
+        return (same := exact.digest()), same
+    normal = hashlib.blake2b(digest_size=16)
     for message in chat:
         content = unicodedata.normalize("NFC", message["content"].strip())
-        digest.update(f"{message['role']} {len(content)} {content}".encode())
-        rest = {key: value for key, value in message.items() if key not in ("role", "content")}
-        if rest:
-            digest.update(json.dumps(rest, sort_keys=True).encode())
-    return digest.digest()[:16]
+        normal.update(_header(message, content) + content.encode())
+    return normal.digest(), exact.digest()
+
+
+def _header(message: Message, content: str) -> bytes:
+    """What keeps turns apart in a hash, with all that a turn has beside its text."""
+    more = ""
+    if len(message) > 2:
+        rest = {k: v for k, v in message.items() if k not in ("role", "content")}
+        more = json.dumps(rest, sort_keys=True)
+    return f"\0{message['role']} {len(content)} {more}\0".encode()
 
 
 def read_chats(

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from core.data.chats import Kept, Seen, Tally, read_chats
-from core.data.formats import Defect, Format
+from core.config.schema import RunConfig
+from core.data.identity import fingerprint_of
+from core.data.mix import check_weights
 from core.data.sources import Rejected
 from core.data.stats import TokenStats
+from core.data.survey import Survey
 from core.data.tokens import ChatCodec, pad_token
 
-_BATCH = 256
+PROBLEM_LIMIT = 1000
 
 
 @dataclass
 class Report:
     """What was found. ``problems`` holds the first rejections; the counts hold all of them."""
 
-    tally: Tally
+    survey: Survey
     problems: list[Rejected] = field(default_factory=list)
     tokens: TokenStats | None = None
     model: dict[str, Any] | None = None
     """Template, stop and pad token, when a model was given."""
+    fingerprint: dict[str, str | None] = field(default_factory=dict)
 
     @property
     def format(self) -> str:
         """The format of most kept rows; ``unknown`` when none was kept."""
-        top = self.tally.formats.most_common(1)
+        top = self.survey.tally.formats.most_common(1)
         return top[0][0] if top else "unknown"
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with ``read``, ``kept`` and ``rejected`` at the top."""
-        plain: dict[str, Any] = self.tally.as_dict() | {"format": self.format}
+        plain: dict[str, Any] = self.survey.tally.as_dict() | {"format": self.format}
+        plain["fingerprint"] = self.fingerprint
         plain["problems"] = [
             {"file": p.file, "line": p.line, "reason": p.reason, "detail": p.detail}
             for p in self.problems
@@ -47,32 +49,28 @@ class Report:
 
 
 def inspect(
-    files: Sequence[str | Path],
-    format: Format | Literal["auto"] = "auto",  # noqa: A002
+    config: RunConfig,
     codec: ChatCodec | None = None,
-    max_length: int | None = None,
-    *,
-    problem_limit: int = 1000,
-    on_rows: Callable[[int], None] | None = None,
+    on_progress: Callable[[Survey], None] | None = None,
 ) -> Report:
     """Read all rows as a run would, and account for each.
 
-    With a ``codec`` rows are also tokenized, as a run would cut them at ``max_length``.
-    ``on_rows`` hears the rows read so far now and then; it may raise to end the look.
-    Raises InputError for files that cannot be used at all.
+    With a ``codec`` rows are also tokenized, as a run would cut them. ``on_progress`` hears of it
+    now and then; it may raise to end the look. Raises InputError for files that cannot be used at
+    all.
     """
-    tally = Tally()
-    report = Report(tally)
+    check_weights(config.data)
+    problems: list[tuple[int, Rejected]] = []
+
+    def note(number: int, rejected: Rejected) -> None:
+        if len(problems) < PROBLEM_LIMIT:
+            problems.append((number, rejected))
+
+    survey = Survey(config, codec, on_rejected=note).run(on_progress)
+    report = Report(survey, [row for _, row in sorted(problems, key=lambda pair: pair[0])])
     if codec is not None:
-        report.tokens, report.model = TokenStats(), describe(codec)
-    outcomes = read_chats(files, format, tally, Seen())
-    while batch := list(islice(outcomes, _BATCH)):
-        for problem in _problems(batch, codec, max_length, report):
-            if len(report.problems) < problem_limit:
-                report.problems.append(problem)
-        if on_rows is not None:
-            on_rows(tally.read)
-    report.problems.sort(key=lambda p: (list(tally.by_file).index(p.file), p.line))
+        report.tokens, report.model = TokenStats.of(survey), describe(codec)
+    report.fingerprint = fingerprint_of(config, survey.content_sha256, codec)
     return report
 
 
@@ -84,20 +82,3 @@ def describe(codec: ChatCodec) -> dict[str, Any]:
         "stop_tokens": [codec.tokenizer.id_to_token(token_id) for token_id in codec.stop_ids],
         "pad_token": {"id": pad_id, "token": pad, "why": why},
     }
-
-
-def _problems(
-    batch: list[Kept | Rejected], codec: ChatCodec | None, max_length: int | None, report: Report
-) -> Iterator[Rejected]:
-    yield from (item for item in batch if isinstance(item, Rejected))
-    if codec is None or report.tokens is None:
-        return
-    kept = [item for item in batch if isinstance(item, Kept)]
-    results = codec.encode_many([item.chat for item in kept], max_length)
-    for item, result in zip(kept, results, strict=True):
-        if isinstance(result, Defect):
-            report.tally.reject(item.file, result.reason, was_kept=True)
-            yield Rejected(item.file, item.line, result.reason, result.detail)
-        else:
-            report.tokens.add(result)
-            report.tally.notes.update(result.notes)

@@ -10,9 +10,10 @@ import json
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,7 +22,7 @@ import numpy.typing as npt
 
 from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
-from core.data.chats import Kept, Seen, Tally, read_chats
+from core.data.chats import Kept, Tally
 from core.data.formats import Defect
 from core.data.frozen import (
     EVAL,
@@ -35,11 +36,15 @@ from core.data.frozen import (
     verify,
     write,
 )
+from core.data.identity import fingerprint_of
 from core.data.inspect import describe
+from core.data.leaks import leaks
+from core.data.mix import Share, check_weights, mix, mix_words, split
 from core.data.pack import Packed, efficiency, join, pack
 from core.data.proof import prove
+from core.data.sequences import TokenSpool
 from core.data.sources import RAW_LIMIT, Rejected
-from core.data.stats import TokenStats
+from core.data.survey import Survey
 from core.data.tokens import ChatCodec
 from core.record.events import DataPrepared
 from core.record.folder import write_private
@@ -52,7 +57,7 @@ _BATCH = 256
 _PROOF_ROWS = 16
 _TICK_SECONDS = 0.5
 
-Tokens = npt.NDArray[np.int32]
+Places = npt.NDArray[np.int64]
 
 
 def prepare(job: Job) -> Result:
@@ -69,40 +74,6 @@ def prepare(job: Job) -> Result:
     return _result(event)
 
 
-@dataclass
-class _Split:
-    """Rows of one side, tokenized."""
-
-    rows: list[tuple[Tokens, Tokens]] = field(default_factory=list)
-    stats: TokenStats = field(default_factory=TokenStats)
-
-    @property
-    def lengths(self) -> list[int]:
-        return [len(ids) for ids, _ in self.rows]
-
-
-class _Spool:
-    """Chats on disk between reading and tokenizing, so that memory holds only their places."""
-
-    def __init__(self, path: Path):
-        self._file: IO[bytes] = path.open("w+b")
-        self._places: list[int] = []
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def add(self, row: Kept) -> None:
-        self._places.append(self._file.tell())
-        self._file.write(json.dumps([row.file, row.line, row.chat]).encode() + b"\n")
-
-    def get(self, number: int) -> Kept:
-        self._file.seek(self._places[number])
-        return Kept(*json.loads(self._file.readline()))
-
-    def close(self) -> None:
-        self._file.close()
-
-
 class _Preparation:
     """One preparation: the account, the open files, and the steps in their order."""
 
@@ -110,30 +81,40 @@ class _Preparation:
         self.job = job
         self.config: RunConfig = job.config
         self.staging = staging
-        self.tally = Tally()
+        self.given: Survey | None = None
         self._told = 0.0
 
     def run(self) -> DataPrepared:
         job, data = self.job, self.config.data
         job.stage("reading", ", ".join(Path(name).name for name in data.files))
+        check_weights(data)
         self.codec = ChatCodec.load(self.config.model.name_or_path, self.config.model.revision)
         with self._side_files():
-            own, given = self._read()
-            train_rows, eval_rows = self._choose(own)
+            self.own = self._survey("own", data.files)
+            self.given = self._survey("given", data.eval_files) if data.eval_files else None
+            self._refuse_lost_edits()
+            self.leaks = self._choose()
             job.stage("tokenizing", f"template from {self.codec.template.origin}")
-            train = self._tokenize(own, train_rows, held_out=False)
-            evaluation = (
-                self._tokenize(given, list(range(len(given))), held_out=True)
-                if data.eval_files
-                else self._tokenize(own, eval_rows, held_out=True)
-            )
+            train = self._tokenize(self.own, self.train_rows, TRAIN, held_out=False)
+            held = self.own if self.given is None else self.given
+            evaluation = self._tokenize(held, self.held_rows, EVAL, held_out=True)
             self._refuse_emptiness(train, evaluation)
-            self._prove(own, train_rows)
-            own.close()
-            given.close()
-        for spool in self.staging.glob("*.spool"):
-            spool.unlink()
-        return self._freeze(train, evaluation)
+            self._prove(train)
+        event = self._freeze(train, evaluation)
+        for side in (train, evaluation):
+            side.close()
+        for survey in self._surveys:
+            survey.close()
+        return event
+
+    @property
+    def _surveys(self) -> list[Survey]:
+        return [survey for survey in (self.own, self.given) if survey is not None]
+
+    @property
+    def tally(self) -> Tally:
+        """The account of all files."""
+        return Tally.of(survey.tally for survey in self._surveys)
 
     @contextmanager
     def _side_files(self) -> Iterator[None]:
@@ -143,90 +124,110 @@ class _Preparation:
         ):
             yield
 
-    def _read(self) -> tuple[_Spool, _Spool]:
-        """Chats of the training files, and of the evaluation files where there are some."""
-        data, seen = self.config.data, Seen()
-        own = _Spool(self.staging / "train.spool")
-        given = _Spool(self.staging / "eval.spool")
-        sides = [(data.files, own, "duplicate")]
-        if data.eval_files:
-            sides.append((data.eval_files, given, "repeats_training_row"))
-        for files, spool, repeat_reason in sides:
-            outcomes = read_chats(files, data.format, self.tally, seen, repeat_reason=repeat_reason)
-            for outcome in outcomes:
-                if isinstance(outcome, Rejected):
-                    self._note(outcome)
-                else:
-                    spool.add(outcome)
-                self._tick(self.tally.read, 0)
-        if not len(own):
-            raise self._nothing("no row can be used")
-        return own, given
+    def _survey(self, name: str, files: Sequence[str]) -> Survey:
+        """All rows of these files, with the kept chats on disk."""
+        spool = self.staging / name
+        spool.mkdir(mode=0o700)
+        survey = Survey(
+            self.config, files=files, spool=spool, on_rejected=lambda _, row: self._note(row)
+        )
+        survey.run(self._tell_survey)
+        if not len(survey.kept) and name == "own":
+            raise self._nothing("no row can be used", survey.tally)
+        return survey
 
-    def _choose(self, own: _Spool) -> tuple[list[int], list[int]]:
-        """Rows to learn from, in a seeded random order, and rows to hold out."""
-        data = self.config.data
-        order = list(range(len(own)))
-        random.Random(data.seed).shuffle(order)
-        limit = data.max_train_samples or len(order)
-        for number in order[limit:]:
-            row = own.get(number)
-            detail = f"max_train_samples is {limit}"
-            self._take_back(Rejected(row.file, row.line, "not_sampled", detail))
-        order = order[:limit]
-        held_out = 0
-        if not data.eval_files and data.eval_fraction > 0:
-            held_out = min(max(1, round(len(order) * data.eval_fraction)), len(order) - 1)
-        return order[held_out:], sorted(order[:held_out])
+    def _tell_survey(self, survey: Survey) -> None:
+        progress = survey.progress
+        left = progress.remaining_seconds
+        rate = f"{progress.rate / 1e6:.0f} MB/s" + (f", {left:.0f} s left" if left else "")
+        self._tick(progress.done_bytes >> 10, progress.total_bytes >> 10, "KiB", rate)
 
-    def _tokenize(self, spool: _Spool, numbers: Sequence[int], *, held_out: bool) -> _Split:
-        split, what = _Split(), "held-out rows" if held_out else "rows"
+    def _refuse_lost_edits(self) -> None:
+        """Decisions of the inspector that fit no row end the preparation."""
+        overlay = self.own.overlay
+        for survey in self._surveys[1:]:
+            overlay.applied |= survey.overlay.applied
+        overlay.check()
+
+    def _choose(self) -> dict[str, int]:
+        """Rows to learn from and rows to hold out; what of the latter had to go, by reason."""
+        data, own = self.config.data, self.own
+        if data.stratify_by and len(own.groups) == 1:
+            raise InputError(
+                f"no row has a field {data.stratify_by}, which data.stratify_by names",
+                kind="no_such_field",
+                remedies=("name a field of the rows, or clear data.stratify_by",),
+            )
+        found = split(own.kept, own.group[own.kept], data)
+        for number in found.left_out:
+            file, line = own.place(number)
+            detail = f"max_train_samples is {data.max_train_samples}"
+            own.take_back(number, Rejected(file, line, "not_sampled", detail))
+        self.train_rows = found.train
+        if self.given is None:
+            self.held_rows = found.held_out
+            return {}
+        leaked = leaks(own, found.train, self.given)
+        for number, rejected in leaked:
+            self.given.take_back(number, rejected)
+        self.held_rows = self.given.kept.tolist()
+        return dict(Counter(rejected.reason for _, rejected in leaked))
+
+    def _tokenize(
+        self, survey: Survey, numbers: Sequence[int], name: str, *, held_out: bool
+    ) -> TokenSpool:
+        side, what = TokenSpool(self.staging / f"{name}.tokens"), "rows"
         for start in range(0, len(numbers), _BATCH):
-            rows = [spool.get(number) for number in numbers[start : start + _BATCH]]
+            batch = numbers[start : start + _BATCH]
+            rows = [survey.chat(number) for number in batch]
             results = self.codec.encode_many(
                 [row.chat for row in rows], self.config.data.max_length
             )
-            for row, result in zip(rows, results, strict=True):
+            for number, row, result in zip(batch, rows, results, strict=True):
                 if isinstance(result, Defect):
-                    raw = json.dumps(row.chat, ensure_ascii=False)
-                    self._take_back(Rejected(row.file, row.line, result.reason, result.detail, raw))
+                    rejected = Rejected(row.file, row.line, result.reason, result.detail)
+                    survey.take_back(number, rejected)
                     continue
-                split.rows += result.sequences
-                split.stats.add(result)
-                self.tally.notes.update(result.notes)
+                side.add(number, result)
+                survey.enter_tokens(number, result)
                 if held_out:
                     self._hold_out(row)
             self._tick(min(start + _BATCH, len(numbers)), len(numbers), what)
-        return split
+        side.finish()
+        return side
 
-    def _refuse_emptiness(self, train: _Split, evaluation: _Split) -> None:
-        data = self.config.data
-        if not train.rows:
-            raise self._nothing("no token of any row would be learned")
-        if data.eval_files and not evaluation.rows:
-            raise self._nothing("no row of data.eval_files can be used")
+    def _refuse_emptiness(self, train: TokenSpool, evaluation: TokenSpool) -> None:
+        if not len(train):
+            raise self._nothing("no token of any row would be learned", self.tally)
+        if self.given is not None and not len(evaluation):
+            raise self._nothing("no row of data.eval_files can be used", self.tally)
 
-    def _prove(self, own: _Spool, numbers: Sequence[int]) -> None:
-        chosen = random.Random(self.config.data.seed).sample(
-            list(numbers), min(_PROOF_ROWS, len(numbers))
+    def _prove(self, train: TokenSpool) -> None:
+        numbers = random.Random(self.config.data.seed).sample(
+            list(train.numbers), min(_PROOF_ROWS, len(train))
         )
-        self.job.stage("proving", f"{len(chosen)} rows against transformers' tokenizer")
-        prove(self.codec, self.config, [own.get(number).chat for number in chosen])
+        self.job.stage("proving", f"{len(numbers)} rows against transformers' tokenizer")
+        prove(self.codec, self.config, [self.own.chat(number).chat for number in numbers])
 
-    def _freeze(self, train: _Split, evaluation: _Split) -> DataPrepared:
+    def _freeze(self, train: TokenSpool, evaluation: TokenSpool) -> DataPrepared:
+        for survey in self._surveys:
+            survey.settle()
         self.job.stage("packing" if self.config.data.packing else "ordering")
         self.job.control.check()
-        sequences = self._sequences(train)
+        places, shares = self._mixed(train)
+        sequences = self._sequences(train, places)
         self.job.stage("freezing")
         written = write(self.staging / TRAIN, self._joined(train, sequences))
-        eval_sequences = self._sequences(evaluation)
-        if evaluation.rows:
+        eval_sequences: list[list[int]] = []
+        if len(evaluation):
+            every = evaluation.sequences_of(np.arange(len(evaluation)))
+            eval_sequences = self._sequences(evaluation, every)
             write(self.staging / EVAL, self._joined(evaluation, eval_sequences))
-        stats = train.stats
+        tally, stats = self.tally, train.stats
         event = DataPrepared(
-            read=self.tally.read,
-            kept=self.tally.kept,
-            rejected=self.tally.rejected.total(),
+            read=tally.read,
+            kept=tally.kept,
+            rejected=tally.rejected.total(),
             train_rows=stats.rows,
             eval_rows=evaluation.stats.rows,
             train_sequences=written,
@@ -235,40 +236,56 @@ class _Preparation:
             truncated=stats.truncated + evaluation.stats.truncated,
             sha256=digest(self.staging),
         )
-        if not self.tally.balanced or event.kept != event.train_rows + event.eval_rows:
+        if not tally.balanced or event.kept != event.train_rows + event.eval_rows:
             raise FailedError("the rows do not add up; please report this", kind="unbalanced")
-        report = self._report(event, self._side(train, sequences), None)
-        if evaluation.rows:
+        report = self._report(event, self._side(train, sequences))
+        report["mix"] = [share.as_dict() for share in shares]
+        if len(evaluation):
             report["eval"] = self._side(evaluation, eval_sequences)
         write_private(self.staging / REPORT, json.dumps(report, indent=2, ensure_ascii=False))
-        self._warn(event, train)
+        self._warn(event, train, shares)
         return event
 
-    def _sequences(self, split: _Split) -> list[list[int]]:
-        if self.config.data.packing:
-            return pack(split.lengths, self.config.data.max_length)
-        return [[number] for number in range(len(split.rows))]
+    def _mixed(self, train: TokenSpool) -> tuple[Places, list[Share]]:
+        """Which sequences an epoch has, and what each set gives to it."""
+        data = self.config.data
+        rows = np.arange(len(train))
+        if not data.weights:
+            return train.sequences_of(rows), []
+        sets = self.own.sets[np.asarray(train.numbers, np.int64)]
+        epoch, shares = mix(
+            sets, train.row_lengths, data.files, data.weights, data.mix_by, data.seed
+        )
+        return train.sequences_of(epoch), shares
 
-    def _joined(self, split: _Split, sequences: list[list[int]]) -> Iterator[Packed]:
-        for number, rows in enumerate(sequences, 1):
-            yield join([tuple(part.tolist() for part in split.rows[row]) for row in rows])
+    def _sequences(self, side: TokenSpool, places: Places) -> list[list[int]]:
+        if not self.config.data.packing:
+            return [[place] for place in places.tolist()]
+        packed = pack(side.lengths[places].tolist(), self.config.data.max_length)
+        return [places[group].tolist() for group in packed]
+
+    def _joined(self, side: TokenSpool, sequences: list[list[int]]) -> Iterator[Packed]:
+        for number, places in enumerate(sequences, 1):
+            yield join([side.sequence(place) for place in places])
             self._tick(number, len(sequences), "sequences")
 
-    def _side(self, split: _Split, sequences: list[list[int]]) -> dict[str, Any]:
-        room = efficiency(split.lengths, len(sequences), self.config.data.max_length)
-        return split.stats.as_dict() | {
+    def _side(self, side: TokenSpool, sequences: list[list[int]]) -> dict[str, Any]:
+        lengths = side.lengths[[place for group in sequences for place in group]]
+        room = efficiency(lengths.tolist(), len(sequences), self.config.data.max_length)
+        return side.stats.as_dict() | {
             "sequences": len(sequences),
             "packing_efficiency": round(room, 4) if self.config.data.packing else None,
         }
 
-    def _report(
-        self, event: DataPrepared, train: dict[str, Any], evaluation: dict[str, Any] | None
-    ) -> dict[str, Any]:
+    def _report(self, event: DataPrepared, train: dict[str, Any]) -> dict[str, Any]:
+        given = self.given.content_sha256 if self.given is not None else ""
         return {
             "schema": 1,
             **self.tally.as_dict(),
+            "fingerprint": fingerprint_of(self.config, self.own.content_sha256, self.codec, given),
+            "leaks": self.leaks,
             "train": train,
-            "eval": evaluation,
+            "eval": None,
             "tokenizer": describe(self.codec),
             "chat_template": self.codec.template.source,
             "seed": self.config.data.seed,
@@ -277,10 +294,14 @@ class _Preparation:
             "sha256": event.sha256,
         }
 
-    def _warn(self, event: DataPrepared, train: _Split) -> None:
+    def _warn(self, event: DataPrepared, train: TokenSpool, shares: list[Share]) -> None:
         """Say what a person should know before hours of training."""
         log, notes = self.job.log, self.tally.notes
         log(f"{event.read} rows read, {event.kept} kept, {event.rejected} rejected")
+        for line, level in mix_words(shares, self.config.data.mix_by):
+            log(line, level)
+        for reason, count in self.leaks.items():
+            log(f"{count} held-out rows were left out: {reason}", "warning")
         if event.truncated:
             log(f"{event.truncated} rows are cut at data.max_length; those do not learn to stop",
                 "warning")  # fmt: skip
@@ -294,10 +315,10 @@ class _Preparation:
             log(f"{event.train_sequences} sequences are fewer than one step's {batch}: "
                 "lower train.gradient_accumulation_steps", "warning")  # fmt: skip
 
-    def _nothing(self, what: str) -> InputError:
-        counts = ", ".join(f"{n} {reason}" for reason, n in self.tally.rejected.most_common(6))
+    def _nothing(self, what: str, tally: Tally) -> InputError:
+        counts = ", ".join(f"{n} {reason}" for reason, n in tally.rejected.most_common(6))
         return InputError(
-            f"{what}: {self.tally.read} rows read, {self.tally.kept} kept"
+            f"{what}: {tally.read} rows read, {tally.kept} kept"
             + (f"; rejected: {counts}" if counts else ""),
             kind="nothing_to_learn",
             remedies=(
@@ -306,10 +327,6 @@ class _Preparation:
                 "rows cut off: raise data.max_length; unknown fields: set data.format",
             ),
         )
-
-    def _take_back(self, row: Rejected) -> None:
-        self.tally.reject(row.file, row.reason, was_kept=True)
-        self._note(row)
 
     def _note(self, row: Rejected) -> None:
         entry = asdict(row) | {"raw": row.raw[:RAW_LIMIT]}
@@ -324,13 +341,13 @@ class _Preparation:
         }
         self._held_out.write(_line(entry))
 
-    def _tick(self, done: int, total: int, unit: str = "rows") -> None:
+    def _tick(self, done: int, total: int, unit: str = "rows", detail: str = "") -> None:
         """Tell progress now and then; hear an abort always."""
         self.job.control.check()
         now = time.monotonic()
         if now - self._told > _TICK_SECONDS:
             self._told = now
-            self.job.progress(done, total, unit)
+            self.job.progress(done, total, unit, detail)
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from array import array
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from core.data.tokens import Encoded
 
+if TYPE_CHECKING:
+    from core.data.survey import Survey
 
-@dataclass
+Numbers = npt.NDArray[Any]
+BINS = 20
+
+
 class TokenStats:
     """Sums over encoded rows. ``lengths`` are tokens before the cut to the longest row."""
 
-    rows: int = 0
-    tokens: int = 0
-    loss_tokens: int = 0
-    truncated: int = 0
-    stop_trained: int = 0
-    lengths: list[int] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.rows = 0
+        self.tokens = 0
+        self.loss_tokens = 0
+        self.truncated = 0
+        self.stop_trained = 0
+        self._lengths = array("I")
+
+    @classmethod
+    def of(cls, survey: Survey) -> TokenStats:
+        """The kept rows of a survey that counted tokens."""
+        stats, kept = cls(), survey.kept
+        lengths, used = survey.tokens[kept], survey.tokens_used[kept]
+        stats.rows = len(kept)
+        stats.tokens = int(used.sum())
+        stats.loss_tokens = int(survey.loss_tokens[kept].sum())
+        stats.truncated = int((used < lengths).sum())
+        stats.stop_trained = int(survey.stop_trained[kept].sum())
+        stats._lengths = array("I", lengths.astype(np.uint32).tobytes())
+        return stats
 
     def add(self, encoded: Encoded) -> None:
         self.rows += 1
@@ -26,7 +47,11 @@ class TokenStats:
         self.loss_tokens += encoded.loss_tokens
         self.truncated += encoded.truncated
         self.stop_trained += encoded.stop_trained
-        self.lengths.append(encoded.full_length)
+        self._lengths.append(encoded.full_length)
+
+    @property
+    def lengths(self) -> Numbers:
+        return np.asarray(self._lengths)
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for a report; ``lengths`` is None without rows."""
@@ -36,16 +61,28 @@ class TokenStats:
             "loss_tokens": self.loss_tokens,
             "truncated": self.truncated,
             "stop_token_trained_rows": self.stop_trained,
-            "lengths": self._lengths(),
+            "lengths": spread(self.lengths),
         }
 
-    def _lengths(self) -> dict[str, float] | None:
-        if not self.lengths:
-            return None
-        values = np.array(self.lengths)
-        return {
-            "min": int(values.min()),
-            "median": float(np.median(values)),
-            "p95": float(np.percentile(values, 95)),
-            "max": int(values.max()),
-        }
+
+def spread(values: Numbers) -> dict[str, float] | None:
+    """How numbers spread: smallest, median, 95th percentile and largest; None without any."""
+    if not len(values):
+        return None
+    return {
+        "min": int(values.min()),
+        "median": float(np.median(values)),
+        "p95": float(np.percentile(values, 95)),
+        "max": int(values.max()),
+    }
+
+
+def histogram(values: Numbers) -> dict[str, list[int]]:
+    """How many numbers lie between two edges, each about twice as wide as the one before.
+
+    ``counts[n]`` are those from ``edges[n]`` up to, and without, ``edges[n + 1]``.
+    """
+    top = int(values.max()) if len(values) else 0
+    edges = [0] + [1 << power for power in range(top.bit_length() + 1)]
+    counts, _ = np.histogram(values, bins=edges)
+    return {"edges": edges, "counts": [int(count) for count in counts]}

@@ -34,10 +34,12 @@ def inspect(asked: Asked) -> int:
         return open_screen(asked.root, config=_draft(options.data, options.model))
     codec = ChatCodec.load(options.model, None) if options.model else None
     length = options.max_length or DataConfig().max_length
-    report = look(options.data, codec=codec, max_length=length if codec else None)
+    config = _draft(options.data, options.model)
+    config.data.max_length = length
+    report = look(config, codec)
     asked.out.document(report.as_dict())
     _tell(report, asked.out, length)
-    return 0 if report.tally.kept else 2
+    return 0 if report.survey.tally.kept else 2
 
 
 def prepare(asked: Asked) -> int:
@@ -66,7 +68,7 @@ def _draft(names: list[str], model: str | None) -> RunConfig:
 
 
 def _tell(report: Report, out: Output, length: int) -> None:
-    tally = report.tally
+    tally = report.survey.tally
     rejected = tally.rejected.total()
     out.say(f"{tally.read:,} rows read = {tally.kept:,} kept + {rejected:,} rejected", "bold")
     out.say(f"format    {report.format}")

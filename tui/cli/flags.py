@@ -70,14 +70,16 @@ def _entry(section: str, key: str, info: FieldInfo) -> list[str]:
 
 
 def _kind(info: FieldInfo) -> str:
-    names: Mapping[Any, str] = {bool: "yes|no", int: "number", float: "number"}
+    names: Mapping[Any, str] = {
+        bool: "yes|no", int: "number", float: "number", dict[str, str]: "ours=theirs,...",
+    }  # fmt: skip
     return names.get(info.annotation, "a,b,..." if _holds_list(info) else "text")
 
 
 def _shown(default: Any) -> str:
     if isinstance(default, bool):
         return "yes" if default else "no"
-    if isinstance(default, list):
+    if isinstance(default, list | dict):
         return ",".join(default)
     return "" if default is None else f"{default:g}" if isinstance(default, float) else str(default)
 
@@ -93,7 +95,7 @@ def _value(name: str, queue: list[str]) -> str:
 
 def _is_list(name: str) -> bool:
     info = _field(name)
-    return info is not None and _holds_list(info)
+    return info is not None and (_holds_list(info) or get_origin(info.annotation) is dict)
 
 
 def _holds_list(info: FieldInfo) -> bool:

@@ -272,7 +272,7 @@ def test_inspecting_counts_as_preparing_does(
     prepare(job)
     report = json.loads((job.folder.data / "report.json").read_text())
     codec = ChatCodec.load(job.config.model.name_or_path)
-    found = inspect([path], codec=codec, max_length=128).as_dict()
+    found = inspect(job.config, codec).as_dict()
     for key in ("read", "kept", "rejected", "formats", "notes", "blank_lines", "files"):
         assert found[key] == report[key], key
     assert found["format"] == "alpaca"
@@ -281,7 +281,8 @@ def test_inspecting_counts_as_preparing_does(
     ]  # fmt: skip
     assert found["tokens"]["rows"] == 10
     assert found["model"] == report["tokenizer"]
-    assert "tokens" not in inspect([path]).as_dict()
+    assert found["fingerprint"] == report["fingerprint"]
+    assert "tokens" not in inspect(job.config).as_dict()
 
 
 def test_our_tokens_are_proven_to_be_those_of_transformers(

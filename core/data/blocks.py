@@ -1,0 +1,269 @@
+"""A piece of a file, scanned: what each of its rows becomes on its own, in arrays.
+
+The same in this process and in others, so that large files are scanned on all cores.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.config.schema import RunConfig
+from core.data.chats import Kept, Pipeline, keys
+from core.data.formats import Defect
+from core.data.lines import line_blocks, parse_line
+from core.data.overlay import Key
+from core.data.pieces import Piece, file_changed
+from core.data.sources import Rejected, Row
+from core.data.spool import chats_path, write_chat
+from core.data.tokens import ChatCodec, Encoded
+
+Array = npt.NDArray[Any]
+
+COLUMNS = {
+    "reason": np.uint16,
+    "late_reason": np.uint16,
+    "chars": np.uint32,
+    "answer_chars": np.uint32,
+    "turns": np.uint16,
+    "tokens": np.uint32,
+    "tokens_used": np.uint32,
+    "loss_tokens": np.uint32,
+    "line": np.uint32,
+    "flags": np.uint64,
+    "format": np.uint8,
+    "roles": np.uint16,
+    "stop_trained": np.uint8,
+    "group": np.uint32,
+    "place": np.int64,
+}
+_LETTERS = {"system": "s", "user": "u", "assistant": "a", "tool": "t", "text": "x"}
+ROLES_SHOWN = 64
+"""Turns of a row whose roles are told apart."""
+SAMPLE_TEXT = 2000
+"""Characters of a sampled turn that are looked at."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row looked at as text: the first words said to the model, and its answers."""
+
+    key: int
+    prompt: str
+    answer: str
+
+
+@dataclass
+class Words:
+    """Words by number, numbered as they come."""
+
+    names: list[str] = field(default_factory=list)
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._numbers = {name: number for number, name in enumerate(self.names)}
+
+    def number(self, name: str) -> int:
+        found = self._numbers.get(name)
+        if found is None:
+            found = self._numbers[name] = len(self.names)
+            self.names.append(name)
+        return found
+
+
+@dataclass
+class Block:
+    """What became of the rows of a piece. Numbers of reasons and the like are into its own lists.
+
+    ``keys`` and ``contents`` are 16 bytes a row: the chat as duplicates are told, and as it
+    stands. ``late_reason`` is one that counts only when the row repeats no other.
+    """
+
+    piece: Piece
+    blanks: int
+    columns: dict[str, Array]
+    keys: Array
+    contents: Array
+    reasons: list[str]
+    notes: list[str]
+    formats: list[str]
+    roles: list[str]
+    groups: list[str]
+    rejected: list[tuple[int, Rejected]]
+    late: list[tuple[int, Rejected]]
+    sample: list[tuple[int, Sample]]
+    applied: frozenset[Key] = frozenset()
+
+
+class Scanner:
+    """Scans pieces for one configuration. ``spool``: the folder that takes the kept chats."""
+
+    def __init__(
+        self, config: RunConfig, spool: Path | None, tokens: bool, codec: ChatCodec | None = None
+    ):
+        self._config = config
+        self._spool = spool
+        self._pipeline = Pipeline(config)
+        self._codec = codec
+        if tokens and codec is None:
+            self._codec = ChatCodec.load(config.model.name_or_path, config.model.revision)
+
+    def __call__(self, piece: Piece) -> Block:
+        blanks = Counter[str]()
+        rows = piece.rows if piece.rows is not None else _range_rows(piece, blanks)
+        outcomes = [self._pipeline.outcome(row) for row in rows]
+        entries = _Entries(outcomes)
+        if self._codec is not None:
+            entries.count_tokens(self._codec, self._config.data.max_length)
+        if self._spool is not None:
+            entries.place = _spooled(outcomes, chats_path(self._spool, piece.number))
+        applied = frozenset(self._pipeline.overlay.applied)
+        return entries.block(piece, blanks.total(), applied)
+
+
+class _Entries:
+    """The rows of a piece, on their way into arrays."""
+
+    def __init__(self, outcomes: list[Kept | Rejected]):
+        self.outcomes = outcomes
+        self.place: Array | None = None
+        self.reasons, self.notes = Words(["kept"]), Words()
+        self.formats, self.roles, self.groups = Words(), Words([""]), Words([""])
+        self.late: list[tuple[int, Rejected]] = []
+        self.columns = {name: np.zeros(len(outcomes), kind) for name, kind in COLUMNS.items()}
+        self.hashes: list[tuple[bytes, bytes]] = []
+        kept = [number for number, row in enumerate(outcomes) if isinstance(row, Kept)]
+        self.kept = np.array(kept, np.int64)
+        self._fill([row for row in outcomes if isinstance(row, Kept)])
+        self.columns["line"][:] = [row.line for row in outcomes]
+        for number, row in enumerate(outcomes):
+            if isinstance(row, Rejected):
+                self.columns["reason"][number] = self.reasons.number(row.reason)
+
+    def _fill(self, rows: list[Kept]) -> None:
+        entries = [self._entry(row) for row in rows]
+        names = ("chars", "answer_chars", "turns", "flags", "format", "roles", "group")
+        for name, values in zip(names, zip(*entries, strict=True), strict=bool(entries)):
+            self.columns[name][self.kept] = values
+        self.hashes = [keys(row.chat) for row in rows]
+
+    def _entry(self, row: Kept) -> tuple[int, ...]:
+        chars, answers, roles = 0, 0, ""
+        for turn in row.chat:
+            size, role = len(turn["content"]), turn["role"]
+            chars += size
+            roles += _LETTERS[role]
+            if role == "assistant":
+                answers += size
+        flags = 0
+        for note in row.notes:
+            flags |= 1 << self.notes.number(note)
+        return (
+            chars, answers, len(row.chat), flags, self.formats.number(row.format),
+            self.roles.number(roles[:ROLES_SHOWN]), self.groups.number(row.group),
+        )  # fmt: skip
+
+    def count_tokens(self, codec: ChatCodec, limit: int) -> None:
+        rows = [row for row in self.outcomes if isinstance(row, Kept)]
+        results = codec.encode_many([row.chat for row in rows], limit)
+        for number, row, result in zip(self.kept.tolist(), rows, results, strict=True):
+            if isinstance(result, Defect):
+                rejected = Rejected(row.file, row.line, result.reason, result.detail)
+                self.columns["late_reason"][number] = self.reasons.number(result.reason)
+                self.late.append((number, rejected))
+            else:
+                self._enter_tokens(number, result)
+
+    def _enter_tokens(self, number: int, result: Encoded) -> None:
+        for name, value in token_columns(result):
+            self.columns[name][number] = value
+        flags = sum(1 << self.notes.number(note) for note in set(result.notes))
+        self.columns["flags"][number] |= np.uint64(flags)
+
+    def block(self, piece: Piece, blanks: int, applied: frozenset[Key]) -> Block:
+        if self.place is not None:
+            self.columns["place"] = self.place
+        hashes = np.zeros((2, len(self.outcomes)), "V16")
+        for side in (0, 1):
+            joined = b"".join(pair[side] for pair in self.hashes)
+            hashes[side][self.kept] = np.frombuffer(joined, "V16")
+        rejected = [(n, row) for n, row in enumerate(self.outcomes) if isinstance(row, Rejected)]
+        return Block(
+            piece, blanks, self.columns, hashes[0], hashes[1], self.reasons.names,
+            self.notes.names, self.formats.names, self.roles.names, self.groups.names,
+            rejected, self.late, self._sample(piece.below), applied,
+        )  # fmt: skip
+
+    def _sample(self, below: int) -> list[tuple[int, Sample]]:
+        found = []
+        for number, (key, _) in zip(self.kept.tolist(), self.hashes, strict=True):
+            order = int.from_bytes(key[:8], "little")
+            row = self.outcomes[number]
+            if order < below and isinstance(row, Kept):
+                found.append((number, _sampled(row, order)))
+        return found
+
+
+def token_columns(encoded: Encoded) -> tuple[tuple[str, int], ...]:
+    """What is kept of a row in tokens."""
+    return (
+        ("tokens", encoded.full_length),
+        ("tokens_used", len(encoded.ids)),
+        ("loss_tokens", encoded.loss_tokens),
+        ("stop_trained", int(encoded.stop_trained)),
+    )
+
+
+def _sampled(row: Kept, order: int) -> Sample:
+    prompts = [t["content"] for t in row.chat if t["role"] != "assistant"]
+    answers = [t["content"] for t in row.chat if t["role"] == "assistant"]
+    return Sample(order, prompts[-1][:SAMPLE_TEXT] if prompts else "", answers[-1][:SAMPLE_TEXT])
+
+
+def _spooled(outcomes: list[Kept | Rejected], path: Path) -> Array:
+    """Write the kept chats of a piece; where each begins, -1 for rows without one."""
+    places = np.full(len(outcomes), -1, np.int64)
+    with path.open("xb") as file:
+        for number, row in enumerate(outcomes):
+            if isinstance(row, Kept):
+                places[number] = write_chat(file, row)
+    return places
+
+
+class _Range:
+    """The bytes of a piece, as something to read from."""
+
+    def __init__(self, file: IO[bytes], piece: Piece):
+        self._file, self._left = file, piece.end - piece.start
+        file.seek(piece.start)
+
+    def read(self, size: int, /) -> bytes:
+        raw = self._file.read(min(size, self._left))
+        self._left -= len(raw)
+        return raw
+
+
+def _range_rows(piece: Piece, blanks: Counter[str]) -> Iterator[Row | Rejected]:
+    """The rows of a range of lines, which ends where a line ends."""
+    number = piece.first_line - 1
+    with _reopened(piece.file) as file:
+        for lines in line_blocks(_Range(file, piece)):
+            for raw in lines:
+                number += 1
+                if raw and not raw.isspace():
+                    yield parse_line(raw, piece.file, number)
+                else:
+                    blanks[piece.file] += 1
+
+
+def _reopened(name: str) -> IO[bytes]:
+    try:
+        return Path(name).open("rb")
+    except OSError as error:
+        raise file_changed(name) from error

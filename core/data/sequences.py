@@ -1,0 +1,86 @@
+"""Rows in tokens on disk, between tokenizing and packing: memory holds 8 bytes a row."""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+
+from core.data.stats import TokenStats
+from core.data.tokens import Encoded
+
+Tokens = npt.NDArray[np.int32]
+
+
+class TokenSpool:
+    """Rows of one side in tokens, in the order they were added, and what is known of them.
+
+    A row is one sequence; a long raw text is several. ``numbers`` are the rows' numbers in their
+    survey, ``lengths`` the tokens of each sequence.
+    """
+
+    def __init__(self, path: Path):
+        self.stats = TokenStats()
+        self.numbers = array("q")
+        self._ends = array("q")
+        self._firsts = array("q")
+        self._path = path
+        self._file: IO[bytes] | None = path.open("xb")
+        self._mapped: Tokens = np.zeros((0, 2), np.int32)
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return len(self.numbers)
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        ends = np.array([0, *self._ends], np.int64)
+        return ends[1:] - ends[:-1]
+
+    @property
+    def row_lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each row, all its sequences together."""
+        if not self._firsts:
+            return np.zeros(0, np.int64)
+        return np.add.reduceat(self.lengths, np.asarray(self._firsts, np.int64))
+
+    def sequences_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Places of the sequences of these rows, in the rows' order."""
+        starts = np.asarray([*self._firsts, len(self._ends)], np.int64)
+        counts = starts[rows + 1] - starts[rows]
+        before = np.repeat(starts[rows] - (np.cumsum(counts) - counts), counts)
+        return before + np.arange(int(counts.sum()))
+
+    def add(self, number: int, encoded: Encoded) -> None:
+        """The next row."""
+        assert self._file is not None
+        self._firsts.append(len(self._ends))
+        self.numbers.append(number)
+        for ids, labels in encoded.sequences:
+            pairs = np.stack([ids, labels], 1).astype(np.int32)
+            self._file.write(pairs.tobytes())
+            self._ends.append((self._ends[-1] if self._ends else 0) + len(pairs))
+        self.stats.add(encoded)
+
+    def finish(self) -> None:
+        """No row comes any more; from here on they can be read."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if self._ends:
+            self._mapped = np.memmap(self._path, np.int32, "r").reshape(-1, 2)
+
+    def sequence(self, place: int) -> tuple[list[int], list[int]]:
+        """Ids and labels of one sequence."""
+        start = self._ends[place - 1] if place else 0
+        pairs = self._mapped[start : self._ends[place]]
+        return pairs[:, 0].tolist(), pairs[:, 1].tolist()
+
+    def close(self) -> None:
+        """Remove the file."""
+        self.finish()
+        self._mapped = np.zeros((0, 2), np.int32)
+        self._path.unlink(missing_ok=True)
