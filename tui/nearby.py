@@ -6,17 +6,18 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.data.paths import is_data, kind_suffix
 from core.record.folder import RunFolder
 from tui import numbers
 
 Found = tuple[str, str]
 
-_DATA = (".jsonl", ".ndjson", ".json")
 _LOOKED_AT = 2000  # entries of a folder, so that a home full of files costs no second
 _SHOWN = 40
 _NOT_DATA = {
     "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
     "special_tokens_map.json", "package.json", "package-lock.json", "tsconfig.json",
+    "requirements.txt", "constraints.txt",
 }  # fmt: skip
 
 
@@ -71,7 +72,8 @@ def _entries(folder: Path, *, hidden: bool = False) -> list[Path]:
 
 
 def _is_data(path: Path) -> bool:
-    return path.suffix.lower() in _DATA and path.name not in _NOT_DATA and path.is_file()
+    plain = kind_suffix(path) != ".md"  # far more of them tell of something than are data
+    return is_data(path) and plain and path.name not in _NOT_DATA and path.is_file()
 
 
 def _is_model(path: Path) -> bool:

@@ -145,12 +145,20 @@ class AdapterConfig(Section):
 class DataConfig(Section):
     """Which rows are learned, and how they become tokens."""
 
-    files: list[str] = setting([], "jsonl or json files with the training rows.", common=True)
+    files: list[str] = setting(
+        [],
+        "Files with the training rows (jsonl, json, csv, tsv, parquet, arrow, txt; also as .gz "
+        "and .zst), folders, patterns, or a data set of the hub: owner/name.",
+        common=True,
+    )
     eval_files: list[str] = setting(
         [], "Own held-out rows. Empty: a part of the training rows is held out.", common=True
     )
     format: Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion", "text"] = (
-        setting("auto", "Shape of the rows. auto looks at them and says what it saw.")
+        setting(
+            "auto",
+            "Shape of the rows. auto looks at them; text: learn from all of it.",
+        )
     )
     columns: dict[str, str] = setting(
         {},

@@ -66,6 +66,11 @@ def check_name(name: str | Path) -> None:
             check_file(path)
 
 
+def absolute_name(name: str) -> str:
+    """A name that means the same from any folder; a data set of a hub keeps its own."""
+    return name if datahub.named(name) else str(Path(name).expanduser().absolute())
+
+
 def _expanded(name: str | Path, say: Callable[[str], None] | None) -> Iterable[Path]:
     hub = datahub.named(name)
     return _local(name) if hub is None else datahub.fetch(hub, say)
@@ -81,7 +86,7 @@ def _local(name: str | Path) -> list[Path]:
         found = [Path(p) for p in glob.iglob(str(path), recursive=True)]  # noqa: PTH207 - absolute patterns too
     except (OSError, ValueError, RuntimeError) as error:
         refuse(f"cannot look at {name}: {reason_of(error)}", "check its name and permissions")
-    files = sorted(p for p in found if p.is_file() and _is_data(p))
+    files = sorted(p for p in found if p.is_file() and is_data(p))
     if not files:
         refuse(f"no data file matches {name}", "check the pattern", kind="no_data")
     return files
@@ -92,7 +97,7 @@ def _in_folder(folder: Path) -> list[Path]:
     files = []
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(n for n in folders if not n.startswith("."))
-        files += [Path(place, n) for n in names if not n.startswith(".") and _is_data(Path(n))]
+        files += [Path(place, n) for n in names if not n.startswith(".") and is_data(Path(n))]
         if len(files) > FOLDER_LIMIT:
             refuse(f"{folder} has more than {FOLDER_LIMIT:,} files", "name a folder further down")
     rows = [path for path in files if kind_suffix(path) in ROWS]
@@ -105,7 +110,8 @@ def _in_folder(folder: Path) -> list[Path]:
     return sorted(rows or files)
 
 
-def _is_data(path: Path) -> bool:
+def is_data(path: Path) -> bool:
+    """Whether a file's name says that it holds rows or text to learn from."""
     return kind_suffix(path) in SUPPORTED and not path.name.lower().startswith(_ABOUT)
 
 

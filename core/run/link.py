@@ -19,6 +19,7 @@ from core.config import files
 from core.config.errors import FailedError, InputError, RefusedError
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
+from core.data.paths import absolute_name
 from core.monitor import devices
 from core.record import commands, folder
 from core.record.events import HostStarted, Record
@@ -215,11 +216,10 @@ def _placed(config: RunConfig, root: Path) -> RunConfig:
         raise InputError(
             "no training data is named",
             kind="no_data",
-            remedies=("set data.files to a jsonl or json file",),
+            remedies=("set data.files to files, folders or a data set of the hub",),
         )
     for key in ("files", "eval_files"):
-        paths = [str(Path(name).expanduser().absolute()) for name in getattr(placed.data, key)]
-        setattr(placed.data, key, paths)
+        setattr(placed.data, key, [absolute_name(name) for name in getattr(placed.data, key)])
     if placed.data.overlay:
         placed.data.overlay = str(Path(placed.data.overlay).expanduser().absolute())
     if not placed.run.name:
