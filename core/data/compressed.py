@@ -19,6 +19,9 @@ RATIO_LIMIT = 500
 RATIO_FREE_BYTES = 64 << 20
 """Up to here the ratio does not count: small files of equal rows may pack very well."""
 
+_SUSPICIOUS_RATIO = 100
+_SAMPLE_BYTES = 8 << 20
+
 SUFFIXES = (".gz", ".zst", ".zstd")
 _MAGIC: tuple[tuple[bytes, Compression], ...] = (
     (b"\x1f\x8b", "gzip"),
@@ -60,7 +63,8 @@ class Unpacked:
     def __init__(self, file: IO[bytes], compression: Compression, path: Path):
         self._file = file
         self._path = path
-        self._total = 0
+        self.total = 0
+        """Bytes unpacked so far."""
         self._stream: Reader
         if compression == "gzip":
             self._stream = gzip.GzipFile(fileobj=file, mode="rb")
@@ -68,6 +72,11 @@ class Unpacked:
             import pyarrow as pa  # a tenth of a second, for such files only
 
             self._stream = pa.CompressedInputStream(pa.PythonFile(Kept(file), "r"), "zstd")
+
+    @property
+    def ratio(self) -> float:
+        """How many times its size a file unpacks to, as far as it was read."""
+        return self.total / max(1, self._file.tell())
 
     def read(self, size: int, /) -> bytes:
         """At most ``size`` bytes of the inside; none at its end."""
@@ -78,25 +87,38 @@ class Unpacked:
                 f"{self._path} is cut short or broken inside: {reason_of(error)}",
                 "download or compress it again",
             )
-        self._total += len(block)
+        self.total += len(block)
         self._stop_bombs()
         return block
 
     def _stop_bombs(self) -> None:
-        packed = max(1, self._file.tell())
-        if self._total > SIZE_LIMIT_BYTES:
+        if self.total > SIZE_LIMIT_BYTES:
             refuse(
                 f"{self._path} unpacks to more than {SIZE_LIMIT_BYTES >> 30} GiB",
                 "split it into several files",
                 kind="unpacks_too_large",
             )
-        if self._total > max(RATIO_FREE_BYTES, RATIO_LIMIT * packed):
+        if self.total > RATIO_FREE_BYTES and self.ratio > RATIO_LIMIT:
             refuse(
                 f"{self._path} unpacks to more than {RATIO_LIMIT} times its size: "
                 "this is made to fill memory or disk, or holds nothing but repetition",
                 "look at its origin; unpack it yourself if you trust it",
                 kind="unpacks_too_large",
             )
+
+
+def stop_early_bombs(stream: Unpacked) -> None:
+    """Unpack the beginning of a file that packs suspiciously well before any row of it is read.
+
+    A bomb of many short lines would otherwise be rejected line by line up to the limit.
+    """
+    while stream.total < _SAMPLE_BYTES:
+        if not stream.read(BLOCK_BYTES):
+            return
+    if stream.ratio < _SUSPICIOUS_RATIO:
+        return
+    while stream.total <= RATIO_FREE_BYTES and stream.read(BLOCK_BYTES):
+        pass
 
 
 def spooled(stream: Reader) -> IO[bytes]:

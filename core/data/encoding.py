@@ -23,10 +23,14 @@ BOM = codecs.BOM_UTF8
 _HIGH = re.compile(rb"[\x80-\xff]+")
 _LETTER = re.compile(rb"[A-Za-z]")
 _LATIN_PART = 0.7
-"""Part of the high bytes that stand beside a plain letter in Western European text; in other
-encodings, in damaged UTF-8 and in binary files most stand beside each other."""
+_RUN = 2
+"""Most high bytes of Western European text stand in runs of one or two beside a plain letter; in
+other encodings, in damaged UTF-8 and in binary files they stand beside each other."""
 _NUL_PART = 0.2
 """Part of the pairs of bytes with a NUL on the same side that makes a text UTF-16."""
+_CONTROLS = bytes([*range(9), *range(14, 32)])
+_CONTROL_PART = 0.05
+"""Part of control characters that makes a file binary; a text may have one here and there."""
 # Five bytes mean nothing in Windows-1252; Latin-1's control characters stand in for them.
 _WESTERN = "".join(c if c != "\ufffe" else chr(n) for n, c in enumerate(cp1252.decoding_table))
 
@@ -48,14 +52,18 @@ def find_encoding(samples: Sequence[bytes]) -> Encoding | None:
     if b"\0" in start:
         if _is_wide(start[1::2], start[::2]):
             return "utf-16-le"
-        return "utf-16-be" if _is_wide(start[::2], start[1::2]) else None
+        if _is_wide(start[::2], start[1::2]):
+            return "utf-16-be"
+    controls = len(start) - len(start.translate(None, _CONTROLS))
+    if controls > _CONTROL_PART * len(start):
+        return None
     return "cp1252" if _is_western(samples) else "utf-8"
 
 
 def _is_wide(upper: bytes, lower: bytes) -> bool:
     """Whether the halves of byte pairs are those of a text: NUL above plain letters."""
     under = bytes(low for high, low in zip(upper, lower, strict=False) if not high)
-    good = sum(32 <= byte < 127 or byte in b"\t\n\r" for byte in under)
+    good = sum(32 <= byte < 127 or byte >= 160 or byte in b"\t\n\r" for byte in under)
     return len(under) > max(1, _NUL_PART * len(upper)) and good >= 0.95 * len(under)
 
 
@@ -67,9 +75,10 @@ def _is_western(samples: Sequence[bytes]) -> bool:
             inside = match.start() > 0 and match.end() < len(sample)
             if inside and _is_utf8(run):
                 return False
-            high += len(run)
             around = sample[max(0, match.start() - 1) : match.end() + 1]
-            beside += len(run) <= 2 and _LETTER.search(around) is not None
+            high += len(run)
+            if len(run) <= _RUN and _LETTER.search(around):
+                beside += len(run)
     return high > 0 and beside >= _LATIN_PART * high
 
 

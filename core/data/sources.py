@@ -19,7 +19,14 @@ from core.config.errors import FailedError
 from core.data import paths
 from core.data import row as limits
 from core.data.columnar import arrow_rows, parquet_rows
-from core.data.compressed import ARCHIVES, Compression, Unpacked, compression_of, spooled
+from core.data.compressed import (
+    ARCHIVES,
+    Compression,
+    Unpacked,
+    compression_of,
+    spooled,
+    stop_early_bombs,
+)
 from core.data.document import document_rows
 from core.data.encoding import BOM, NAMES, Encoding, Transcoded, WithoutMark, find_encoding
 from core.data.lines import line_rows, parse_line
@@ -144,7 +151,10 @@ def look(path: Path, file: IO[bytes]) -> Source:
     """What an open file is. Raises InputError for what is plainly no data."""
     compression = compression_of(_head(file, 8))
     source = Source(path, "lines", compression)
-    head = _exactly(source.unpacked(file), _SAMPLE_BYTES)
+    stream = source.unpacked(file)
+    head = _exactly(stream, _SAMPLE_BYTES)
+    if isinstance(stream, Unpacked):
+        stop_early_bombs(stream)
     _refuse_archives(path, head, compression)
     kind = _columnar_kind(path, head)
     if kind is not None:

@@ -142,7 +142,7 @@ def _fields(raw: bytes, lines: _Lines, separator: str) -> list[str]:
     """The fields of the record that begins with a line; takes the lines that belong to it."""
     text = _text(raw)
     if '"' not in text:
-        return text.split(separator)
+        return text.removesuffix("\r").split(separator)
     fields = _longer(text, lines, separator) if text.count('"') % 2 else None
     if fields is None:
         fields = _split(text, separator)
@@ -174,7 +174,7 @@ def _longer(text: str, lines: _Lines, separator: str) -> list[str] | None:
 def _split(text: str, separator: str) -> list[str] | None:
     """The fields of one record by the rules of quotes; None when it ends inside a quote."""
     try:
-        return next(csv.reader((text,), delimiter=separator, strict=True))
+        return next(csv.reader((text.removesuffix("\r"),), delimiter=separator, strict=True))
     except csv.Error as error:
         if "unexpected end" in str(error):
             return None
@@ -189,6 +189,6 @@ def _text(raw: bytes) -> str:
     if b"\0" in raw:
         raise _Broken("nul_byte", "holds a NUL byte")
     try:
-        return raw.decode("utf-8").removesuffix("\r")
+        return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise _Broken("not_utf8", f"byte {error.start + 1} is not UTF-8") from error

@@ -1,0 +1,110 @@
+"""Encodings: found by the bytes, said, and read as the same rows."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.data.encoding import Transcoded, find_encoding
+from core.data.sources import Rejected, Row, Source, read_rows
+
+VALUE = {"instruction": "Grüße aus Köln", "output": "Voilà: déjà vu, naïve façade – “so”"}
+LINE = json.dumps(VALUE, ensure_ascii=False)
+
+
+def read(path: Path) -> tuple[list[Row | Rejected], str]:
+    found: list[Source] = []
+    return list(read_rows([path], on_file=found.append)), found[0].words
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("utf-8", "UTF-8"),
+        ("utf-8-sig", "UTF-8 with a byte order mark"),
+        ("utf-16", "UTF-16 LE"),
+        ("utf-16-le", "UTF-16 LE"),
+        ("utf-16-be", "UTF-16 BE"),
+        ("cp1252", "Latin-1 (Windows-1252)"),
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_every_encoding_gives_the_same_rows_and_is_said(
+    encoding: str, words: str, newline: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes((LINE + newline + LINE + newline).encode(encoding))
+    rows, said = read(path)
+    assert rows == [Row(str(path), 1, VALUE), Row(str(path), 2, VALUE)]
+    assert said == f"JSON lines, {words}"
+
+
+def test_big_endian_with_a_mark(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(codecs.BOM_UTF16_BE + LINE.encode("utf-16-be"))
+    assert read(path)[0] == [Row(str(path), 1, VALUE)]
+
+
+@pytest.mark.parametrize(
+    ("samples", "encoding"),
+    [
+        ([b""], "utf-8"),
+        ([b"plain"], "utf-8"),
+        (["für".encode()], "utf-8"),
+        (["für".encode("cp1252")], "cp1252"),
+        ([b"plain", "für".encode("cp1252")], "cp1252"),
+        (["日本語".encode("shift-jis")], "utf-8"),  # lines that are not UTF-8 say so
+        ([b'{"a": "\xff\xfe"}'], "utf-8"),
+        (["für, damaged \xff: ü".encode() + b"\xff"], "utf-8"),
+        ([codecs.BOM_UTF32_LE + b"a\0\0\0"], None),
+        ([b"\0\1\2\3"], None),
+        ([b"\0" * 4096], None),
+        ([b"\x7fELF\x02\x01\0\0\0\0"], None),
+    ],
+)
+def test_what_is_found(samples: list[bytes], encoding: str | None) -> None:
+    assert find_encoding(samples) == encoding
+
+
+def test_latin_letters_far_behind_the_beginning_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    plain = json.dumps({"a": "x" * 100}) + "\n"
+    path.write_bytes((plain * 3000 + (LINE + "\n") * 3000).encode("cp1252"))
+    rows, said = read(path)
+    assert "Latin-1" in said
+    assert len(rows) == 6000
+    assert rows[-1] == Row(str(path), 6000, VALUE)
+
+
+def test_half_a_character_of_utf16_costs_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    good = '{"a": 1}\n'.encode("utf-16-le")
+    path.write_bytes(good + '{"a": "\ud83d"}\n'.encode("utf-16-le", "surrogatepass") + good + b"{")
+    rows, _ = read(path)
+    assert [row.line for row in rows] == [1, 2, 3, 4]
+    assert [type(row) for row in rows] == [Row, Rejected, Row, Rejected]
+
+
+class Pieces:
+    """A stream that gives one piece at a time, however much is asked for."""
+
+    def __init__(self, pieces: list[bytes]):
+        self.pieces = pieces
+
+    def read(self, size: int, /) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+@given(text=st.text(), encoding=st.sampled_from(["utf-16-le", "utf-16-be"]), cut=st.integers(1, 7))
+def test_transcoding_is_the_same_wherever_a_piece_ends(text: str, encoding: str, cut: int) -> None:
+    raw = text.encode(encoding)
+    stream = Transcoded(Pieces([raw[i : i + cut] for i in range(0, len(raw), cut)]), encoding)
+    parts = []
+    while part := stream.read(cut):
+        parts.append(part)
+    assert b"".join(parts).decode() == text.removeprefix("\ufeff")
