@@ -12,6 +12,11 @@ import torch
 IGNORED = -100
 """Label of a token that carries no loss."""
 
+_NEARLY = 0.9
+"""A batch that fills this part of ``full`` is filled up."""
+_FILLER = 256
+"""Longest document of padding: attention costs the square of it."""
+
 
 @dataclass(frozen=True)
 class Collator:
@@ -60,11 +65,13 @@ class Collator:
 class FlatCollator:
     """Puts all documents of a batch one after the other: no padding at all.
 
-    For the fused path. ``fill`` tokens at the end, a document of their own without loss, round
-    the length up to a multiple of it, which matrix products like.
+    For the fused path. Some tokens without loss at the end round the length up to a ``multiple``,
+    which matrix products like, or to ``full`` where little is missing: passes of one length are
+    launched as one.
     """
 
     pad_token_id: int
+    full: int = 0
     multiple: int = 64
 
     def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any]:
@@ -87,10 +94,10 @@ class FlatCollator:
                     places.append(place)
                     targets.append(label)
         tokens = len(input_ids)
-        fill = -tokens % self.multiple
-        if fill:
-            input_ids += [self.pad_token_id] * fill
-            lengths.append(fill)
+        nearly = self.full * _NEARLY <= tokens <= self.full
+        fill = self.full - tokens if nearly else -tokens % self.multiple
+        input_ids += [self.pad_token_id] * fill
+        lengths += [min(_FILLER, fill - at) for at in range(0, fill, _FILLER)]
         return {
             "input_ids": torch.tensor(input_ids),
             "position_ids": torch.cat([torch.arange(length) for length in lengths]),

@@ -205,10 +205,15 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
         )
     )
     arguments = sft_config(config, job.folder.path, device=device, dtype=dtype)
+    collator: Collator | FlatCollator = Collator(int(tokenizer.pad_token_id))
     if plan is not None:
+        collator = FlatCollator(int(tokenizer.pad_token_id), full=plan.tokens)
         # The sums of a step stay what they are: only the number of passes changes.
         tally.micro_batch = arguments.per_device_train_batch_size = plan.micro_batch
         arguments.gradient_accumulation_steps = config.effective_batch // plan.micro_batch
+        arguments.per_device_eval_batch_size = min(
+            arguments.per_device_eval_batch_size, plan.micro_batch
+        )
     held_out = data.evaluation if config.evaluate.eval_strategy != "no" else None
     arguments.eval_on_start = bool(held_out and config.evaluate.eval_on_start and not resumed)
     trainer = DurableTrainer(
@@ -216,7 +221,7 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
         tally=tally,
         model=model,
         args=arguments,
-        data_collator=(Collator if plan is None else FlatCollator)(int(tokenizer.pad_token_id)),
+        data_collator=collator,
         train_dataset=data.train,
         eval_dataset=held_out,
         processing_class=tokenizer,

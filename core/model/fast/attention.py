@@ -21,21 +21,12 @@ class Documents:
     """Where the documents of a batch lie in its T tokens, one after the other."""
 
     ends: Tensor
-    """int32 on the device: 0, then the end of each document (cu_seqlens)."""
-    lengths: tuple[int, ...]
-
-    @property
-    def tokens(self) -> int:
-        return sum(self.lengths)
-
-    @property
-    def longest(self) -> int:
-        return max(self.lengths)
-
-    @property
-    def equal(self) -> bool:
-        """Whether all documents have the same length."""
-        return min(self.lengths) == max(self.lengths)
+    """int32 on the device: 0, then the end of each document (cu_seqlens). The last may repeat."""
+    tokens: int
+    longest: int
+    """At least the length of the longest."""
+    equal: bool
+    """All documents have the length ``longest``."""
 
 
 class Attention(Protocol):
@@ -78,7 +69,7 @@ class Plain:
         return dq, dk, dv
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
-        lengths = list(documents.lengths)
+        lengths = documents.ends.diff().tolist()
         parts = zip(*(torch.split(part, lengths) for part in (q, k, v)), strict=True)
         return torch.cat([self._document(*part) for part in parts])
 

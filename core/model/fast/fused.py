@@ -12,8 +12,8 @@ import torch
 import triton
 
 from core.model.fast import kernels
+from core.model.fast.dropout import Mask
 from core.model.fast.nf4 import Nf4
-from core.model.fast.plain import threshold
 
 Tensor = torch.Tensor
 
@@ -105,53 +105,51 @@ def swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
     )
 
 
-def project(x: Tensor, a: Tensor, out: Tensor, linears: int, dropout: float, seed: int) -> None:
-    if not dropout:
+def project(x: Tensor, a: Tensor, out: Tensor, linears: int, mask: Mask | None) -> None:
+    if mask is None:
         linears = 1  # all of A at once
     rank = a.shape[0] // linears
     kernels.project_kernel[(triton.cdiv(x.shape[0], 32), linears)](
         x, a, out, x.shape[0], x.shape[1], x.stride(0), out.stride(0), out.shape[1], rank,
-        _signed(seed), threshold(dropout), _scale(dropout), linears,
-        DROPOUT=bool(dropout), TOKENS=32, BLOCK=128, RANK=max(16, triton.next_power_of_2(rank)),
+        *_drawn(mask, x), linears,
+        DROPOUT=mask is not None, TOKENS=32, BLOCK=128, RANK=max(16, triton.next_power_of_2(rank)),
         PAD=triton.next_power_of_2(out.shape[1]), num_warps=4, num_stages=4,
     )  # fmt: skip
 
 
 def project_backward(
-    x: Tensor, tail: Tensor, grad: Tensor, linears: int, dropout: float, seed: int
+    x: Tensor, tail: Tensor, grad: Tensor, linears: int, mask: Mask | None
 ) -> None:
-    if not dropout:
+    if mask is None:
         linears = 1
     rank = grad.shape[0] // linears
     splits = max(1, min(8, x.shape[0] // 512))
     parts = torch.empty((splits, *grad.shape), dtype=torch.float32, device=grad.device)
     kernels.project_backward_kernel[(triton.cdiv(x.shape[1], 64), linears, splits)](
         x, tail, parts, x.shape[0], x.shape[1], x.stride(0), tail.stride(0), rank,
-        grad.shape[0], _signed(seed), threshold(dropout), _scale(dropout),
-        DROPOUT=bool(dropout), TOKENS=64, BLOCK=64, SPLITS=splits,
+        grad.shape[0], *_drawn(mask, x),
+        DROPOUT=mask is not None, TOKENS=64, BLOCK=64, SPLITS=splits,
         RANK=max(16, triton.next_power_of_2(rank)), num_warps=4, num_stages=3,
     )  # fmt: skip
     grad += parts.sum(0)
 
 
-def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, dropout: float, seed: int) -> None:
+def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, mask: Mask) -> None:
     rank = a.shape[0] // linears
     grid = (triton.cdiv(dx.shape[0], 64), triton.cdiv(dx.shape[1], 128))
     kernels.spread_kernel[grid](
         dx, tail, a, dx.shape[0], dx.shape[1], dx.stride(0), tail.stride(0), rank,
-        _signed(seed), threshold(dropout), _scale(dropout),
+        *_drawn(mask, dx),
         LINEARS=linears, TOKENS=64, BLOCK=128, RANK=max(16, triton.next_power_of_2(rank)),
         num_warps=4,
     )  # fmt: skip
 
 
-def _signed(seed: int) -> int:
-    """The seed's 32 bits as Triton passes integers."""
-    return seed - (1 << 32) if seed >= 1 << 31 else seed
-
-
-def _scale(dropout: float) -> float:
-    return 1 / (1 - threshold(dropout) / 1024)
+def _drawn(mask: Mask | None, like: Tensor) -> tuple[Tensor, int, int, float]:
+    """Seed, salt, threshold and scale for a kernel, which without a mask reads none of them."""
+    if mask is None:
+        return like, 0, 0, 1.0
+    return mask.seed, mask.salt, mask.threshold, mask.scale
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:

@@ -207,8 +207,8 @@ def _mixed(x):
 
 
 @triton.jit
-def _dropped(x, token, column, width, number, seed, limit, scale):
-    key = seed.to(tl.uint32)
+def _dropped(x, token, column, width, number, seed, salt, limit, scale):
+    key = tl.load(seed).to(tl.uint32) + salt.to(tl.uint32)
     place = (token * width + column).to(tl.uint32)
     bits = _mixed(_mixed(place ^ key) + key * 0x9E3779B9)
     field = (bits >> (number * 10).to(tl.uint32)) & 1023
@@ -216,9 +216,9 @@ def _dropped(x, token, column, width, number, seed, limit, scale):
     return tl.where(kept, x.to(tl.float32) * scale, 0.0).to(x.dtype)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["salt", "limit"])
 def project_kernel(
-    x, a, out, tokens, width, x_pitch, out_pitch, pad, rank, seed, limit, scale, linears,
+    x, a, out, tokens, width, x_pitch, out_pitch, pad, rank, seed, salt, limit, scale, linears,
     DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr,
     PAD: tl.constexpr,
 ):  # fmt: skip
@@ -235,7 +235,7 @@ def project_kernel(
         )
         if DROPOUT:
             value = _dropped(
-                value, token[:, None], column[None, :], width, number, seed, limit, scale
+                value, token[:, None], column[None, :], width, number, seed, salt, limit, scale
             )
         factor = tl.load(
             a + (number * rank + row)[:, None] * width + column[None, :],
@@ -254,9 +254,9 @@ def project_kernel(
         tl.store(place + rest, tl.zeros((TOKENS, PAD), dtype=kind), mask=empty)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["salt", "limit"])
 def project_backward_kernel(
-    x, tail, parts, tokens, width, x_pitch, tail_pitch, rank, ranks, seed, limit, scale,
+    x, tail, parts, tokens, width, x_pitch, tail_pitch, rank, ranks, seed, salt, limit, scale,
     DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
     RANK: tl.constexpr,
 ):  # fmt: skip
@@ -274,7 +274,7 @@ def project_backward_kernel(
         )  # fmt: skip
         if DROPOUT:
             value = _dropped(
-                value, token[:, None], column[None, :], width, number, seed, limit, scale
+                value, token[:, None], column[None, :], width, number, seed, salt, limit, scale
             )
         factor = tl.load(
             tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
@@ -285,9 +285,9 @@ def project_backward_kernel(
     tl.store(place + column[None, :], total, mask=(row < rank)[:, None] & (column < width)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["salt", "limit"])
 def spread_kernel(
-    dx, tail, a, tokens, width, dx_pitch, tail_pitch, rank, seed, limit, scale,
+    dx, tail, a, tokens, width, dx_pitch, tail_pitch, rank, seed, salt, limit, scale,
     LINEARS: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from core.model.fast.attention import Attentions, Documents
-from core.model.fast.linear import Dropout, Group, Wide
+from core.model.fast.dropout import Mask
+from core.model.fast.linear import Group, Wide
 from core.model.fast.stash import Slot
 from core.model.fast.work import Work
 
@@ -47,7 +48,8 @@ class Batch:
     documents: Documents
     cos: Tensor
     sin: Tensor
-    dropout: Dropout
+    mask: Mask | None
+    """The adapters' dropout; None without."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class Layer:
     def _queries_keys_values(self, slot: Slot, batch: Batch, work: Work) -> None:
         normed = work.normed(len(slot.x), self.qkv.pad)
         self.pieces.rms_norm(slot.x, self.first_norm, self.sizes.eps, normed.main)
-        self.qkv.project(normed, batch.dropout.at(self.number, 0))
+        self.qkv.project(normed, self._mask(batch, 0))
         slot.tails.qkv.copy_(normed.tail)
         self.qkv.forward(normed, work.expanded(self.qkv), slot.qkv)
         if self.head_norms is None:
@@ -90,20 +92,20 @@ class Layer:
         attention = self.attentions.best(q, k, batch.documents)
         out, slot.state = attention.forward(q, k, v, batch.documents)
         slot.o.main.copy_(out.flatten(1))
-        self.output.project(slot.o, batch.dropout.at(self.number, 1))
+        self.output.project(slot.o, self._mask(batch, 1))
         self.output.forward(slot.o, work.expanded(self.output), slot.h, slot.x)
 
     def _mlp(self, slot: Slot, out: Callable[[], Tensor], batch: Batch, work: Work) -> None:
         gate_up, down = work.expanded(self.gate_up), work.expanded(self.down)
         for tokens in work.tiles(len(slot.x)):
             normed = self._second_normed(slot, tokens, work)
-            self.gate_up.project(normed, self._tiled(batch, 2, tokens))
+            self.gate_up.project(normed, self._mask(batch, 2, tokens.start))
             slot.tails.gate_up[tokens].copy_(normed.tail)
             gu = self._gate_and_up(slot, tokens, work)
             self.gate_up.forward(normed, gate_up, gu.main)
             hidden = work.intermediate(len(normed.main))
             self.pieces.swiglu(gu.main, hidden.main)
-            self.down.project(hidden, self._tiled(batch, 3, tokens))
+            self.down.project(hidden, self._mask(batch, 3, tokens.start))
             slot.tails.down[tokens].copy_(hidden.tail)
             self.down.forward(hidden, down, out()[tokens], slot.h[tokens])
 
@@ -120,11 +122,11 @@ class Layer:
         dqkv = self._attention_backward(slot, grad, batch, work)
         normed = work.normed(len(slot.x), self.qkv.pad)
         self.pieces.rms_norm(slot.x, self.first_norm, self.sizes.eps, normed.main)
-        dropout = batch.dropout.at(self.number, 0)
+        mask = self._mask(batch, 0)
         self.qkv.backward_tail(dqkv)
-        self.qkv.backward_adapters(dqkv, normed.main, slot.tails.qkv, dropout)
+        self.qkv.backward_adapters(dqkv, normed.main, slot.tails.qkv, mask)
         if not first:
-            self.qkv.backward_input(dqkv, work.expanded(self.qkv), normed.main, dropout)
+            self.qkv.backward_input(dqkv, work.expanded(self.qkv), normed.main, mask)
             self._through_norm(normed.main, slot.x, self.first_norm, grad)
 
     def _mlp_backward(
@@ -137,24 +139,24 @@ class Layer:
             normed.tail.copy_(slot.tails.gate_up[tokens])
             self.gate_up.forward(normed, gate_up, gu.main)
         hidden = work.intermediate(len(normed.main))
-        dropout = self._tiled(batch, 3, tokens)
+        mask = self._mask(batch, 3, tokens.start)
         self.down.backward_tail(grad)
-        self.down.backward_input(grad, down, hidden.main, dropout)
+        self.down.backward_input(grad, down, hidden.main, mask)
         self.pieces.swiglu_backward(gu.main, hidden.main)
-        self.down.backward_adapters(grad, hidden.main, slot.tails.down[tokens], dropout)
-        dropout = self._tiled(batch, 2, tokens)
+        self.down.backward_adapters(grad, hidden.main, slot.tails.down[tokens], mask)
+        mask = self._mask(batch, 2, tokens.start)
         self.gate_up.backward_tail(gu)
-        self.gate_up.backward_adapters(gu, normed.main, slot.tails.gate_up[tokens], dropout)
-        self.gate_up.backward_input(gu, gate_up, normed.main, dropout)
+        self.gate_up.backward_adapters(gu, normed.main, slot.tails.gate_up[tokens], mask)
+        self.gate_up.backward_input(gu, gate_up, normed.main, mask)
         self._through_norm(normed.main, slot.h[tokens], self.second_norm, grad)
 
     def _attention_backward(self, slot: Slot, grad: Wide, batch: Batch, work: Work) -> Wide:
         """The gradient of queries, keys and values before norm and rotation."""
-        dropout = batch.dropout.at(self.number, 1)
+        mask = self._mask(batch, 1)
         self.output.backward_tail(grad)
-        self.output.backward_adapters(grad, slot.o.main, slot.o.tail, dropout)
+        self.output.backward_adapters(grad, slot.o.main, slot.o.tail, mask)
         d_out = work.attention_gradient(len(slot.x))
-        self.output.backward_input(grad, work.expanded(self.output), d_out, dropout)
+        self.output.backward_input(grad, work.expanded(self.output), d_out, mask)
         q, k, v = self._heads(slot, batch, work)
         assert slot.state is not None
         out, d_heads = (self._by_head(part) for part in (slot.o.main, d_out))
@@ -187,10 +189,9 @@ class Layer:
         kept = slot.gate_up
         return work.gate_up(tokens.stop - tokens.start) if kept is None else kept[tokens]
 
-    def _tiled(self, batch: Batch, group: int, tokens: slice) -> tuple[float, int]:
-        """Each tile has a dropout of its own."""
-        part, seed = batch.dropout.at(self.number, group)
-        return part, (seed + 0x85EBCA6B * tokens.start) & 0xFFFFFFFF
+    def _mask(self, batch: Batch, group: int, token: int = 0) -> Mask | None:
+        """The dropout of one group's input; each tile of tokens has its own."""
+        return None if batch.mask is None else batch.mask.at(self.number, group, token)
 
     def _heads(self, slot: Slot, batch: Batch, work: Work) -> tuple[Tensor, Tensor, Tensor]:
         """Queries and keys ready for attention, and values: (T, heads, d)."""

@@ -14,24 +14,13 @@ from typing import Any
 import torch
 
 from core.model.fast.adapters import Adapters, Place
+from core.model.fast.dropout import Mask
 from core.model.fast.nf4 import Nf4
 
 Tensor = torch.Tensor
 
 PAD = 32
 """Columns for the adapter come in multiples of this, to keep the products' memory aligned."""
-
-
-@dataclass(frozen=True)
-class Dropout:
-    """The adapters' dropout in one pass; ``seed`` is 32 bits."""
-
-    part: float
-    seed: int
-
-    def at(self, layer: int, group: int) -> tuple[float, int]:
-        """Part and seed for one group of linears."""
-        return self.part, (self.seed + 0x9E3779B1 * (4 * layer + group + 1)) & 0xFFFFFFFF
 
 
 class Wide:
@@ -82,10 +71,10 @@ class Group:
         )
         return out
 
-    def project(self, x: Wide, dropout: tuple[float, int]) -> None:
+    def project(self, x: Wide, mask: Mask | None) -> None:
         """Write ``x A'`` beside x."""
         a = self.adapters.a(self.place)
-        self.pieces.project(x.main, a, x.tail, len(self.weights), *dropout)
+        self.pieces.project(x.main, a, x.tail, len(self.weights), mask)
 
     def forward(self, x: Wide, weight: Tensor, out: Tensor, residual: Tensor | None = None) -> None:
         """``out`` (T, N) from x with its tail, plus bias, plus ``residual``."""
@@ -102,17 +91,15 @@ class Group:
         for rows, ranks in self._blocks():
             torch.mm(dy.main[:, rows], b[rows], out=dy.tail[:, ranks])
 
-    def backward_adapters(
-        self, dy: Wide, x: Tensor, tail: Tensor, dropout: tuple[float, int]
-    ) -> None:
+    def backward_adapters(self, dy: Wide, x: Tensor, tail: Tensor, mask: Mask | None) -> None:
         """Add the gradients of A and B. ``tail`` is ``x A'``; dY has its own."""
         place, adapters = self.place, self.adapters
         grad_a, grad_b = adapters.grad_a(place), adapters.grad_b(place)
         for rows, ranks in self._blocks():
             part = product(dy.main[:, rows].t(), tail[:, ranks])
             grad_b[rows].add_(part, alpha=adapters.scaling)
-        if dropout[0]:
-            self.pieces.project_backward(x, dy.tail, grad_a, len(self.weights), *dropout)
+        if mask is not None:
+            self.pieces.project_backward(x, dy.tail, grad_a, len(self.weights), mask)
         else:
             grad_a.add_(product(dy.tail[:, : place.ranks].t(), x))
 
@@ -126,16 +113,14 @@ class Group:
             )
             first += weight.rows
 
-    def backward_input(
-        self, dy: Wide, weight: Tensor, out: Tensor, dropout: tuple[float, int]
-    ) -> None:
+    def backward_input(self, dy: Wide, weight: Tensor, out: Tensor, mask: Mask | None) -> None:
         """The gradient of the input into ``out`` (T, K), from dy with its tail."""
-        if not dropout[0]:
+        if mask is None:
             torch.mm(dy.whole, weight[:, : self.columns], out=out)
             return
         torch.mm(dy.main, weight[: self.rows, : self.columns], out=out)
         a = self.adapters.a(self.place)
-        self.pieces.spread(out, dy.tail, a, len(self.weights), *dropout)
+        self.pieces.spread(out, dy.tail, a, len(self.weights), mask)
 
 
 def product(left: Tensor, right: Tensor) -> Tensor:

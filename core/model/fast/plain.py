@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import torch
 
+from core.model.fast.dropout import Mask, keep
 from core.model.fast.nf4 import Nf4
 
 Tensor = torch.Tensor
-
-_FIELD_BITS = 10
-"""Bits of one random number that decide about one linear's dropout; three fit into 32."""
-_WORD = 0xFFFFFFFF
 
 
 def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
@@ -100,7 +97,7 @@ def swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
     gate_up.copy_(torch.cat([d_gate, d_up], -1))
 
 
-def project(x: Tensor, a: Tensor, out: Tensor, linears: int, dropout: float, seed: int) -> None:
+def project(x: Tensor, a: Tensor, out: Tensor, linears: int, mask: Mask | None) -> None:
     """``dropout(x) A'`` for the A of each linear that reads ``x``, into ``out`` (T, pad).
 
     ``a`` is (R, K), R / ``linears`` rows for each, and each sees a dropout of its own.
@@ -109,27 +106,27 @@ def project(x: Tensor, a: Tensor, out: Tensor, linears: int, dropout: float, see
     rank = a.shape[0] // linears
     for number in range(linears):
         part = slice(number * rank, (number + 1) * rank)
-        seen = x * keep(x, number, dropout, seed) if dropout else x
+        seen = x if mask is None else x * keep(x, number, mask)
         out[:, part] = seen @ a[part].t()
 
 
 def project_backward(
-    x: Tensor, tail: Tensor, grad: Tensor, linears: int, dropout: float, seed: int
+    x: Tensor, tail: Tensor, grad: Tensor, linears: int, mask: Mask | None
 ) -> None:
     """Add ``tail' dropout(x)``, the gradient of A, to ``grad`` (R, K) in fp32. ``tail`` (T, R)."""
     rank = grad.shape[0] // linears
     for number in range(linears):
         part = slice(number * rank, (number + 1) * rank)
-        seen = x * keep(x, number, dropout, seed) if dropout else x
+        seen = x if mask is None else x * keep(x, number, mask)
         grad[part] += (tail[:, part].t() @ seen).to(grad.dtype)
 
 
-def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, dropout: float, seed: int) -> None:
+def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, mask: Mask) -> None:
     """Add each linear's ``tail A`` behind its dropout to ``dx`` (T, K), in place."""
     rank = a.shape[0] // linears
     for number in range(linears):
         part = slice(number * rank, (number + 1) * rank)
-        dx += (tail[:, part] @ a[part]) * keep(dx, number, dropout, seed)
+        dx += (tail[:, part] @ a[part]) * keep(dx, number, mask)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:
@@ -146,34 +143,6 @@ def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:
 def embed(weight: Tensor, ids: Tensor, out: Tensor) -> None:
     """Rows ``ids`` of the embedding into ``out`` (T, h)."""
     out.copy_(weight[ids])
-
-
-def keep(x: Tensor, number: int, dropout: float, seed: int) -> Tensor:
-    """The dropout of the linear ``number``: 0, or what makes up for the dropped; like ``x`` (T, K).
-
-    Nothing is stored: a hash of place and seed decides, the same one in the backward pass. Of its
-    32 bits each linear takes ten, so the part that is dropped is the nearest 1024th.
-    """
-    limit = threshold(dropout)
-    place = torch.arange(x.numel(), dtype=torch.int64, device=x.device)
-    bits = _mixed((_mixed(place ^ seed) + 0x9E3779B9 * seed) & _WORD)
-    field = (bits >> (_FIELD_BITS * number)) & ((1 << _FIELD_BITS) - 1)
-    scale = 1 / (1 - limit / (1 << _FIELD_BITS))
-    return torch.where(field.view(x.shape) >= limit, scale, 0.0).to(x.dtype)
-
-
-def threshold(dropout: float) -> int:
-    """How many of 1024 elements are dropped."""
-    return round(dropout * (1 << _FIELD_BITS))
-
-
-def _mixed(x: Tensor) -> Tensor:
-    """A 32-bit hash (Wellons' lowbias32) on int64 numbers below 2^32."""
-    x = x ^ (x >> 16)
-    x = (x * 0x7FEB352D) & _WORD
-    x = x ^ (x >> 15)
-    x = (x * 0x846CA68B) & _WORD
-    return x ^ (x >> 16)
 
 
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:

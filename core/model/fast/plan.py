@@ -6,7 +6,7 @@ kept whole, so that nothing of them is computed twice. Neither changes a result 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 GIB = 1 << 30
@@ -22,8 +22,9 @@ _PAD = 32
 _RING = 2
 _EXPAND_TOKENS = 230.0
 """What dequantizing all weights once costs, in tokens of forward pass (H100: 9 ms, 40 us each)."""
-_FORWARD, _BACKWARD, _AGAIN = 1.0, 1.35, 0.45
-"""Time of a token's forward pass, backward pass, and of gate and up once more."""
+_TILES = (TILE_TOKENS, TILE_TOKENS // 2)
+_FORWARD, _BACKWARD, _AGAIN, _SMALL_TILE = 1.0, 1.35, 0.45, 0.03
+"""Time of a token's forward pass, backward pass, of gate and up once more, of small tiles."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,13 @@ class Plan:
     """Rows of the embedding are read from the host's memory."""
     micro_batch: int = 1
     """Sequences in one pass; the accumulation follows, the effective batch stays."""
+    longest: int = 0
+    """Tokens of the longest sequence."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a full pass."""
+        return self.micro_batch * self.longest
 
     @property
     def told(self) -> str:
@@ -127,27 +135,23 @@ def choose(
     best, best_time = None, float("inf")
     for micro in [micro_batch] if micro_batch else _divisors(effective_batch):
         tokens = micro * length
-        if micro > 1 and tokens > PASS_TOKENS:
+        if best is not None and tokens > PASS_TOKENS:
             break
-        bare = Plan(0, host_embedding=not dims.tied, micro_batch=micro)
-        left = limit_bytes - peak_bytes(dims, bare, length, state_bytes)
-        if left < 0 and best is not None:
-            break
-        kept = max(0, min(dims.layers, int(left / _whole_layer(dims, tokens))))
-        plan = Plan(kept, host_embedding=not dims.tied, micro_batch=micro)
-        if host_bytes(dims, plan, length) > host_limit_bytes:
-            continue
-        seconds = _time(dims, plan, tokens)
-        if seconds < best_time:
-            best, best_time = plan, seconds
-        if left < 0:
-            break
+        for tile in _TILES:
+            bare = Plan(0, tile, host_embedding=not dims.tied, micro_batch=micro, longest=length)
+            left = limit_bytes - peak_bytes(dims, bare, state_bytes)
+            if left < 0 and best is not None:
+                continue
+            kept = max(0, min(dims.layers, int(left / _whole_layer(dims, tokens))))
+            plan = replace(bare, kept_layers=kept)
+            if host_bytes(dims, plan) <= host_limit_bytes and _time(dims, plan) < best_time:
+                best, best_time = plan, _time(dims, plan)
     return best
 
 
-def parts(dims: Dims, plan: Plan, length: int, state_bytes: float = 2) -> dict[str, int]:
+def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     """Device memory by what it is for, at the peak of a step."""
-    tokens = plan.micro_batch * length
+    tokens = plan.tokens
     tile = min(tokens, plan.mlp_tokens)
     per_weight = 0.5 + 1 / 64 + 4 / 64 / 256
     weights = dims.layers * dims.linear_weights * per_weight
@@ -176,26 +180,27 @@ def parts(dims: Dims, plan: Plan, length: int, state_bytes: float = 2) -> dict[s
     }
 
 
-def peak_bytes(dims: Dims, plan: Plan, length: int, state_bytes: float = 2) -> int:
+def peak_bytes(dims: Dims, plan: Plan, state_bytes: float = 2) -> int:
     """Device memory of the process at the peak of a step, CUDA's own included."""
-    return CONTEXT_BYTES + sum(parts(dims, plan, length, state_bytes).values())
+    return CONTEXT_BYTES + sum(parts(dims, plan, state_bytes).values())
 
 
-def host_bytes(dims: Dims, plan: Plan, length: int) -> int:
+def host_bytes(dims: Dims, plan: Plan) -> int:
     """Memory of the host that is pinned for the GPU."""
     sent = max(0, dims.layers - plan.kept_layers - _RING)
     table = dims.vocabulary * dims.hidden * 2 if plan.host_embedding else 0
-    return sent * plan.micro_batch * length * dims.slot * 2 + table
+    return sent * plan.tokens * dims.slot * 2 + table
 
 
 def _whole_layer(dims: Dims, tokens: int) -> int:
     return 2 * tokens * (dims.slot + dims.gate_up)
 
 
-def _time(dims: Dims, plan: Plan, tokens: int) -> float:
+def _time(dims: Dims, plan: Plan) -> float:
     """Relative time of a token."""
     again = _AGAIN * (1 - plan.kept_layers / dims.layers)
-    return _FORWARD + _BACKWARD + again + 2 * _EXPAND_TOKENS / tokens
+    tiles = _SMALL_TILE if plan.mlp_tokens < min(TILE_TOKENS, plan.tokens) else 0
+    return _FORWARD + _BACKWARD + again + tiles + 2 * _EXPAND_TOKENS / plan.tokens
 
 
 def _divisors(number: int) -> list[int]:

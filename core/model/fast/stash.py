@@ -80,6 +80,8 @@ class Stash:
         if self._sent <= _RING:
             self._sent = 0  # both slots would be kept anyway
         self._capacity = self._tokens = 0
+        self.moves = 0
+        """How often memory was taken: what was recorded before points elsewhere."""
         self._keep = False
         self._states: list[Tensor | None] = [None] * layers
         if self._sent:
@@ -114,6 +116,11 @@ class Stash:
             for device, host in self._pairs(number, layer):
                 host.copy_(device, non_blocking=True)
             self._copied[number].record()
+
+    def join(self) -> None:
+        """Let the device's main stream wait for the copies that are under way."""
+        if self._keep and self._sent > _RING:
+            torch.cuda.current_stream().wait_stream(self._stream)
 
     def load(self, layer: int) -> Slot:
         """The layer's slot as it was filled. The device waits until it is back."""
@@ -161,6 +168,7 @@ class Stash:
         for _ in range(self._sent - _RING):
             self._host_slots.append(pinned(tokens * self._widths.sent, self._dtype))
         self._capacity = tokens
+        self.moves += 1
 
     def _view(self, number: int, layer: int) -> Slot:
         widths, tokens = self._widths, self._tokens

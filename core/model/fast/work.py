@@ -25,6 +25,8 @@ class Work:
         self._layer, self._sizes = layer, layer.sizes
         self._dtype, self._device = dtype, device
         self.tile = tile
+        self.moves = 0
+        """How often memory was taken: what was recorded before points elsewhere."""
         self._buffers: dict[str, Tensor] = {}
         self._scratch: dict[str, Tensor] = {}
 
@@ -36,6 +38,7 @@ class Work:
             size = max(size, self._layer.gate_up.room)
             scratch = torch.empty(size, dtype=self._dtype, device=self._device)
             self._scratch["gate_up"] = scratch
+            self.moves += 1
         return scratch[: rows * vocabulary].view(rows, vocabulary)
 
     def expanded(self, group: Group) -> Tensor:
@@ -48,6 +51,7 @@ class Work:
             room = max(g.room for g in (layer.qkv, layer.output, layer.down))
         if name not in self._scratch:
             self._scratch[name] = torch.empty(room, dtype=self._dtype, device=self._device)
+            self.moves += 1
         return group.expanded(self._scratch[name])
 
     def tiles(self, tokens: int) -> Iterator[slice]:
@@ -94,4 +98,5 @@ class Work:
             self._buffers.pop(name, None)
             buffer = torch.zeros(size, dtype=self._dtype, device=self._device)
             self._buffers[name] = buffer
+            self.moves += 1
         return Wide(buffer[:size].view(tokens, width + pad), width)
