@@ -59,17 +59,21 @@ def ignored_tools(
     """What of a chat's tools the template leaves out, in words; empty when nothing."""
     if tools_of(chat) and without_tools == text:
         return "the definitions of the tools"
-    answers = iter(spans)
+    answers, reached = list(spans), 0
     for number, message in enumerate(chat, 1):
-        span = next(answers) if message["role"] == "assistant" else None
-        said = text[span.start : span.end or len(text)] if span else text
-        for call in message.get("tool_calls") or ():
-            missing = next((part for part in _call_parts(call) if part not in said), None)
-            if missing is not None:
-                return f"a tool call of turn {number}: {_head(missing)}"
-        words = message["content"].strip()
-        if message["role"] == "tool" and words not in text and not _quoted(words, text):
-            return f"the tool's result in turn {number}: {_head(words)}"
+        if message["role"] == "assistant":
+            span = answers.pop(0)
+            said = text[span.start : span.end or len(text)] if span else text[reached:]
+            reached = span.said if span else reached
+            for call in message.get("tool_calls") or ():
+                missing = next((part for part in _call_parts(call) if part not in said), None)
+                if missing is not None:
+                    return f"a tool call of turn {number}: {_head(missing)}"
+        elif message["role"] == "tool":
+            words, following = message["content"].strip(), answers[0] if answers else None
+            between = text[reached : following.start if following else len(text)]
+            if words not in between and not _quoted(words, between):
+                return f"the tool's result in turn {number}: {_head(words)}"
     return ""
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from core.data.chat import Defect
 
 NO_LOSS = -100
 """The label of a token that carries no loss."""
@@ -49,19 +51,34 @@ class Encoded:
     """Tokens before the cut."""
     loss: tuple[tuple[int, int], ...]
     """Ranges of tokens that carry loss, before the cut."""
-    stop_trained: bool
-    """The last answer's stop token carries loss, so that the model learns to end."""
-    max_length: int | None
+    stop: bool
+    """The last answer ends in a stop token that carries loss, before the cut."""
     source: Source = field(repr=False, compare=False)
+    max_length: int | None = None
     raw: bool = False
     """A raw text: it is not cut, but becomes several sequences where it is too long."""
     notes: tuple[str, ...] = ()
     details: Mapping[str, str] = field(default_factory=dict, compare=False)
     """For some notes, a sentence that says what it is in this row."""
 
+    def cut(self, max_length: int | None) -> Encoded | Defect:
+        """At most ``max_length`` tokens of an uncut row, or why nothing of it can be learned."""
+        whole = max_length is None or self.raw or self.full_length <= max_length
+        length = self.full_length if whole else max_length
+        assert length is not None
+        if not any(start < min(length, end) for start, end in self.loss):
+            detail = f"no token of an answer is within {length} of its {self.full_length} tokens"
+            return Defect("nothing_to_learn" if whole else "answer_cut_off", detail)
+        return replace(self, length=length, max_length=max_length)
+
     @property
     def truncated(self) -> bool:
         return self.length < self.full_length
+
+    @property
+    def stop_trained(self) -> bool:
+        """The last answer's stop token carries loss, so that the model learns to end."""
+        return self.stop and not self.truncated
 
     @property
     def loss_tokens(self) -> int:

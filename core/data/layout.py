@@ -148,8 +148,10 @@ def _start(text: str, before: str, message: Message) -> int | None:
     if not message["content"].strip():
         return None
     for start in range(parting, max(0, parting - _HEADER_SEARCH), -1):
-        if any(text.startswith(words, start) for words in _wordings(message)):
-            return start
+        words = _skipped(text, start)
+        for said in _wordings(message):
+            if text.startswith(said, words) and words + len(said) >= parting:
+                return start
     return None
 
 
@@ -184,10 +186,15 @@ def _said(text: str, start: int, end: int, message: Message) -> int:
 
 def _follows(text: str, start: int, message: Message) -> int | None:
     """Where the turn's words end if they begin at ``start``, white space aside."""
-    words = message["content"].strip()
+    words, start = message["content"].strip(), _skipped(text, start)
+    return start + len(words) if text.startswith(words, start) else None
+
+
+def _skipped(text: str, start: int) -> int:
+    """The next place that is no white space."""
     while start < len(text) and text[start].isspace():
         start += 1
-    return start + len(words) if text.startswith(words, start) else None
+    return start
 
 
 def _wordings(message: Message) -> list[str]:

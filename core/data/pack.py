@@ -10,7 +10,9 @@ from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.data.tokens import NO_LOSS
+import numpy as np
+
+from core.data.encoded import NO_LOSS
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ def pack(lengths: Sequence[int], max_length: int) -> list[list[int]]:
     sequences: list[list[int]] = []
     open_by_space: dict[int, list[int]] = {}
     spaces: list[int] = []  # the keys of open_by_space, sorted
-    for row in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+    for row in np.argsort(-np.array(lengths, dtype=np.int64), kind="stable").tolist():
         length = lengths[row]
         if length > max_length:
             raise ValueError(f"row {row} has {length} tokens, more than {max_length}")

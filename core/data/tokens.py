@@ -167,21 +167,18 @@ class ChatCodec:
             loss, stopped = [(1, count)], self._ends_in_stop(masked.text)
         else:
             turns = [self._turn(source, span, masked.text) for span in masked.spans]
+            # Nothing comes before the first token to predict it from.
             loss = [(max(1, start), end) for start, end, _ in turns if end > max(1, start)]
             stopped = bool(turns) and turns[-1][2]
-        # Nothing comes before the first token to predict it from.
-        cut = count if max_length is None or row.raw else min(count, max_length)
-        if not any(start < min(cut, end) for start, end in loss):
-            detail = f"no token of an answer is within {cut} of its {count} tokens"
-            return Defect("answer_cut_off" if cut < count else "nothing_to_learn", detail)
         notes = dict(masked.notes)
         if row.special:
             made = "ordinary text" if row.literal else "that token"
             notes["special_token_in_text"] = f"{row.special} in a content becomes {made}"
-        return Encoded(
-            masked.text, cut, count, tuple(loss), stopped and cut == count, max_length, source,
-            row.raw, tuple(notes), notes,
+        whole = Encoded(
+            masked.text, count, count, tuple(loss), stopped, source,
+            raw=row.raw, notes=tuple(notes), details=notes,
         )  # fmt: skip
+        return whole.cut(max_length)
 
     def _turn(self, source: Source, span: Span, text: str) -> tuple[int, int, bool]:
         """The tokens of one turn; whether its stop token is among them."""

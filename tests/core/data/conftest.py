@@ -14,7 +14,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 SPECIALS = [
     "<unk>", "<s>", "</s>", "<pad>", "<|im_start|>", "<|im_end|>", "<|start_header_id|>",
     "<|end_header_id|>", "<|eot_id|>", "<start_of_turn>", "<end_of_turn>", "<|user|>",
-    "<|assistant|>", "<|system|>",
+    "<|assistant|>", "<|system|>", "<|end|>", "<|endoftext|>", "<|eom_id|>", "[INST]", "[/INST]",
+    "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜User｜>", "<｜Assistant｜>",
 ]  # fmt: skip
 CORPUS = [
     "user\nWhat is the capital of France?\nassistant\nThe capital of France is Paris.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from chat_templates import STOPS, ModelMaker
+from chat_templates import OPENINGS, STOPS, ModelMaker
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -45,8 +45,9 @@ def test_answers_carry_loss_and_nothing_of_the_questions(
         runs[-1] += result.pieces[number]
     assert result.stop_trained
     assert len(runs) == len(contents)
-    for run, (_, answer) in zip(runs, contents, strict=True):
-        assert "".join(run.split()) == "".join((answer + STOPS[style][1]).split())
+    openings = [""] * (len(contents) - 1) + [OPENINGS.get(style, "")]
+    for run, opening, (_, answer) in zip(runs, openings, contents, strict=True):
+        assert "".join(run.split()) == "".join((opening + answer + STOPS[style][1]).split())
 
 
 CODECS: dict[tuple[str, str], ChatCodec] = {}

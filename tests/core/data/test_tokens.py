@@ -13,6 +13,7 @@ from chat_templates import (
     COUNTED,
     GEMMA,
     LLAMA3,
+    OPENINGS,
     PLAIN_STOP,
     STOPS,
     THINKING,
@@ -63,8 +64,12 @@ def test_exactly_the_answers_and_their_stop_tokens_carry_loss(
     template, stop = STOPS[style]
     codec = ChatCodec.load(str(make_model(template, tokenizer)))
     result = encoded(codec, TALK)
-    runs = [run.replace(" " + stop, stop) for run in learned(codec, result)]
-    assert [run.strip() for run in runs] == [f"The capital is Paris.{stop}", f"Any time 👋.{stop}"]
+    shown = codec.tokenizer.decode([codec.stop_ids[0]], skip_special_tokens=False)
+    runs = [run.replace(" " + shown, stop).replace(shown, stop).strip()
+            for run in learned(codec, result)]  # fmt: skip
+    opening = OPENINGS.get(style, "")
+    assert runs == [f"The capital is Paris.{stop}", f"{opening}Any time 👋.{stop}"]
+    assert ("template_text_trained" in result.notes) is bool(opening)
     assert result.stop_trained
     assert not result.truncated
     assert result.labels[0] == NO_LOSS
