@@ -194,6 +194,11 @@ class DataConfig(Section):
         "more speed.",
         common=True,
     )
+    special_tokens_in_text: Literal["keep", "literal", "reject"] = setting(
+        "keep",
+        "What a special token's name in a text becomes. keep: that token, as everywhere else. "
+        "literal: ordinary text. reject: the row is left out.",
+    )
     seed: int = setting(42, "Seed of the shuffle and the split.", ge=0)
     stratify_by: str | None = setting(
         None,

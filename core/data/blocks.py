@@ -112,7 +112,7 @@ class Scanner:
         self._pipeline = Pipeline(config)
         self._codec = codec
         if tokens and codec is None:
-            self._codec = ChatCodec.load(config.model.name_or_path, config.model.revision)
+            self._codec = ChatCodec.of(config)
 
     def __call__(self, piece: Piece) -> Block:
         blanks = Counter[str]()
@@ -214,7 +214,7 @@ def token_columns(encoded: Encoded) -> tuple[tuple[str, int], ...]:
     """What is kept of a row in tokens."""
     return (
         ("tokens", encoded.full_length),
-        ("tokens_used", len(encoded.ids)),
+        ("tokens_used", encoded.length),
         ("loss_tokens", encoded.loss_tokens),
         ("stop_trained", int(encoded.stop_trained)),
     )

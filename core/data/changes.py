@@ -14,6 +14,8 @@ Findings = dict[str, str]
 """Words for counting, each with a sentence for a person."""
 
 _SHOWN = 60
+_KNOWN = 4
+"""Letters by which the place of a changed content is known again."""
 
 
 def compare(chat: Chat, text: str) -> Findings:
@@ -101,8 +103,8 @@ def _difference(words: str, text: str) -> str:
     while low < high:  # the longest beginning of the words that the text has
         middle = (low + high + 1) // 2
         low, high = (middle, high) if words[:middle] in text else (low, middle - 1)
-    if not low:
-        return f"{_head(words)} is not there"
+    if low < min(len(words), _KNOWN):
+        return f"the template leaves {_head(words)} out"
     place = text.find(words[:low])
     begin = max(0, low - _SHOWN // 2)
     theirs = text[place + begin : place + low + _SHOWN // 2]

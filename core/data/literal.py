@@ -8,7 +8,7 @@ told from the same name where the template writes it. transformers does the same
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -52,7 +52,7 @@ class Literal:
             return {key: self._marked(item) for key, item in value.items()}
         return [self._marked(item) for item in value] if isinstance(value, list) else value
 
-    def encode(self, text: str, *, add_special_tokens: bool = False) -> tuple[str, Joined]:
+    def encode(self, text: str) -> tuple[str, Joined]:
         """A rendered text without its marks, and its tokens. Raises StubbornTokenError."""
         joined, clean = Joined(), ""
         for piece, as_text in self._pieces(text):
@@ -60,13 +60,22 @@ class Literal:
                 ids, offsets = self._later(piece, as_text)
             else:
                 first = self._plain if as_text else self._tokenizer
-                encoding = first.encode(piece, add_special_tokens=add_special_tokens)
+                encoding = first.encode(piece, add_special_tokens=False)
                 ids, offsets = encoding.ids, encoding.offsets
             if as_text and self._tokenizer.token_to_id(piece) in ids:
                 raise StubbornTokenError(piece)
             joined.add(ids, [(start + len(clean), end + len(clean)) for start, end in offsets])
             clean += piece
         return clean, joined
+
+    def encode_raw(self, text: str, names: Iterable[str]) -> Joined:
+        """The tokens of a raw text in which ``names`` are found. Raises StubbornTokenError."""
+        encoding, joined = self._plain.encode(text), Joined()
+        for name in names:
+            if self._tokenizer.token_to_id(name) in encoding.ids:
+                raise StubbornTokenError(name)
+        joined.add(encoding.ids, encoding.offsets)
+        return joined
 
     def moved(self, text: str, span: Span) -> Span:
         """A turn's place in the text without marks."""

@@ -45,7 +45,7 @@ from core.data.proof import prove
 from core.data.sequences import TokenSpool
 from core.data.sources import RAW_LIMIT, Rejected
 from core.data.survey import Survey
-from core.data.tokens import ChatCodec
+from core.data.tokens import WARNINGS, ChatCodec, is_raw
 from core.record.events import DataPrepared
 from core.record.folder import write_private
 from core.record.job import Job, Result
@@ -83,12 +83,13 @@ class _Preparation:
         self.staging = staging
         self.given: Survey | None = None
         self._told = 0.0
+        self._examples: dict[str, str] = {}
 
     def run(self) -> DataPrepared:
         job, data = self.job, self.config.data
         job.stage("reading", ", ".join(Path(name).name for name in data.files))
         check_weights(data)
-        self.codec = ChatCodec.load(self.config.model.name_or_path, self.config.model.revision)
+        self.codec = ChatCodec.of(self.config)
         with self._side_files():
             self.own = self._survey("own", data.files)
             self.given = self._survey("given", data.eval_files) if data.eval_files else None
@@ -190,6 +191,10 @@ class _Preparation:
                     continue
                 side.add(number, result)
                 survey.enter_tokens(number, result)
+                for note in result.notes:
+                    self._examples.setdefault(
+                        note, f"{row.file}, line {row.line}: {result.details.get(note, '')}"
+                    )
                 if held_out:
                     self._hold_out(row)
             self._tick(min(start + _BATCH, len(numbers)), len(numbers), what)
@@ -288,6 +293,7 @@ class _Preparation:
             "eval": None,
             "tokenizer": describe(self.codec),
             "chat_template": self.codec.template.source,
+            "examples": self._examples,
             "seed": self.config.data.seed,
             "settings": settings_of(self.config),
             "prepared": asdict(event),
@@ -307,9 +313,9 @@ class _Preparation:
                 "warning")  # fmt: skip
         if not train.stats.stop_trained:
             log("no row teaches a stop token: the tuned model may not know when to end", "warning")
-        if notes["special_token_in_text"]:
-            log(f"{notes['special_token_in_text']} rows contain the name of a special token; it "
-                "becomes that token", "warning")  # fmt: skip
+        for note, example in self._examples.items():
+            log(f"{notes[note]} rows: {note}; the first: {example}",
+                "warning" if note in WARNINGS else "info")  # fmt: skip
         batch = self.config.effective_batch
         if event.train_sequences < batch:
             log(f"{event.train_sequences} sequences are fewer than one step's {batch}: "
@@ -333,6 +339,8 @@ class _Preparation:
         self._rejected.write(_line(entry))
 
     def _hold_out(self, row: Kept) -> None:
+        if is_raw(row.chat):
+            return  # there is no question to ask again
         entry = {
             "messages": row.chat[:-1],
             "expected": row.chat[-1]["content"],

@@ -43,7 +43,7 @@ class TokenStats:
 
     def add(self, encoded: Encoded) -> None:
         self.rows += 1
-        self.tokens += len(encoded.ids)
+        self.tokens += encoded.length
         self.loss_tokens += encoded.loss_tokens
         self.truncated += encoded.truncated
         self.stop_trained += encoded.stop_trained

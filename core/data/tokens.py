@@ -14,6 +14,7 @@ from typing import Literal as OneOf
 
 from tokenizers import Tokenizer
 
+from core.config.schema import RunConfig
 from core.data.chat import Chat, Defect, Message
 from core.data.encoded import NO_LOSS, Encoded, Source, covering, starting
 from core.data.literal import Literal, StubbornTokenError
@@ -21,11 +22,19 @@ from core.data.mask import Masked, Masker, Span
 from core.data.template import ChatTemplate
 from core.data.tokenizer import load_parts
 
-__all__ = ["NO_LOSS", "ChatCodec", "Encoded", "SpecialTokens", "pad_token"]
+__all__ = [
+    "NO_LOSS", "WARNINGS", "ChatCodec", "Encoded", "SpecialTokens", "is_raw", "pad_token",
+]  # fmt: skip
 
 SpecialTokens = OneOf["keep", "literal", "reject"]
 """What becomes of a special token's name in a content: that token, ordinary text, or a reason to
 leave the row out."""
+
+WARNINGS = frozenset({
+    "only_last_answer_trained", "prompt_differs", "reasoning_dropped", "special_token_in_text",
+    "template_changes_content",
+})  # fmt: skip
+"""Notes that a person should read before hours of training."""
 
 _PAD_NAMES = ("<|finetune_right_pad_id|>", "<|pad|>", "<pad>", "[PAD]", "<|padding|>")
 _SPARE = re.compile(r"reserved|unused|extra_id|fim_pad|placeholder", re.IGNORECASE)
@@ -61,6 +70,14 @@ class ChatCodec:
     ) -> ChatCodec:
         """Read a model's tokenizer files. Raises InputError when they are missing or broken."""
         return cls(*load_parts(name_or_path, revision), special_tokens)
+
+    @classmethod
+    def of(cls, config: RunConfig) -> ChatCodec:
+        """The codec that a run's settings ask for. Raises InputError as ``load`` does."""
+        model = config.model
+        return cls.load(
+            model.name_or_path, model.revision, config.data.special_tokens_in_text
+        )
 
     @property
     def eos_id(self) -> int | None:
@@ -116,7 +133,8 @@ class ChatCodec:
         if found and self.special_tokens == "reject":
             row.outcome = Defect("special_token_in_text", f"contains {found.group()}")
         elif found and self.special_tokens == "literal":
-            row.chat, row.literal = self._literal.mark(chat), True
+            row.literal = True
+            row.chat = chat if row.raw else self._literal.mark(chat)
         return row
 
     def _mask(self, rows: Sequence[_Row]) -> None:
@@ -143,20 +161,22 @@ class ChatCodec:
     def _tokenize_literal(self, row: _Row) -> None:
         masked = row.outcome
         assert isinstance(masked, Masked)
-        marked, end = masked.text, ""
-        if row.raw:  # the end is ours, and stays a special token
-            end = self._raw_end(row.chat)
-            marked = marked[: len(marked) - len(end)]
         try:
-            text, source = self._literal.encode(marked, add_special_tokens=row.raw)
+            if row.raw:
+                text = row.chat[0]["content"]
+                row.source = source = self._literal.encode_raw(text, [row.special])
+                if self.eos_id is not None:  # the end is ours, and stays a special token
+                    end = self.named["eos_token"]
+                    source.add([self.eos_id], [(len(text), len(text) + len(end))])
+                    text += end
+            else:
+                text, row.source = self._literal.encode(masked.text)
         except StubbornTokenError as stubborn:
             detail = f"{stubborn} in a content cannot be made ordinary text with this vocabulary"
             row.outcome = Defect("special_token_in_text", detail)
             return
-        if end and self.eos_id is not None:
-            source.add([self.eos_id], [(len(text), len(text) + len(end))])
-        spans = tuple(self._literal.moved(marked, span) for span in masked.spans)
-        row.outcome, row.source = Masked(text + end, spans, masked.notes), source
+        spans = tuple(self._literal.moved(masked.text, span) for span in masked.spans)
+        row.outcome = Masked(text, spans, masked.notes)
 
     def _encoded(self, row: _Row, max_length: int | None) -> Encoded | Defect:
         masked, source = row.outcome, row.source

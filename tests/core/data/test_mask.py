@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
-from chat_templates import OPENINGS, STOPS, ModelMaker
+from chat_templates import CHATML, NO_SYSTEM, OPENINGS, STOPS, ModelMaker
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from core.data.formats import Chat
+from core.data.chat import Chat, Defect
 from core.data.tokens import NO_LOSS, ChatCodec, Encoded
 
 PIECE = st.sampled_from(
@@ -51,3 +54,62 @@ def test_answers_carry_loss_and_nothing_of_the_questions(
 
 
 CODECS: dict[tuple[str, str], ChatCodec] = {}
+
+
+@pytest.mark.parametrize("style", STOPS)
+@given(contents=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3), system=st.booleans())
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_a_learned_layout_says_what_beginnings_say(
+    style: str, contents: list[tuple[str, str]], system: bool, make_model: ModelMaker
+) -> None:
+    codec = CODECS.get((style, "bytes")) or CODECS.setdefault(
+        (style, "bytes"), ChatCodec.load(str(make_model(STOPS[style][0])))
+    )
+    chat: Chat = [{"role": "system", "content": "Be brief."}] if system else []
+    for question, answer in contents:
+        chat.append({"role": "user", "content": question})
+        chat.append({"role": "assistant", "content": answer})
+    slow = ChatCodec(codec.tokenizer, codec.template, codec.named)
+    slow._masker._layouts = Nothing()
+    fast, by_beginnings = codec.encode(chat), slow.encode(chat)
+    if system and style in NO_SYSTEM:
+        assert fast == by_beginnings
+        assert isinstance(fast, Defect)
+        assert fast.reason == "template_refused"
+        return
+    assert isinstance(fast, Encoded)
+    assert isinstance(by_beginnings, Encoded)
+    assert codec._masker._layouts[tuple(message["role"] for message in chat)]
+    assert fast == replace(by_beginnings, notes=fast.notes)
+
+
+class Nothing(dict[Any, Any]):
+    """Layouts of which none was ever found."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+
+def test_contents_that_a_template_changes_are_shown(make_model: ModelMaker) -> None:
+    shouting = CHATML.replace("m['content']", "m['content'] | replace('quiet', 'LOUD')")
+    codec = ChatCodec.load(str(make_model(shouting)))
+    chat: Chat = [
+        {"role": "user", "content": "Is it quiet here?"},
+        {"role": "assistant", "content": "Yes."},
+    ]
+    (result,) = codec.encode_many([chat])
+    assert isinstance(result, Encoded)
+    assert result.notes == ("template_changes_content",)
+    detail = result.details["template_changes_content"]
+    assert detail.startswith("turn 1 (user): the row has")
+    assert "quiet here?" in detail
+    assert "LOUD here?" in detail
+    silent = CHATML.replace("for m in messages", "for m in messages if m.role != 'system'")
+    codec = ChatCodec.load(str(make_model(silent)))
+    (dropped,) = codec.encode_many([[{"role": "system", "content": "Be kind."}, *chat]])
+    assert isinstance(dropped, Encoded)
+    assert dropped.details["template_changes_content"] == (
+        'turn 1 (system): the template leaves "Be kind." out'
+    )

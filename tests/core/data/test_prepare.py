@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chat_templates import CHATML, ModelMaker
+from chat_templates import CHATML, ZEPHYR, ModelMaker
 
 from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
@@ -286,13 +286,12 @@ def test_inspecting_counts_as_preparing_does(
 
 
 def test_our_tokens_are_proven_to_be_those_of_transformers(
-    make_job: JobMaker, write_lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    make_job: JobMaker, write_lines: Callable[..., Path], make_model: ModelMaker
 ) -> None:
     job = make_job([write_lines(*rows(20))])
     prepare(job)
-    codec = ChatCodec.load(job.config.model.name_or_path)
+    codec = ChatCodec.load(str(make_model(ZEPHYR)))
     chat = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
-    monkeypatch.setattr(codec, "render", lambda chat: "something else")
     with pytest.raises(FailedError, match="differ from transformers' at token 0") as caught:
         proof.prove(codec, job.config, [chat])
     assert caught.value.kind == "tokenizer_mismatch"

@@ -78,7 +78,7 @@ def test_a_template_that_is_stopped_again_and_again_is_an_input_error(
     begin = time.monotonic()
     with pytest.raises(InputError, match="stopped 2 times: it takes more than 1 s"):
         codec.encode_many([CHAT] * 20)
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 8  # three limits, on a busy machine
     assert ChatTemplate(CHATML, {}, "a test").render(CHAT).startswith("<|im_start|>user\nhi")
 
 
