@@ -1,8 +1,8 @@
 """The process in which chat templates run: a program of its own, started by its path.
 
 Templates are foreign code. Here they run in Jinja's immutable sandbox, in a process that has
-limits on processor time, memory and output, and that cannot open a file, a socket or a process:
-what a template breaks out of is still a locked room. Only jinja2 and the standard library are
+limits on processor time, memory and output, and that cannot open a file or a socket: what a
+template breaks out of is still a locked room. Only jinja2 and the standard library are
 imported; nothing of finetui is.
 
 A request is a marshalled tuple, a reply is plain lengths and text: nothing that comes back is

@@ -75,9 +75,7 @@ class ChatCodec:
     def of(cls, config: RunConfig) -> ChatCodec:
         """The codec that a run's settings ask for. Raises InputError as ``load`` does."""
         model = config.model
-        return cls.load(
-            model.name_or_path, model.revision, config.data.special_tokens_in_text
-        )
+        return cls.load(model.name_or_path, model.revision, config.data.special_tokens_in_text)
 
     @property
     def eos_id(self) -> int | None:
