@@ -205,6 +205,11 @@ class DataConfig(Section):
         "Field of the rows, such as a category, whose values keep their shares in the held-out "
         "part. Empty: the split is by chance alone.",
     )
+    leaks: Literal["exact", "near"] = setting(
+        "exact",
+        "Which held-out rows are left out, because the training sees them: those that repeat a "
+        "training row, or also those that nearly do. Near ones are counted in any case.",
+    )
     overlay: str | None = setting(
         None,
         "File with the rows that were dropped or edited in the inspector, which makes it. The data "

@@ -6,7 +6,7 @@ The same in this process and in others, so that large files are scanned on all c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from core.config.schema import RunConfig
 from core.data.chats import Kept, Pipeline, keys
-from core.data.formats import Defect
+from core.data.clean import token_defect
+from core.data.formats import Chat, Defect
 from core.data.lines import line_blocks, parse_line
 from core.data.overlay import Key
 from core.data.pieces import Piece, file_changed
@@ -120,7 +121,7 @@ class Scanner:
         outcomes = [self._pipeline.outcome(row) for row in rows]
         entries = _Entries(outcomes)
         if self._codec is not None:
-            entries.count_tokens(self._codec, self._config.data.max_length)
+            entries.count_tokens(self._codec, self._config)
         if self._spool is not None:
             entries.place = _spooled(outcomes, chats_path(self._spool, piece.number))
         applied = frozenset(self._pipeline.overlay.applied)
@@ -169,9 +170,9 @@ class _Entries:
             self.roles.number(roles[:ROLES_SHOWN]), self.groups.number(row.group),
         )  # fmt: skip
 
-    def count_tokens(self, codec: ChatCodec, limit: int) -> None:
+    def count_tokens(self, codec: ChatCodec, config: RunConfig) -> None:
         rows = [row for row in self.outcomes if isinstance(row, Kept)]
-        results = codec.encode_many([row.chat for row in rows], limit)
+        results = encode([row.chat for row in rows], codec, config)
         for number, row, result in zip(self.kept.tolist(), rows, results, strict=True):
             if isinstance(result, Defect):
                 rejected = Rejected(row.file, row.line, result.reason, result.detail)
@@ -208,6 +209,17 @@ class _Entries:
             if order < below and isinstance(row, Kept):
                 found.append((number, _sampled(row, order)))
         return found
+
+
+def encode(chats: Sequence[Chat], codec: ChatCodec, config: RunConfig) -> list[Encoded | Defect]:
+    """Chats in tokens, as a run would cut them, or why they are not learned from."""
+    results = codec.encode_many(chats, config.data.max_length)
+    return [
+        result
+        if isinstance(result, Defect)
+        else token_defect(config.clean, result.full_length, result.loss_tokens) or result
+        for result in results
+    ]
 
 
 def token_columns(encoded: Encoded) -> tuple[tuple[str, int], ...]:

@@ -12,20 +12,21 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from core.config.schema import RunConfig
+from core.data.clean import Cleaner
 from core.data.columns import check_columns
-from core.data.formats import Chat, Defect, Format, Message, to_chat
+from core.data.formats import Chat, Converted, Defect, Format, Message, to_chat
 from core.data.overlay import EDITED, Overlay
+from core.data.quick import quick_chat
 from core.data.sources import RAW_LIMIT, Rejected, Row, read_rows
 
 GROUP_CHARS = 100
 """Characters by which the groups of a stratified split are told apart."""
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """A row that became a chat, in which format it came, and what was done to it."""
 
     file: str
@@ -130,7 +131,9 @@ class Pipeline:
         self._columns = config.data.columns or None
         if self._columns:
             check_columns(self._columns)
+        self._quick = self._format == "auto" and not self._columns
         self._stratify_by = config.data.stratify_by
+        self._cleaner = Cleaner(config.clean)
         self.overlay = Overlay(config.data.overlay)
 
     def outcome(self, row: Row | Rejected) -> Kept | Rejected:
@@ -138,12 +141,19 @@ class Pipeline:
         decided = self.overlay.apply(row) if self.overlay else row
         if isinstance(decided, Rejected):
             return decided
-        result = to_chat(decided.value, self._format, self._columns)
+        result: Converted | Defect | None = quick_chat(decided.value) if self._quick else None
+        if result is None:
+            result = to_chat(decided.value, self._format, self._columns)
         if isinstance(result, Defect):
             return rejection(decided, result.reason, result.detail)
-        notes = result.notes if decided is row else (EDITED, *result.notes)
+        cleaned = self._cleaner.clean(result.chat)
+        if isinstance(cleaned, Defect):
+            return rejection(decided, cleaned.reason, cleaned.detail)
+        notes = (*result.notes, *cleaned.changed)
+        if decided is not row:
+            notes = (EDITED, *notes)
         group = self._group(decided)
-        return Kept(row.file, row.line, result.chat, result.format, notes, group)
+        return Kept(row.file, row.line, cleaned.chat, result.format, notes, group)
 
     def _group(self, row: Row) -> str:
         if self._stratify_by is None:
@@ -174,27 +184,27 @@ def fingerprint(chat: Chat) -> bytes:
 
 def keys(chat: Chat) -> tuple[bytes, bytes]:
     """Two hashes of a chat: as ``fingerprint``, and of the chat as it stands."""
-    exact, plain = hashlib.blake2b(digest_size=16), True
-    for message in chat:
-        content = message["content"]
-        exact.update(_header(message, content) + content.encode())
-        plain = plain and content.isascii() and content == content.strip()
-    if plain:
-        return (same := exact.digest()), same
-    normal = hashlib.blake2b(digest_size=16)
-    for message in chat:
-        content = unicodedata.normalize("NFC", message["content"].strip())
-        normal.update(_header(message, content) + content.encode())
-    return normal.digest(), exact.digest()
+    text = "".join([_headed(message, message["content"]) for message in chat])
+    exact = hashlib.blake2b(text.encode(), digest_size=16).digest()
+    contents = [message["content"] for message in chat]
+    if text.isascii() and all(map(_is_trim, contents)):
+        return exact, exact
+    normal = [unicodedata.normalize("NFC", content.strip()) for content in contents]
+    text = "".join(map(_headed, chat, normal))
+    return hashlib.blake2b(text.encode(), digest_size=16).digest(), exact
 
 
-def _header(message: Message, content: str) -> bytes:
-    """What keeps turns apart in a hash, with all that a turn has beside its text."""
+def _is_trim(text: str) -> bool:
+    return text == text.strip()
+
+
+def _headed(message: Message, content: str) -> str:
+    """A turn's text behind all else that it has, so that no two chats are one text."""
     more = ""
     if len(message) > 2:
         rest = {k: v for k, v in message.items() if k not in ("role", "content")}
         more = json.dumps(rest, sort_keys=True)
-    return f"\0{message['role']} {len(content)} {more}\0".encode()
+    return f"\0{message['role']} {len(content)} {more}\0{content}"
 
 
 def read_chats(

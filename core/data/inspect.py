@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from core.config.schema import RunConfig
+from core.data.facts import facts_of
 from core.data.identity import fingerprint_of
 from core.data.mix import check_weights
 from core.data.sources import Rejected
 from core.data.stats import TokenStats
 from core.data.survey import Survey
 from core.data.tokens import ChatCodec, pad_token
+from core.data.verdict import Finding, verdict
 
 PROBLEM_LIMIT = 1000
 
@@ -27,6 +30,8 @@ class Report:
     model: dict[str, Any] | None = None
     """Template, stop and pad token, when a model was given."""
     fingerprint: dict[str, str | None] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    verdict: list[Finding] = field(default_factory=list)
 
     @property
     def format(self) -> str:
@@ -37,7 +42,12 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with ``read``, ``kept`` and ``rejected`` at the top."""
         plain: dict[str, Any] = self.survey.tally.as_dict() | {"format": self.format}
+        plain["sources"] = [
+            {"file": str(source.path), "found": source.words} for source in self.survey.sources
+        ]
         plain["fingerprint"] = self.fingerprint
+        plain["statistics"] = self.facts
+        plain["verdict"] = [vars(finding) for finding in self.verdict]
         plain["problems"] = [
             {"file": p.file, "line": p.line, "reason": p.reason, "detail": p.detail}
             for p in self.problems
@@ -52,6 +62,9 @@ def inspect(
     config: RunConfig,
     codec: ChatCodec | None = None,
     on_progress: Callable[[Survey], None] | None = None,
+    *,
+    spool: Path | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> Report:
     """Read all rows as a run would, and account for each.
 
@@ -66,11 +79,13 @@ def inspect(
         if len(problems) < PROBLEM_LIMIT:
             problems.append((number, rejected))
 
-    survey = Survey(config, codec, on_rejected=note).run(on_progress)
+    survey = Survey(config, codec, spool=spool, on_rejected=note, say=say).run(on_progress)
     report = Report(survey, [row for _, row in sorted(problems, key=lambda pair: pair[0])])
     if codec is not None:
         report.tokens, report.model = TokenStats.of(survey), describe(codec)
     report.fingerprint = fingerprint_of(config, survey.content_sha256, codec)
+    report.facts = facts_of(survey)
+    report.verdict = verdict(survey, report.facts, report.tokens)
     return report
 
 

@@ -2,27 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from core.config.schema import DataConfig
+from core.data import dedup
+from core.data.formats import Chat
 from core.data.repeats import Firsts
 from core.data.sources import Rejected
 from core.data.survey import Survey
 
-EXACT = "repeats_training_row"
+EXACT, NEAR = "repeats_training_row", "near_training_row"
+NEAR_ROWS = 200_000
+"""More rows than this are compared nearly only when ``data.leaks`` asks: it takes minutes."""
+_TELL_ROWS = 1000
 
 
-def leaks(own: Survey, train: Sequence[int], given: Survey) -> list[tuple[int, Rejected]]:
-    """The kept rows of ``given`` that repeat one of the ``train`` rows of ``own``, and why."""
-    rows = np.array(sorted(train), np.int64)
+@dataclass(frozen=True)
+class Leak:
+    """A held-out row that a training row repeats, exactly or nearly."""
+
+    row: int
+    exact: bool
+    rejected: Rejected
+
+
+def looks_for_near(data: DataConfig, rows: int) -> bool:
+    """Whether so many rows are compared nearly too."""
+    return data.leaks == "near" or rows <= NEAR_ROWS
+
+
+def find_leaks(
+    own: Survey,
+    train: Sequence[int],
+    given: Survey,
+    held: Sequence[int],
+    told: Callable[[Survey], None],
+) -> list[Leak]:
+    """The ``held`` rows of ``given`` that repeat one of the ``train`` rows of ``own``.
+
+    ``told`` is called now and then; it may raise to end it.
+    """
+    found = list(_exact(own, train, given, held))
+    data = own.config.data
+    if not held or not looks_for_near(data, len(train) + len(held)):
+        return found
+    same = {leak.row for leak in found}
+    rest = [number for number in held if number not in same]
+    near = dedup.leaks(
+        _chats(own, train, told),
+        _chats(given, rest, told),
+        own.config.clean.near_threshold,
+        own.spool.folder if own.spool is not None else None,
+    )
+    for leak in near:
+        detail = f"shares {leak.similarity:.0%} of its word groups with {_where(own, leak.train)}"
+        row = Rejected(*given.place(leak.held_out), NEAR, detail)
+        found.append(Leak(leak.held_out, False, row))
+    return found
+
+
+def leak_words(leaks: Mapping[str, Any]) -> list[str]:
+    """What was found, for the log."""
+    told = []
+    if leaks["exact"]:
+        told.append(f"{leaks['exact']} held-out rows repeat training rows and are left out")
+    if leaks["near"]:
+        left_out = leaks["dropped"] > leaks["exact"]
+        what = "are left out" if left_out else "stay: data.leaks = near leaves them out"
+        told.append(f"{leaks['near']} held-out rows nearly repeat training rows and {what}")
+    return told
+
+
+def _exact(own: Survey, train: Sequence[int], given: Survey, held: Sequence[int]) -> Iterator[Leak]:
+    rows, numbers = np.array(sorted(train), np.int64), np.array(held, np.int64)
     known = Firsts()
     known.origins(own.key(rows), rows)
-    kept = given.kept
-    found = []
-    for number, row in zip(kept.tolist(), known.find(given.key(kept)).tolist(), strict=True):
+    for number, row in zip(held, known.find(given.key(numbers)).tolist(), strict=True):
         if row >= 0:
-            file, line = own.place(row)
-            rejected = Rejected(*given.place(number), EXACT, f"repeats {file}, line {line}")
-            found.append((number, rejected))
-    return found
+            detail = f"repeats {_where(own, row)}"
+            yield Leak(number, True, Rejected(*given.place(number), EXACT, detail))
+
+
+def _chats(
+    survey: Survey, numbers: Sequence[int], told: Callable[[Survey], None]
+) -> Iterator[tuple[int, Chat]]:
+    for count, number in enumerate(numbers):
+        if count % _TELL_ROWS == 0:
+            told(survey)
+        yield number, survey.chat(number).chat
+
+
+def _where(survey: Survey, number: int) -> str:
+    file, line = survey.place(number)
+    return f"{file}, line {line}"

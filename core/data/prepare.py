@@ -10,7 +10,6 @@ import json
 import os
 import random
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
+from core.data.blocks import encode
 from core.data.chats import Kept, Tally
 from core.data.formats import Defect
 from core.data.frozen import (
@@ -38,7 +38,7 @@ from core.data.frozen import (
 )
 from core.data.identity import fingerprint_of
 from core.data.inspect import describe
-from core.data.leaks import leaks
+from core.data.leaks import find_leaks, leak_words, looks_for_near
 from core.data.mix import Share, check_weights, mix, mix_words, split
 from core.data.pack import Packed, efficiency, join, pack
 from core.data.proof import prove
@@ -150,8 +150,8 @@ class _Preparation:
             overlay.applied |= survey.overlay.applied
         overlay.check()
 
-    def _choose(self) -> dict[str, int]:
-        """Rows to learn from and rows to hold out; what of the latter had to go, by reason."""
+    def _choose(self) -> dict[str, Any]:
+        """Rows to learn from and rows to hold out; what was found to be in both."""
         data, own = self.config.data, self.own
         if data.stratify_by and len(own.groups) == 1:
             raise InputError(
@@ -165,14 +165,19 @@ class _Preparation:
             detail = f"max_train_samples is {data.max_train_samples}"
             own.take_back(number, Rejected(file, line, "not_sampled", detail))
         self.train_rows = found.train
-        if self.given is None:
-            self.held_rows = found.held_out
-            return {}
-        leaked = leaks(own, found.train, self.given)
-        for number, rejected in leaked:
-            self.given.take_back(number, rejected)
-        self.held_rows = self.given.kept.tolist()
-        return dict(Counter(rejected.reason for _, rejected in leaked))
+        given = self.given or own
+        held = found.held_out if self.given is None else given.kept.tolist()
+        leaked = find_leaks(own, found.train, given, held, self._tell_survey)
+        dropped = {leak.row: leak.rejected for leak in leaked if leak.exact or data.leaks == "near"}
+        for number, rejected in dropped.items():
+            given.take_back(number, rejected)
+        self.held_rows = [number for number in held if number not in dropped]
+        return {
+            "exact": sum(leak.exact for leak in leaked),
+            "near": sum(not leak.exact for leak in leaked),
+            "dropped": len(dropped),
+            "looked_for_near": looks_for_near(data, len(found.train) + len(held)),
+        }
 
     def _tokenize(
         self, survey: Survey, numbers: Sequence[int], name: str, *, held_out: bool
@@ -181,9 +186,7 @@ class _Preparation:
         for start in range(0, len(numbers), _BATCH):
             batch = numbers[start : start + _BATCH]
             rows = [survey.chat(number) for number in batch]
-            results = self.codec.encode_many(
-                [row.chat for row in rows], self.config.data.max_length
-            )
+            results = encode([row.chat for row in rows], self.codec, self.config)
             for number, row, result in zip(batch, rows, results, strict=True):
                 if isinstance(result, Defect):
                     rejected = Rejected(row.file, row.line, result.reason, result.detail)
@@ -306,8 +309,8 @@ class _Preparation:
         log(f"{event.read} rows read, {event.kept} kept, {event.rejected} rejected")
         for line, level in mix_words(shares, self.config.data.mix_by):
             log(line, level)
-        for reason, count in self.leaks.items():
-            log(f"{count} held-out rows were left out: {reason}", "warning")
+        for line in leak_words(self.leaks):
+            log(line, "warning")
         if event.truncated:
             log(f"{event.truncated} rows are cut at data.max_length; those do not learn to stop",
                 "warning")  # fmt: skip

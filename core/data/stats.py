@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from core.data.survey import Survey
 
 Numbers = npt.NDArray[Any]
-BINS = 20
 
 
 class TokenStats:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import numpy.typing as npt
 from core.config.schema import RunConfig
 from core.data.blocks import COLUMNS, Block, Sample, Scanner, Words, token_columns
 from core.data.chats import Kept, Tally
+from core.data.dedup import Cluster, NearDuplicates
 from core.data.overlay import Overlay
 from core.data.pieces import EVERY_KEY, Pieces
 from core.data.repeats import Firsts
@@ -34,6 +36,7 @@ Array = npt.NDArray[Any]
 
 IN_PROCESS_BYTES = 24 << 20
 """Files up to this size are scanned here: other processes take half a second to start."""
+_TELL_ROWS = 1000
 SAMPLE_ROWS = 2000
 """Rows that are looked at as text, for languages and variety."""
 _COLUMNS = COLUMNS | {"file": np.uint16, "origin": np.int32}
@@ -45,6 +48,8 @@ class Progress:
 
     done_bytes: int = 0
     total_bytes: int = 0
+    stage: str = "reading"
+    """``comparing`` while near duplicates are looked for, when all is read."""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -91,6 +96,13 @@ class Survey:
         """Hash over the chats in their order, whatever files and formats they came in; without
         those that are rejected for their tokens, or not sampled."""
         self.overlay = Overlay(config.data.overlay)
+        self.clusters: list[Cluster] = []
+        """Near duplicates: the kept row of each, and those that were left out."""
+        self._folder = None
+        if spool is None and config.clean.near_duplicates:
+            self._folder = TemporaryDirectory(prefix="finetui-")
+            spool = Path(self._folder.name) / "chats"
+            spool.mkdir()
         self.spool = Spool(spool) if spool is not None else None
         self._names = list(config.data.files if files is None else files)
         self._on_rejected, self._say = on_rejected, say
@@ -152,6 +164,11 @@ class Survey:
         return found
 
     @property
+    def counted(self) -> bool:
+        """Whether rows were counted in tokens."""
+        return self.codec is not None
+
+    @property
     def kept(self) -> Array:
         """Numbers of the kept rows."""
         return np.flatnonzero(self.reason == 0)
@@ -194,6 +211,9 @@ class Survey:
                 on_progress(self)
         self.tally.blank_lines.update(pieces.blank_lines)
         self._refuse_blankness(pieces)
+        if self.config.clean.near_duplicates:
+            self.progress.stage = "comparing"
+            self._leave_out_near(on_progress)
         self.progress.done_bytes = pieces.total_bytes
         self.content_sha256 = self._hash()
         self.settle()
@@ -219,6 +239,8 @@ class Survey:
         """Remove the chats from disk."""
         if self.spool is not None:
             self.spool.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     def place(self, number: int) -> tuple[str, int]:
         """File and line of a row."""
@@ -325,6 +347,30 @@ class Survey:
         for counts in (tally.formats, tally.notes):
             for name in [name for name, count in counts.items() if not count]:
                 del counts[name]
+
+    def _leave_out_near(self, on_progress: Callable[[Survey], None] | None) -> None:
+        """Reject rows that nearly repeat another one."""
+
+        def told(_: int) -> None:
+            if on_progress is not None:
+                on_progress(self)
+
+        clean = self.config.clean
+        folder = self.spool.folder if self.spool is not None else None
+        with NearDuplicates(clean.near_threshold, clean.near_keep, folder) as near:
+            for count, number in enumerate(self.kept.tolist()):
+                near.add(number, self.chat(number).chat)
+                if count % _TELL_ROWS == 0:
+                    told(count)
+            self.clusters = near.clusters(told)
+        for cluster in self.clusters:
+            file, line = self.place(cluster.kept)
+            for number, share in cluster.others:
+                own = self.place(number)
+                where = f"line {line}" if own[0] == file else f"{file}, line {line}"
+                detail = f"shares {share:.0%} of its word groups with {where}"
+                self._columns["origin"][number] = cluster.kept
+                self.take_back(number, Rejected(*own, "near_duplicate", detail))
 
     def _refuse_blankness(self, pieces: Pieces) -> None:
         for path in pieces.paths:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from core.config.errors import InputError
-from core.config.schema import DataConfig, ModelConfig, RunConfig
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from core.config import files
+from core.config.schema import RunConfig
+from core.data.export import write_rows
 from core.data.inspect import Report
 from core.data.inspect import inspect as look
-from core.data.sources import check_name
+from core.data.survey import Survey
 from core.data.tokens import ChatCodec
 from core.run import link
-from tui.cli.check import check, configuration
+from tui.cli.check import check, check_data, configuration
 from tui.cli.follow import Watch, conclude
-from tui.cli.output import Output
+from tui.cli.output import Output, Style
 from tui.cli.parser import Asked
 
 _PROBLEMS_SHOWN = 20
+_TELL_SECONDS = 2.0
 
 
 def inspect(asked: Asked) -> int:
@@ -23,22 +33,24 @@ def inspect(asked: Asked) -> int:
     The object has ``read``, ``kept`` and ``rejected`` (counts by reason) at its top. 2 when no
     row at all can be used.
     """
-    options = asked.options
-    if options.max_length is not None and options.max_length < 1:
-        raise InputError(f"--max-length is {options.max_length}, but must be above 0")
-    for name in options.data:
-        check_name(name)
-    if asked.out.screen_fits and not options.plain:
+    config = _settings(asked)
+    check_data(config)
+    options, out = asked.options, asked.out
+    if out.screen_fits and not options.plain and not options.write:
         from tui.cli.screen import open_screen
 
-        return open_screen(asked.root, config=_draft(options.data, options.model))
-    codec = ChatCodec.load(options.model, None) if options.model else None
-    length = options.max_length or DataConfig().max_length
-    config = _draft(options.data, options.model)
-    config.data.max_length = length
-    report = look(config, codec)
-    asked.out.document(report.as_dict())
-    _tell(report, asked.out, length)
+        return open_screen(asked.root, config=config)
+    model = config.model
+    codec = ChatCodec.load(model.name_or_path, model.revision) if model.name_or_path else None
+    with TemporaryDirectory(prefix="finetui-") as spool:
+        folder = Path(spool) / "chats" if options.write else None
+        if folder is not None:
+            folder.mkdir()
+        report = look(config, codec, _progress(out), spool=folder, say=out.note)
+        if options.write:
+            _write(report.survey, Path(options.write), out)
+    out.document(report.as_dict())
+    _tell(report, out)
     return 0 if report.survey.tally.kept else 2
 
 
@@ -60,17 +72,50 @@ def prepare(asked: Asked) -> int:
     return code
 
 
-def _draft(names: list[str], model: str | None) -> RunConfig:
-    return RunConfig(
-        model=ModelConfig(name_or_path=model or ""),
-        data=DataConfig(files=names),
-    )
+def _settings(asked: Asked) -> RunConfig:
+    """The configuration that the words mean."""
+    options = asked.options
+    given = {"data.files": json.dumps(options.data)} | asked.settings
+    if options.max_length is not None:
+        given["data.max_length"] = str(options.max_length)
+    loaded = files.from_overrides(given)
+    for notice in loaded.notices:
+        asked.out.note(notice, "yellow")
+    return loaded.config
 
 
-def _tell(report: Report, out: Output, length: int) -> None:
+def _progress(out: Output) -> Callable[[Survey], None]:
+    """Tell now and then how far a long look is, where somebody watches."""
+    told = [time.monotonic()]
+
+    def tell(survey: Survey) -> None:
+        now, progress = time.monotonic(), survey.progress
+        if survey.complete or now - told[0] < _TELL_SECONDS or not sys.stderr.isatty():
+            return
+        told[0] = now
+        left = progress.remaining_seconds
+        rest = f", {left:.0f} s left" if left is not None else ""
+        part = progress.done_bytes / max(1, progress.total_bytes)
+        out.note(f"{survey.done:,} rows, {part:.0%}, {progress.rate / 1e6:.0f} MB/s{rest}", "dim")
+
+    return tell
+
+
+def _write(survey: Survey, path: Path, out: Output) -> None:
+    """The kept rows to a new file, as messages."""
+    count = write_rows(path, (survey.chat(int(number)).chat for number in survey.kept))
+    out.note(f"{count:,} rows written to {path}")
+
+
+_STYLES: dict[str, Style] = {"warning": "yellow", "note": "dim", "good": "green"}
+
+
+def _tell(report: Report, out: Output) -> None:
     tally = report.survey.tally
     rejected = tally.rejected.total()
     out.say(f"{tally.read:,} rows read = {tally.kept:,} kept + {rejected:,} rejected", "bold")
+    for source in report.survey.sources:
+        out.say(f"file      {source.path}: {source.words}")
     out.say(f"format    {report.format}")
     if tally.blank_lines.total():
         out.say(f"blank     {tally.blank_lines.total():,} lines (no rows)")
@@ -78,25 +123,66 @@ def _tell(report: Report, out: Output, length: int) -> None:
         out.say(f"rejected  {count:>7,}  {reason}", "yellow")
     for note, count in tally.notes.most_common():
         out.say(f"noted     {count:>7,}  {note}")
-    _tell_tokens(report, out, length)
+    if tally.kept:
+        _tell_facts(report.facts, out)
+    _tell_tokens(report, out)
+    if tally.kept:
+        _tell_training(report.facts["training"], out)
+    for finding in report.verdict:
+        out.say(f"{finding.level:<9} {finding.text}", _STYLES[finding.level])
+    out.say(f"sha256    {report.fingerprint['sha256']}")
     for problem in report.problems[:_PROBLEMS_SHOWN]:
         out.say(f"{problem.file}:{problem.line}: {problem.reason}: {problem.detail}")
     if rejected > _PROBLEMS_SHOWN:
         out.say(f"... and {rejected - _PROBLEMS_SHOWN:,} more; --json lists up to 1,000")
 
 
-def _tell_tokens(report: Report, out: Output, length: int) -> None:
+def _tell_facts(facts: dict[str, Any], out: Output) -> None:
+    for name, label in (("chars", "chars"), ("answer_chars", "answers"), ("turns", "turns")):
+        spread = facts[name]
+        out.say(
+            f"{label:<9} median {spread['median']:,.0f}, p95 {spread['p95']:,.0f}, "
+            f"longest {spread['max']:,}" + (" characters" if "chars" in name else "")
+        )
+    out.say("roles     " + ", ".join(f"{count:,} {role}" for role, count in facts["roles"].items()))
+    variety = facts["variety"]
+    groups, opened = variety["distinct_word_groups"], variety["beginnings"]
+    shown = ", ".join(f"{n} {float(r):.2f}" for n, r in groups.items() if r is not None)
+    out.say(
+        f"variety   in {variety['sampled']:,} sampled rows: {opened['distinct']:,} beginnings of "
+        f"prompts; distinct groups of words: {shown or 'none'}"
+    )
+    languages = variety["languages"]["counts"]
+    out.say("language  " + ", ".join(f"{name} {count:,}" for name, count in languages.items()))
+
+
+def _tell_tokens(report: Report, out: Output) -> None:
     tokens = report.tokens
     if tokens is None or report.model is None:
         return
-    lengths = tokens.as_dict()["lengths"]
+    lengths, limit = tokens.as_dict()["lengths"], report.survey.config.data.max_length
     if isinstance(lengths, dict):
         out.say(
             f"tokens    median {lengths['median']:,.0f}, p95 {lengths['p95']:,.0f}, "
-            f"longest {lengths['max']:,}; {tokens.truncated:,} rows would be cut at {length:,}"
+            f"longest {lengths['max']:,}; {tokens.truncated:,} rows would be cut at {limit:,}"
         )
     out.say(
         f"loss      {tokens.loss_tokens:,} of {tokens.tokens:,} tokens carry loss; "
         f"the stop token is trained in {tokens.stop_trained:,} of {tokens.rows:,} rows"
     )
     out.say(f"template  {report.model['template']}")
+
+
+def _tell_training(training: dict[str, Any], out: Output) -> None:
+    for words in training.get("mix_in_words", ()):
+        out.say(f"mix       {words}")
+    held = f"{training['train_rows']:,} rows to train, {training['held_out_rows']:,} held out"
+    if training["steps"] is None:
+        out.say(f"training  {held}; steps: unknown until a model counts the tokens")
+        return
+    about = "" if training["sequences_are_exact"] else "about "
+    out.say(
+        f"training  {held}; {about}{training['sequences_an_epoch']:,} sequences and "
+        f"{training['steps_an_epoch']:,} steps an epoch, {training['steps']:,} steps in all; "
+        "time: unknown, not measured here"
+    )

@@ -165,10 +165,14 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("data", metavar="DATA", nargs="+", help="jsonl or json files")
-    parser.add_argument("--model", metavar="M", help="count tokens as this model's tokenizer does")
+    parser.add_argument(
+        "data", metavar="DATA", nargs="+", help="files, folders, patterns, data sets of a hub"
+    )
     parser.add_argument(
         "--max-length", type=int, metavar="TOKENS", help="length for the truncation forecast"
+    )
+    parser.add_argument(
+        "--write", metavar="OUT", help="write the kept rows, cleaned, to a new .jsonl or .parquet"
     )
 
 
@@ -212,7 +216,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
 
 
 _SWITCHES = ("--headless", "--detach", "--in-process", "--json", "--plain", "--help")
-_VALUED = ("--runs", "--gib")
+_VALUED = ("--runs", "--gib", "--max-length", "--write")
 
 SCREEN = Command("", "the screen", "screen:screen")
 
@@ -221,7 +225,8 @@ COMMANDS: tuple[Command, ...] = (
             _demo, takes_settings=True),
     Command("doctor", "look at this machine: GPU, libraries, memory, disk, network",
             "doctor:doctor"),
-    Command("inspect", "statistics and problems of data files", "data:inspect", _inspect),
+    Command("inspect", "statistics and problems of data files", "data:inspect", _inspect,
+            takes_settings=True),
     Command("estimate", "how much GPU memory a training would take, part by part",
             "estimate:show", _estimate, takes_settings=True),
     Command("prepare", "make a run and freeze its data as tokens, without training",

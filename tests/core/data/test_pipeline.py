@@ -204,14 +204,58 @@ def test_held_out_rows_that_are_trained_on_are_left_out_and_said(
     train = write_lines(*[good(n) for n in range(10)], name="train.jsonl")
     held = write_lines(good(3), good(20), good(20), name="held.jsonl")
     job, report = run(train, eval_files=[str(held)])
-    assert report["leaks"] == {"repeats_training_row": 1}
+    assert report["leaks"] == {"exact": 1, "near": 0, "dropped": 1, "looked_for_near": True}
     assert report["rejected"] == {"duplicate": 1, "repeats_training_row": 1}
     told = {(entry["line"], entry["reason"]): entry for entry in rejected(job)}
     assert told[(1, "repeats_training_row")]["detail"] == f"repeats {train}, line 4"
     assert told[(1, "repeats_training_row")]["raw"].startswith("[{")
     # A row that was not sampled is not trained on.
     report = run(train, eval_files=[str(held)], max_train_samples=1, seed=3)[1]
-    assert report["leaks"] == {}
+    assert report["leaks"]["exact"] == 0
+
+
+def words(start: int, count: int = 40) -> str:
+    return " ".join(f"word{number}" for number in range(start, start + count))
+
+
+def test_held_out_rows_that_nearly_repeat_a_training_row_are_counted_or_left_out(
+    run: Prepare, write_lines: Callable[..., Path]
+) -> None:
+    train = write_lines(
+        *[{"prompt": words(n * 50), "completion": words(n * 50)} for n in range(5)], name="a.jsonl"
+    )
+    held = write_lines(
+        {"prompt": words(50).upper(), "completion": words(50)},
+        {"prompt": words(9000), "completion": words(9000)},
+        name="b.jsonl",
+    )
+    report = run(train, eval_files=[str(held)], max_length=4096)[1]
+    assert report["leaks"] == {"exact": 0, "near": 1, "dropped": 0, "looked_for_near": True}
+    assert report["eval"]["rows"] == 2
+    job, report = run(train, eval_files=[str(held)], leaks="near", max_length=4096)
+    assert report["rejected"] == {"near_training_row": 1}
+    assert report["eval"]["rows"] == 1
+    (told,) = rejected(job)
+    assert told["detail"] == f"shares 100% of its word groups with {train}, line 2"
+
+
+def test_near_duplicates_are_left_out_when_asked(write_lines: Callable[..., Path]) -> None:
+    path = write_lines(
+        {"prompt": words(0), "completion": "yes"},
+        {"prompt": words(500), "completion": "yes"},
+        {"prompt": words(0).title(), "completion": "Yes!"},
+    )
+    config = RunConfig.model_validate({"data": {"files": [str(path)]}})
+    assert survey(config).tally.kept == 3
+    config.clean.near_duplicates = True
+    found = survey(config)
+    assert [found.reasons[n] for n in found.reason] == ["kept", "kept", "near_duplicate"]
+    assert found.origin.tolist() == [-1, -1, 0]
+    assert [cluster.kept for cluster in found.clusters] == [0]
+    assert found.tally.balanced
+    folder = found.spool.folder  # type: ignore[union-attr]
+    found.close()
+    assert not folder.exists()
 
 
 @pytest.mark.parametrize("change", ["grow", "shrink", "delete"])

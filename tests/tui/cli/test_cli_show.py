@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,6 +138,34 @@ def test_inspect_accounts_for_every_row(call: Call, tmp_path: Path) -> None:
     assert "4 rows read = 1 kept + 3 rejected" in said.out
     assert "\x1b" not in said.out
     assert f"{path}:4: not_json" in said.out
+
+
+def test_inspect_takes_the_settings_of_data_and_cleaning(call: Call, tmp_path: Path) -> None:
+    path = tmp_path / "own.jsonl"
+    row = {"Frage": "<p>q</p>", "Antwort": "a"}
+    lines = [json.dumps(row | {"Antwort": f"answer {n}"}) for n in range(3)] + [json.dumps(row)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    settings = [
+        "--data.columns", "prompt=Frage, completion=Antwort", "--clean.html",
+        "--clean.min_answer_chars", "3",
+    ]  # fmt: skip
+    document = call("inspect", path, "--json", *settings).document
+    assert document["rejected"] == {"too_short": 1}
+    assert document["notes"] == {"html": 3}
+    assert document["sources"][0]["found"].startswith("JSON lines")
+    assert document["statistics"]["roles"] == {"user": 3, "assistant": 3}
+    assert document["statistics"]["training"]["steps"] is None
+    assert "few" in document["verdict"][0]["text"]
+    assert len(document["fingerprint"]["sha256"]) == 64
+    out = tmp_path / "clean.jsonl"
+    said = call("inspect", path, "--write", out, *settings)
+    assert said.code == 0
+    assert "3 rows written" in said.err
+    rows = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert rows[0]["messages"][0]["content"] == "q"
+    again = call("inspect", out, "--json", *settings[2:]).document
+    assert again["fingerprint"] == document["fingerprint"]
+    assert call("inspect", path, "--write", out, *settings).code == 3
 
 
 def test_inspect_of_nothing_usable(call: Call, tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""What a survey found, in numbers: lengths, turns, roles, duplicates, steps. Plain values."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from core.config.schema import RunConfig
+from core.data.mix import mix, mix_words, split
+from core.data.pack import pack
+from core.data.stats import histogram, spread
+from core.data.survey import Survey
+from core.data.variety import variety_of
+
+ROLE_NAMES = {"s": "system", "u": "user", "a": "assistant", "t": "tool", "x": "text"}
+PACKED_ROWS = 200_000
+"""More rows than this are not packed for a forecast: their sequences are counted from tokens."""
+DUPLICATES = ("duplicate", "near_duplicate")
+
+
+def facts_of(survey: Survey) -> dict[str, Any]:
+    """Everything that is to be known of the kept rows, without the account itself."""
+    kept = survey.kept
+    values: dict[str, Any] = {
+        "rows": len(kept),
+        "chars": _lengths(survey.chars[kept]),
+        "answer_chars": _lengths(survey.answer_chars[kept]),
+        "turns": spread(survey.turns[kept]),
+        **_roles(survey),
+        "duplicates": {name: survey.tally.rejected[name] for name in DUPLICATES},
+        "variety": variety_of(survey.sample),
+        "training": training_of(survey),
+    }
+    if survey.counted:
+        values["tokens"] = _lengths(survey.tokens[kept])
+    return values
+
+
+def training_of(survey: Survey) -> dict[str, Any]:
+    """How a training on these rows would go: rows, mix, sequences, steps.
+
+    ``sequences`` and steps are None where packing needs tokens that were not counted.
+    """
+    config, kept = survey.config, survey.kept
+    parts = split(kept, survey.group[kept], config.data)
+    rows = np.array(parts.train, np.int64)
+    values: dict[str, Any] = {"train_rows": len(rows), "held_out_rows": len(parts.held_out)}
+    lengths = survey.tokens_used[rows].astype(np.int64)
+    if config.data.weights and len(rows) and (survey.counted or config.data.mix_by == "rows"):
+        data = config.data
+        epoch, shares = mix(
+            survey.sets[rows], lengths, data.files, data.weights, data.mix_by, data.seed
+        )
+        values["mix"] = [share.as_dict() for share in shares]
+        values["mix_in_words"] = [text for text, _ in mix_words(shares, data.mix_by)]
+        lengths = lengths[epoch]
+    sequences, exact = sequences_of(lengths, config, survey.counted)
+    values |= {"sequences_an_epoch": sequences, "sequences_are_exact": exact}
+    values |= steps_of(sequences, config)
+    # Nothing here was measured on this model and machine: a guess would be taken for knowledge.
+    values["seconds"] = None
+    return values
+
+
+def sequences_of(lengths: Any, config: RunConfig, counted: bool) -> tuple[int | None, bool]:
+    """Sequences of an epoch, and whether they were counted rather than estimated from tokens."""
+    if not config.data.packing:
+        return len(lengths), True
+    if not counted:
+        return None, False
+    most = config.data.max_length
+    if len(lengths) <= PACKED_ROWS:
+        return len(pack(np.minimum(lengths, most).tolist(), most)), True
+    return math.ceil(int(lengths.sum()) / most), False
+
+
+def steps_of(sequences: int | None, config: RunConfig) -> dict[str, int | None]:
+    """Optimizer steps of an epoch and of the whole training, as the trainer counts them."""
+    train = config.train
+    if sequences is None:
+        return {"steps_an_epoch": None, "steps": None}
+    batches = math.ceil(sequences / train.per_device_train_batch_size)
+    epoch = max(1, math.ceil(batches / train.gradient_accumulation_steps))
+    steps = train.max_steps if train.max_steps > 0 else math.ceil(train.num_train_epochs * epoch)
+    return {"steps_an_epoch": epoch, "steps": steps}
+
+
+def _lengths(values: Any) -> dict[str, Any] | None:
+    found = spread(values)
+    return None if found is None else {**found, "histogram": histogram(values)}
+
+
+def _roles(survey: Survey) -> dict[str, Any]:
+    """Turns of each role, and the most frequent orders of roles."""
+    numbers = np.bincount(survey.roles[survey.kept], minlength=len(survey.patterns)).tolist()
+    orders = Counter({p: n for p, n in zip(survey.patterns, numbers, strict=True) if n and p})
+    roles: Counter[str] = Counter()
+    for pattern, count in orders.items():
+        for letter in pattern:
+            roles[ROLE_NAMES[letter]] += count
+    shown = {"-".join(ROLE_NAMES[c] for c in p): n for p, n in orders.most_common(10)}
+    return {"roles": dict(roles.most_common()), "orders": shown}

@@ -1,0 +1,137 @@
+"""What is said about data: figures that are counted, and sentences that follow from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chat_templates import CHATML, ModelMaker
+
+from core.config.schema import RunConfig
+from core.data.blocks import Sample
+from core.data.facts import facts_of, sequences_of, steps_of
+from core.data.inspect import Report, inspect
+from core.data.stats import histogram, spread
+from core.data.survey import survey
+from core.data.tokens import ChatCodec
+from core.data.variety import distinct_ratio, variety_of
+
+
+def look(path: Path, codec: ChatCodec | None = None, **data: Any) -> Report:
+    values = {"files": [str(path)], "max_length": 64} | data
+    return inspect(RunConfig.model_validate({"data": values}), codec)
+
+
+def said(report: Report) -> str:
+    return "\n".join(f"{finding.level}: {finding.text}" for finding in report.verdict)
+
+
+def row(number: int, prompt: str = "", answer: str = "A clear answer to it.") -> dict[str, str]:
+    return {"prompt": prompt or f"Word{number * 7} asks what {number} is", "completion": answer}
+
+
+def test_few_rows_are_told_what_that_means(write_lines: Callable[..., Path]) -> None:
+    text = said(look(write_lines(*[row(n) for n in range(20)])))
+    assert "warning: 20 rows are few: they will be learned by heart" in text
+    assert "500 clean ones beat 5,000 noisy ones" in text
+    assert "note: every row is one question and one answer" in text
+
+
+def test_enough_good_rows_are_called_so(write_lines: Callable[..., Path]) -> None:
+    report = look(write_lines(*[row(n) for n in range(1100)]))
+    assert "good: 1,100 rows are enough for an adapter" in said(report)
+    assert "warning" not in said(report)
+
+
+def test_repetitions_and_broken_rows_have_their_shares_told(
+    write_lines: Callable[..., Path],
+) -> None:
+    text = said(look(write_lines(*[row(n) for n in range(10)], row(1), b"{", b"[", b"{")))
+    assert "3 of 14 rows (21%) cannot be used, most for not_json" in text
+    assert "1 of 14 rows (7%) repeat another one" in text
+
+
+def test_short_answers_and_prompts_of_one_form_are_noticed(
+    write_lines: Callable[..., Path],
+) -> None:
+    rows = [row(n, f"Tell me about the number {n}", "No.") for n in range(60)]
+    text = said(look(write_lines(*rows)))
+    assert "60 rows (100%) answer in fewer than 10 characters" in text
+    assert "100% of the prompts begin with “tell me about”" in text
+
+
+def test_what_a_cut_costs_is_said(write_lines: Callable[..., Path], make_model: ModelMaker) -> None:
+    codec = ChatCodec.load(str(make_model(CHATML)))
+    rows = [row(n, "q", "x " * (5 if n % 2 else 200)) for n in range(10)]
+    rows = [r | {"prompt": f"q{n}"} for n, r in enumerate(rows)]
+    report = look(write_lines(*rows), codec)
+    assert "warning: 5 of 10 rows are cut at 64 tokens and do not learn to stop" in said(report)
+    assert report.facts["training"]["steps_an_epoch"] == 1
+    assert report.facts["tokens"]["max"] > 64
+
+
+def test_nothing_to_learn_is_the_only_finding(write_lines: Callable[..., Path]) -> None:
+    assert [f.level for f in look(write_lines(b"{")).verdict] == ["warning"]
+
+
+def test_figures_are_counted(write_lines: Callable[..., Path]) -> None:
+    chats = [
+        {"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"},
+                      {"role": "assistant", "content": "a" * n}]}
+        for n in range(1, 6)
+    ]  # fmt: skip
+    config = RunConfig.model_validate({"data": {"files": [str(write_lines(*chats, row(1)))]}})
+    facts = facts_of(survey(config))
+    assert facts["rows"] == 6
+    assert facts["roles"] == {"user": 6, "assistant": 6, "system": 5}
+    assert facts["orders"] == {"system-user-assistant": 5, "user-assistant": 1}
+    assert facts["turns"] == {"min": 2, "median": 3, "p95": 3, "max": 3}
+    assert facts["answer_chars"]["max"] == 21
+    assert sum(facts["answer_chars"]["histogram"]["counts"]) == 6
+    assert facts["training"]["train_rows"] == 5
+    assert facts["training"]["seconds"] is None
+
+
+def test_steps_are_counted_as_the_trainer_counts_them() -> None:
+    config = RunConfig()
+    config.train.per_device_train_batch_size, config.train.gradient_accumulation_steps = 2, 8
+    config.train.num_train_epochs = 2.5
+    assert steps_of(33, config) == {"steps_an_epoch": 3, "steps": 8}
+    config.train.max_steps = 5
+    assert steps_of(33, config)["steps"] == 5
+    assert steps_of(None, config) == {"steps_an_epoch": None, "steps": None}
+
+
+def test_sequences_are_packed_or_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = RunConfig()
+    config.data.max_length = 100
+    lengths = np.array([60, 50, 40, 50])
+    assert sequences_of(lengths, config, True) == (2, True)
+    assert sequences_of(lengths, config, False) == (None, False)
+    monkeypatch.setattr("core.data.facts.PACKED_ROWS", 2)
+    assert sequences_of(lengths, config, True) == (2, False)
+    config.data.packing = False
+    assert sequences_of(lengths, config, False) == (4, True)
+
+
+def test_variety_of_a_sample() -> None:
+    english = "The weather is nice today, and we are going for a long walk in the park."
+    german = "Das Wetter ist heute schön, und wir gehen lange im Park spazieren."
+    sample = [Sample(n, "Write me a story", english if n % 2 else german) for n in range(10)]
+    found = variety_of(sample)
+    assert found["beginnings"]["top"] == {"write me a": 10}
+    assert found["languages"]["counts"] == {"de": 5, "en": 5}
+    assert found["distinct_word_groups"]["3"] < 0.3
+    assert distinct_ratio(["a b c d"], 2) == 1
+    assert distinct_ratio(["a"], 2) is None
+
+
+def test_spread_and_histogram() -> None:
+    values = np.array([0, 1, 2, 3, 4, 9])
+    assert spread(values) == {"min": 0, "median": 2.5, "p95": 7.75, "max": 9}
+    assert spread(values[:0]) is None
+    assert histogram(values) == {"edges": [0, 1, 2, 4, 8, 16], "counts": [1, 1, 2, 1, 1]}
+    assert histogram(values[:0])["counts"] == [0]
