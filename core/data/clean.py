@@ -1,4 +1,4 @@
-"""The rules that repair or reject a row, each with its name, help, default and preview.
+"""The rules that repair, reject or look into a row, each with its name, help and default.
 
 A rule's name is its setting in ``[clean]``. A row that needs nothing costs a few microseconds: a
 quick test over all its text comes before any search.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from core.config.schema import CleanConfig
-from core.data import language, markup, phrases, repairs
+from core.data import language, markup, phrases, private, repairs
 from core.data.formats import Chat, Defect, Message
 from core.data.phrases import Span
 
@@ -26,13 +26,14 @@ class Rule:
     """One rule. ``field`` of the settings switches it on; the rest says what it does."""
 
     name: str
-    kind: Literal["repair", "reject"]
+    kind: Literal["repair", "reject", "find"]
+    """What it does with a turn; one that finds shows, masks or drops, as its setting says."""
     may_apply: Callable[[str], bool] | None = None
     """A quick test of a text: False only where the rule surely does nothing."""
     repair: Callable[[str], str] | None = None
     judge: Callable[[Chat, CleanConfig], Defect | None] | None = None
     find: Callable[[str], list[Span]] | None = None
-    """Where in a turn the rule sees what it rejects; for the preview."""
+    """Where in a turn the rule sees what it rejects or finds; for the preview."""
 
     @property
     def help(self) -> str:
@@ -55,6 +56,13 @@ class Cleaned(NamedTuple):
     chat: Chat
     changed: tuple[str, ...] = ()
     """Names of the rules that changed something, for the counts."""
+    found: tuple[str, ...] = ()
+    """Kinds of personal data and secrets that were found, each once."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be counted of a row that is kept."""
+        return self.changed + tuple(f"{kind}_found" for kind in self.found)
 
 
 class Cleaner:
@@ -71,13 +79,37 @@ class Cleaner:
         """The chat with its repairs, or the first reason to reject it."""
         changed: tuple[str, ...] = ()
         text = "\n".join([turn["content"] for turn in chat])
-        if any(test(text) for test in self._tests) or _has_reasoning(chat):
+        if any(test(text) for test in self._tests) or _says_more(chat):
             chat, changed = self._repaired(chat)
         for judge in self._judges:
             defect = judge(chat, self._config)
             if defect is not None:
                 return defect
-        return Cleaned(chat, changed)
+        if not (private.may_hold(text) or changed or _says_more(chat)):
+            return Cleaned(chat)
+        return self._without_private(chat, changed)
+
+    def _without_private(self, chat: Chat, changed: tuple[str, ...]) -> Cleaned | Defect:
+        """The chat with personal data and secrets left, masked or dropped, and their kinds."""
+        found = list(dict.fromkeys(
+            (place.kind, number)
+            for number, turn in enumerate(chat, 1)
+            for text in private.texts_of(turn)
+            for place in private.find(text)
+        ))  # fmt: skip
+        masks: set[str] = set()
+        for kind, number in found:
+            rule = "secrets" if kind == private.SECRET else "personal_data"
+            choice = getattr(self._config, rule)
+            if choice == "drop":
+                word = "a secret" if kind == private.SECRET else f"personal data ({kind})"
+                return Defect(rule.removesuffix("s"), f"turn {number} holds {word}")
+            if choice == "mask":
+                masks.add(kind)
+                changed += () if rule in changed else (rule,)
+        if masks:
+            chat = [private.changed(turn, lambda text: _masked(text, masks)) for turn in chat]
+        return Cleaned(chat, changed, tuple(dict.fromkeys(kind for kind, _ in found)))
 
     def _repaired(self, chat: Chat) -> tuple[Chat, tuple[str, ...]]:
         names: set[str] = set()
@@ -124,8 +156,17 @@ def token_defect(config: CleanConfig, tokens: int, loss_tokens: int) -> Defect |
     return None
 
 
-def _has_reasoning(chat: Chat) -> bool:
-    return any("reasoning_content" in turn for turn in chat)
+def _says_more(chat: Chat) -> bool:
+    """Whether a turn has text beside its content: reasoning, or calls of tools."""
+    return any(len(turn) > 2 for turn in chat)
+
+
+def _masked(text: str, kinds: set[str]) -> str:
+    return private.masked(text, [place for place in private.find(text) if place.kind in kinds])
+
+
+def _places(kinds: tuple[str, ...]) -> Callable[[str], list[Span]]:
+    return lambda text: [(p.start, p.end) for p in private.find(text) if p.kind in kinds]
 
 
 def _empty(chat: Chat, config: CleanConfig) -> Defect | None:
@@ -197,5 +238,7 @@ RULES: tuple[Rule, ...] = (
     Rule("placeholders", "reject", judge=_placeholder, find=phrases.unfilled_places),
     Rule("refusals", "reject", judge=_refusal, find=phrases.refusals),
     Rule("languages", "reject", judge=_other_language),
+    Rule("secrets", "find", find=_places((private.SECRET,))),
+    Rule("personal_data", "find", find=_places(private.PERSONAL)),
 )
 """All rules, in the order in which they are applied."""

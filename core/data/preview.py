@@ -6,6 +6,7 @@ from difflib import SequenceMatcher
 
 from core.data.clean import Rule
 from core.data.formats import Chat
+from core.data.private import MASKS, find
 
 Pieces = tuple[tuple[str, bool], ...]
 """A text in pieces, each with whether the rule is about it; joined they are an excerpt."""
@@ -18,8 +19,9 @@ def preview(rule: Rule, chat: Chat) -> tuple[Pieces, Pieces] | None:
     """An excerpt of the first turn that a rule changes, before and after; None where it changes
     nothing.
 
-    For a rule that rejects, the excerpt marks what it rejects and the second part is empty. Rules
-    on length or language have nothing to point at: their Defect says it all.
+    For a rule that rejects, the excerpt marks what it rejects and the second part is empty; for one
+    that finds, it marks what is found and the second part shows it masked. Rules on length or
+    language have nothing to point at: their Defect says it all.
     """
     for turn in chat:
         text = turn["content"]
@@ -30,7 +32,7 @@ def preview(rule: Rule, chat: Chat) -> tuple[Pieces, Pieces] | None:
         elif rule.find is not None:
             spans = rule.find(text)
             if spans:
-                return marked(text, spans), ()
+                return marked(text, spans), _masked(text, spans) if rule.kind == "find" else ()
     return None
 
 
@@ -45,6 +47,18 @@ def marked(text: str, spans: list[tuple[int, int]]) -> Pieces:
             end = min(last, stop)
     pieces.append((text[end:stop], False))
     return tuple(piece for piece in pieces if piece[0])
+
+
+def _masked(text: str, spans: list[tuple[int, int]]) -> Pieces:
+    """The excerpt as masking leaves it."""
+    pieces, places, end = "", [], 0
+    for place in find(text):
+        if (place.start, place.end) in spans:
+            pieces += text[end : place.start]
+            places.append((len(pieces), len(pieces) + len(MASKS[place.kind])))
+            pieces += MASKS[place.kind]
+            end = place.end
+    return marked(pieces + text[end:], places)
 
 
 def _compared(old: str, new: str) -> tuple[Pieces, Pieces]:
