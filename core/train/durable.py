@@ -129,10 +129,14 @@ class DurableMixin(SavingMixin):
             self.tally.window_loss += loss * self._step_label_tokens
             self.tally.window_label_tokens += self._step_label_tokens
             return
-        for _, parameter in trained(self.model):
-            parameter.grad = None
+        self.drop_update()
         self._tr_loss = torch.zeros_like(self._tr_loss)
         self.job.emit(ev.GuardTripped(guard="not_a_number", step=step, message=message))
+
+    def drop_update(self) -> None:
+        """Clear the gradients, so that the optimizer changes nothing."""
+        for _, parameter in trained(self.model):
+            parameter.grad = None
 
     # --- the course of the run ---
 

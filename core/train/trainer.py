@@ -41,9 +41,38 @@ _SHARE = 0.9
 class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
     """Supervised fine-tuning on frozen rows."""
 
+    optimizer: Any
     _loss: LabelLoss | None = None
     fast: FastModel | None = None
     """The fused path, where it is taken."""
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """On the fused path one parameter stands for all adapters: one launch instead of 448."""
+        if self.fast is None or self.optimizer is not None:
+            made: torch.optim.Optimizer = super().create_optimizer(model)
+            return made
+        self.fast.adapters.gather()
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, self.model)
+        groups = [
+            {"params": [self.fast.adapters.whole], "weight_decay": self.args.weight_decay},
+        ]
+        optimizer: torch.optim.Optimizer = kind(groups, **options)
+        self.optimizer = optimizer
+        return optimizer
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        if self.fast is None:
+            return super()._clip_grad_norm(model)
+        self._grad_norm = torch.nn.utils.clip_grad_norm_(
+            [self.fast.adapters.whole], self.args.max_grad_norm
+        )
+        return self._grad_norm
+
+    def drop_update(self) -> None:
+        if self.fast is None:
+            super().drop_update()
+        else:
+            self.fast.adapters.drop_grads()
 
     def compute_loss(
         self,

@@ -63,7 +63,9 @@ class Adapters:
                     sum(rows for _, rows, _ in group),
                 )
             )  # fmt: skip
-        self.weights = torch.zeros(b_at, dtype=torch.float32, device=device)
+        self.whole = torch.nn.Parameter(torch.zeros(b_at, dtype=torch.float32, device=device))
+        """All numbers as one parameter, for an optimizer that takes one launch for all."""
+        self.weights = self.whole.data
         self.grads = torch.zeros_like(self.weights)
         self.copies = torch.empty(b_at, dtype=dtype, device=device)
         """A as it is and B times the scaling, in the precision of the products."""
@@ -99,8 +101,15 @@ class Adapters:
         if all(p.grad is not None for p, _, _ in self._views):
             return
         self.grads.zero_()
+        self.whole.grad = self.grads
         for parameter, part, shape in self._views:
             parameter.grad = self.grads[part].view(shape)
+
+    def drop_grads(self) -> None:
+        """No gradients: the optimizer passes this update over."""
+        self.whole.grad = None
+        for parameter, _, _ in self._views:
+            parameter.grad = None
 
     def a(self, place: Place) -> Tensor:
         """(R, K), in the products' precision."""

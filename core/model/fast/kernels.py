@@ -30,23 +30,25 @@ def _expand_tile(
     row = (tile // chunks) * HEIGHT + tl.arange(0, HEIGHT)
     begin = (tile % chunks) * CHUNK
     inside = row < weight_rows
-    byte = row[:, None].to(tl.int64) * (columns // 2) + (
-        begin // 2 + tl.arange(0, CHUNK // 2)[None, :]
+    # (rows, blocks): a scale is read once for its 64 weights.
+    block = row[:, None].to(tl.int64) * (columns // 64) + (
+        begin // 64 + tl.arange(0, CHUNK // 64)[None, :]
     )
-    pair = tl.load(packed + byte, mask=inside[:, None], other=0).to(tl.int32)
-    block = byte // 32
     if NESTED:
         code = tl.load(scales + block, mask=inside[:, None], other=0).to(tl.int32)
         outer = tl.load(nested + block // 256, mask=inside[:, None], other=0.0)
         scale = _times(tl.load(codes + code), outer, EXACT) + tl.load(offset)
     else:
         scale = tl.load(scales + block, mask=inside[:, None], other=0.0)
-    high = tl.load(table + (pair >> 4)) * scale
-    low = tl.load(table + (pair & 15)) * scale
+    # (rows, blocks, bytes): two weights a byte.
+    byte = block[:, :, None] * 32 + tl.arange(0, 32)[None, None, :]
+    pair = tl.load(packed + byte, mask=inside[:, None, None], other=0).to(tl.int32)
+    high = tl.load(table + (pair >> 4)) * scale[:, :, None]
+    low = tl.load(table + (pair & 15)) * scale[:, :, None]
+    values = tl.interleave(high, low).to(out.dtype.element_ty)
     target = out + (first_row + row)[:, None].to(tl.int64) * pitch
     column = begin + tl.arange(0, CHUNK)[None, :]
-    values = tl.interleave(high, low).to(out.dtype.element_ty)
-    tl.store(target + column, values, mask=inside[:, None])
+    tl.store(target + column, tl.reshape(values, (HEIGHT, CHUNK)), mask=inside[:, None])
     if begin == 0:
         place = tl.arange(0, PAD)[None, :]
         own = place - number * RANK
@@ -308,7 +310,7 @@ def spread_kernel(
         part = tl.dot(left, right, input_precision="ieee")
         total += _dropped(
             part, token[:, None], column[None, :], width, tl.full((), number, tl.int32), seed,
-            limit, scale,
+            salt, limit, scale,
         )  # fmt: skip
     tl.store(place, total.to(dx.dtype.element_ty), mask=inside)
 

@@ -132,7 +132,8 @@ def choose(
     sequence in tokens, ``state_bytes`` what the optimizer holds for each adapter number. A run
     that is resumed gives the ``micro_batch`` that it began with.
     """
-    best, best_time = None, float("inf")
+    best: Plan | None = None
+    best_rank = (2, 0.0)
     for micro in [micro_batch] if micro_batch else _divisors(effective_batch):
         tokens = micro * length
         if best is not None and tokens > PASS_TOKENS:
@@ -140,12 +141,11 @@ def choose(
         for tile in _TILES:
             bare = Plan(0, tile, host_embedding=not dims.tied, micro_batch=micro, longest=length)
             left = limit_bytes - peak_bytes(dims, bare, state_bytes)
-            if left < 0 and best is not None:
-                continue
             kept = max(0, min(dims.layers, int(left / _whole_layer(dims, tokens))))
             plan = replace(bare, kept_layers=kept)
-            if host_bytes(dims, plan) <= host_limit_bytes and _time(dims, plan) < best_time:
-                best, best_time = plan, _time(dims, plan)
+            rank = (0, _time(dims, plan)) if left >= 0 else (1, -float(left))
+            if host_bytes(dims, plan) <= host_limit_bytes and rank < best_rank:
+                best, best_rank = plan, rank
     return best
 
 

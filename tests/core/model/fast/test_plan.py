@@ -1,0 +1,78 @@
+"""What the fused path does with memory. The shape is Llama-3.1-8B's."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.model.fast.plan import GIB, Dims, Plan, choose, host_bytes, parts, peak_bytes
+
+LLAMA_8B = Dims(
+    layers=32, hidden=4096, intermediate=14336, queries=4096, keys=1024, vocabulary=128256,
+    tied=False, rank=16,
+)  # fmt: skip
+HOST = 200 * GIB
+
+
+def test_numbers_of_a_known_model() -> None:
+    assert LLAMA_8B.linear_weights * 32 == 6_979_321_856
+    assert LLAMA_8B.adapter_weights == 41_943_040
+
+
+@pytest.mark.parametrize(
+    ("micro", "tile", "kept", "measured_gib"),
+    [(2, 4096, 0, 6.08), (2, 4096, 32, 17.26), (4, 4096, 0, 6.985)],
+)
+def test_the_peak_is_what_was_measured_on_an_h100(
+    micro: int, tile: int, kept: int, measured_gib: float
+) -> None:
+    """Peak allocated memory; docs/performance.md has the runs."""
+    plan = Plan(kept, tile, host_embedding=True, micro_batch=micro, longest=2048)
+    assert sum(parts(LLAMA_8B, plan).values()) / GIB == pytest.approx(measured_gib, rel=0.05)
+
+
+@given(st.floats(6.2, 80), st.sampled_from([1, 4, 6, 16]), st.sampled_from([512, 2048, 8192]))
+def test_a_plan_stays_within_its_limit_where_that_is_possible(
+    limit_gib: float, batch: int, length: int
+) -> None:
+    limit = int(limit_gib * GIB)
+    plan = choose(
+        LLAMA_8B, length=length, effective_batch=batch, limit_bytes=limit, host_limit_bytes=HOST
+    )
+    assert plan is not None
+    assert batch % plan.micro_batch == 0
+    smallest = Plan(0, 2048, host_embedding=True, micro_batch=1, longest=length)
+    if peak_bytes(LLAMA_8B, smallest) <= limit:
+        assert peak_bytes(LLAMA_8B, plan) <= limit
+    else:
+        assert (plan.micro_batch, plan.kept_layers) == (1, 0)
+
+
+def test_more_memory_keeps_more_layers() -> None:
+    plans = [
+        choose(LLAMA_8B, length=2048, effective_batch=2, limit_bytes=gib * GIB,
+               host_limit_bytes=HOST)
+        for gib in (7, 10, 14, 30)
+    ]  # fmt: skip
+    kept = [plan.kept_layers for plan in plans if plan]
+    assert kept == sorted(kept)
+    assert kept[0] < kept[-1] == 32
+
+
+def test_a_resumed_run_keeps_its_passes() -> None:
+    plan = choose(
+        LLAMA_8B, length=2048, effective_batch=16, limit_bytes=80 * GIB, host_limit_bytes=HOST,
+        micro_batch=2,
+    )  # fmt: skip
+    assert plan is not None
+    assert plan.micro_batch == 2
+
+
+def test_a_host_without_memory_has_no_plan() -> None:
+    plan = choose(
+        LLAMA_8B, length=2048, effective_batch=8, limit_bytes=7 * GIB, host_limit_bytes=GIB
+    )
+    assert plan is None
+    kept = Plan(32, host_embedding=True, micro_batch=2, longest=2048)
+    assert host_bytes(LLAMA_8B, kept) == 128256 * 4096 * 2

@@ -1,0 +1,84 @@
+"""The fused path inside the durable trainer, on its plain-torch twins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from core.model.fast.plan import Plan
+from core.model.fast.route import obstacle
+from core.record import events as ev
+from core.record.commands import Control
+from core.train import trainer
+from core.train.collate import FlatCollator
+
+if TYPE_CHECKING:
+    from conftest import Lab
+
+pytestmark = pytest.mark.trains
+
+
+@pytest.fixture
+def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Take the fused path although there is no GPU."""
+    monkeypatch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
+    monkeypatch.setattr(trainer, "memory_plan", lambda *_: Plan(2, longest=64))
+    return
+
+
+def losses(events: list[Any]) -> list[float]:
+    return [event.loss for event in events if isinstance(event, ev.StepDone)]
+
+
+def test_it_learns_what_peft_learns(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"adapter.lora_dropout": 0.0}
+    plain = lab.train(*lab.run("plain-path", changes))
+    monkeypatch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
+    monkeypatch.setattr(trainer, "memory_plan", lambda *_: Plan(2, longest=64))
+    fast = lab.train(*lab.run("fast-path", changes))
+    assert [event.path for event in fast.of(ev.ModelLoaded)] == ["fused"]
+    assert [event.path for event in plain.of(ev.ModelLoaded)] == ["PEFT"]
+    assert losses(fast.events) == pytest.approx(losses(plain.events), abs=2e-3)
+    held_out = [[e.loss for e in run.of(ev.EvalDone)] for run in (fast, plain)]
+    assert held_out[0] == pytest.approx(held_out[1], abs=2e-3)
+
+
+@pytest.mark.usefixtures("fused")
+def test_a_stopped_run_ends_as_an_undisturbed_one(lab: Lab) -> None:
+    straight = lab.train(*lab.run("fast-straight"))
+    folder, config = lab.run("fast-stopped")
+
+    def watch(event: ev.Event, control: Control) -> None:
+        if isinstance(event, ev.StepDone) and event.step == 5:
+            control.take("StopAndSave")
+
+    lab.train(folder, config, watch)
+    again = lab.train(folder, config, attempt=2)
+    assert again.of(ev.Resumed)[0].from_step in (5, 6)
+    assert again.sha256 == straight.sha256
+
+
+def test_documents_lie_one_after_the_other() -> None:
+    rows = [
+        {"input_ids": [1, 2, 3, 4, 5], "labels": [-100, 2, 3, -100, 5],
+         "position_ids": [0, 1, 2, 0, 1]},
+        {"input_ids": [6, 7], "labels": [-100, 7], "position_ids": [0, 1]},
+    ]  # fmt: skip
+    batch = FlatCollator(pad_token_id=9, multiple=4)(rows)
+    assert batch["input_ids"].tolist() == [1, 2, 3, 4, 5, 6, 7, 9]
+    assert batch["position_ids"].tolist() == [0, 1, 2, 0, 1, 0, 1, 0]
+    assert batch["lengths"] == [3, 2, 2, 1]
+    assert batch["ends"].tolist() == [0, 3, 5, 7, 8]
+    assert (batch["rows"].tolist(), batch["targets"].tolist()) == ([0, 1, 3, 5], [2, 3, 5, 7])
+    assert (batch["tokens"], batch["label_tokens"]) == (7, 4)
+
+
+def test_a_nearly_full_batch_is_filled_up() -> None:
+    row = {"input_ids": [1] * 950, "labels": [1] * 950, "position_ids": list(range(950))}
+    full = FlatCollator(pad_token_id=9, full=1600)
+    batch = full([row, row | {"input_ids": [2] * 550, "position_ids": list(range(550))}])
+    assert batch["input_ids"].numel() == 1600
+    assert batch["lengths"] == [950, 550, 100]
+    assert full([row])["input_ids"].numel() == 960
