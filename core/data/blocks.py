@@ -6,7 +6,7 @@ The same in this process and in others, so that large files are scanned on all c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,8 @@ import numpy.typing as npt
 from core.config.schema import RunConfig
 from core.data.chats import Kept, Pipeline, keys
 from core.data.clean import token_defect
-from core.data.formats import Chat, Defect
+from core.data.forecast import Lengths
+from core.data.formats import Defect
 from core.data.lines import line_blocks, parse_line
 from core.data.overlay import Key
 from core.data.pieces import Piece, file_changed
@@ -100,6 +101,7 @@ class Block:
     late: list[tuple[int, Rejected]]
     sample: list[tuple[int, Sample]]
     applied: frozenset[Key] = frozenset()
+    lengths: Lengths = field(default_factory=Lengths)
 
 
 class Scanner:
@@ -137,6 +139,7 @@ class _Entries:
         self.reasons, self.notes = Words(["kept"]), Words()
         self.formats, self.roles, self.groups = Words(), Words([""]), Words([""])
         self.late: list[tuple[int, Rejected]] = []
+        self.lengths = Lengths()
         self.columns = {name: np.zeros(len(outcomes), kind) for name, kind in COLUMNS.items()}
         self.hashes: list[tuple[bytes, bytes]] = []
         kept = [number for number, row in enumerate(outcomes) if isinstance(row, Kept)]
@@ -172,7 +175,9 @@ class _Entries:
 
     def count_tokens(self, codec: ChatCodec, config: RunConfig) -> None:
         rows = [row for row in self.outcomes if isinstance(row, Kept)]
-        results = encode([row.chat for row in rows], codec, config)
+        whole = codec.encode_many([row.chat for row in rows])
+        self._enter_lengths(whole)
+        results = [cut(row, config) for row in whole]
         for number, row, result in zip(self.kept.tolist(), rows, results, strict=True):
             if isinstance(result, Defect):
                 rejected = Rejected(row.file, row.line, result.reason, result.detail)
@@ -180,6 +185,12 @@ class _Entries:
                 self.late.append((number, rejected))
             else:
                 self._enter_tokens(number, result)
+
+    def _enter_lengths(self, whole: list[Encoded | Defect]) -> None:
+        found = dict(zip(self.kept.tolist(), whole, strict=True))
+        for number in range(len(self.outcomes)):
+            result = found.get(number)
+            self.lengths.add(result if isinstance(result, Encoded) else None)
 
     def _enter_tokens(self, number: int, result: Encoded) -> None:
         for name, value in token_columns(result):
@@ -198,7 +209,7 @@ class _Entries:
         return Block(
             piece, blanks, self.columns, hashes[0], hashes[1], self.reasons.names,
             self.notes.names, self.formats.names, self.roles.names, self.groups.names,
-            rejected, self.late, self._sample(piece.below), applied,
+            rejected, self.late, self._sample(piece.below), applied, self.lengths,
         )  # fmt: skip
 
     def _sample(self, below: int) -> list[tuple[int, Sample]]:
@@ -211,15 +222,12 @@ class _Entries:
         return found
 
 
-def encode(chats: Sequence[Chat], codec: ChatCodec, config: RunConfig) -> list[Encoded | Defect]:
-    """Chats in tokens, as a run would cut them, or why they are not learned from."""
-    results = codec.encode_many(chats, config.data.max_length)
-    return [
-        result
-        if isinstance(result, Defect)
-        else token_defect(config.clean, result.full_length, result.loss_tokens) or result
-        for result in results
-    ]
+def cut(whole: Encoded | Defect, config: RunConfig) -> Encoded | Defect:
+    """A row as a run cuts it, or why it is not learned from."""
+    result = whole if isinstance(whole, Defect) else whole.cut(config.data.max_length)
+    if isinstance(result, Defect):
+        return result
+    return token_defect(config.clean, result.full_length, result.loss_tokens) or result
 
 
 def token_columns(encoded: Encoded) -> tuple[tuple[str, int], ...]:

@@ -87,27 +87,47 @@ class Forecast:
 
 
 class Lengths:
-    """Collects what a forecast needs, 12 bytes for each row and 8 for each answer."""
+    """Collects what a forecast needs: 8 bytes for each row and 8 for each answer."""
 
     def __init__(self) -> None:
-        self._lengths, self._firsts = array("I"), array("I")
+        self._lengths, self._counts = array("I"), array("I")
         self._starts, self._ends = array("I"), array("I")
 
-    def add(self, encoded: Encoded) -> None:
-        """A row, as it is before the cut. Raw text is never cut, and does not count."""
-        if encoded.raw:
-            return
-        self._lengths.append(encoded.full_length)
-        self._firsts.append(encoded.loss[0][0])
-        for start, end in encoded.loss:
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    def add(self, encoded: Encoded | None) -> None:
+        """The next row, before it is cut; None for one that has no tokens.
+
+        A raw text is never cut, and does not count.
+        """
+        answers = () if encoded is None or encoded.raw else encoded.loss
+        self._lengths.append(encoded.full_length if encoded is not None and answers else 0)
+        self._counts.append(len(answers))
+        for start, end in answers:
             self._starts.append(start)
             self._ends.append(end)
 
-    def forecast(self) -> Forecast:
-        """The forecast for the rows so far."""
-        return forecast(*(np.array(a) for a in (
-            self._lengths, self._firsts, self._starts, self._ends,
-        )))  # fmt: skip
+    def extend(self, others: Lengths) -> None:
+        """The rows that come next, all at once."""
+        self._lengths += others._lengths
+        self._counts += others._counts
+        self._starts += others._starts
+        self._ends += others._ends
+
+    def forecast(self, chosen: npt.NDArray[np.bool_] | None = None) -> Forecast:
+        """The forecast for the rows so far, or for those that ``chosen`` says."""
+        count = len(self) if chosen is None else len(chosen)
+        lengths, counts = np.array(self._lengths[:count]), np.array(self._counts[:count])
+        rows = lengths > 0 if chosen is None else (lengths > 0) & chosen
+        ends = np.cumsum(counts)
+        total = int(ends[-1]) if count else 0
+        answers = np.repeat(rows, counts)
+        starts = np.array(self._starts[:total])
+        firsts = starts[(ends - counts)[rows]]
+        return forecast(
+            lengths[rows], firsts, starts[answers], np.array(self._ends[:total])[answers]
+        )
 
 
 def forecast(

@@ -55,6 +55,7 @@ class Report:
         if self.tokens is not None:
             plain["tokens"] = self.tokens.as_dict()
             plain["model"] = self.model
+            plain["forecast"] = self.survey.forecast.as_dict()
         return plain
 
 

@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
-from core.data.blocks import encode
+from core.data.blocks import cut
 from core.data.chats import Kept, Tally
+from core.data.forecast import Lengths
 from core.data.formats import Defect
 from core.data.frozen import (
     EVAL,
@@ -45,7 +46,7 @@ from core.data.proof import prove
 from core.data.sequences import TokenSpool
 from core.data.sources import RAW_LIMIT, Rejected
 from core.data.survey import Survey
-from core.data.tokens import WARNINGS, ChatCodec, is_raw
+from core.data.tokens import WARNINGS, ChatCodec, Encoded, is_raw
 from core.record.events import DataPrepared
 from core.record.folder import write_private
 from core.record.job import Job, Result
@@ -84,6 +85,7 @@ class _Preparation:
         self.given: Survey | None = None
         self._told = 0.0
         self._examples: dict[str, str] = {}
+        self._lengths = Lengths()
 
     def run(self) -> DataPrepared:
         job, data = self.job, self.config.data
@@ -186,8 +188,11 @@ class _Preparation:
         for start in range(0, len(numbers), _BATCH):
             batch = numbers[start : start + _BATCH]
             rows = [survey.chat(number) for number in batch]
-            results = encode([row.chat for row in rows], self.codec, self.config)
-            for number, row, result in zip(batch, rows, results, strict=True):
+            results = self.codec.encode_many([row.chat for row in rows])
+            for number, row, whole in zip(batch, rows, results, strict=True):
+                if isinstance(whole, Encoded) and not held_out:
+                    self._lengths.add(whole)
+                result = cut(whole, self.config)
                 if isinstance(result, Defect):
                     rejected = Rejected(row.file, row.line, result.reason, result.detail)
                     survey.take_back(number, rejected)
@@ -297,6 +302,7 @@ class _Preparation:
             "tokenizer": describe(self.codec),
             "chat_template": self.codec.template.source,
             "examples": self._examples,
+            "forecast": self._lengths.forecast().as_dict(),
             "seed": self.config.data.seed,
             "settings": settings_of(self.config),
             "prepared": asdict(event),

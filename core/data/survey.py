@@ -23,6 +23,7 @@ from core.config.schema import RunConfig
 from core.data.blocks import COLUMNS, Block, Sample, Scanner, Words, token_columns
 from core.data.chats import Kept, Tally
 from core.data.dedup import Cluster, NearDuplicates
+from core.data.forecast import Forecast, Lengths
 from core.data.overlay import Overlay
 from core.data.pieces import EVERY_KEY, Pieces
 from core.data.repeats import Firsts
@@ -115,6 +116,7 @@ class Survey:
             "group": Words([""]),
         }  # fmt: skip
         self._firsts = Firsts()
+        self._lengths = Lengths()
         self._sample: list[tuple[int, int, Sample]] = []
 
     reason = property(lambda self: self._column("reason"))
@@ -177,6 +179,14 @@ class Survey:
     def sample(self) -> list[Sample]:
         """Some kept rows as text: those with the smallest keys, the same whatever the format."""
         return [sample for *_, sample in sorted(self._sample, reverse=True)]
+
+    @property
+    def forecast(self) -> Forecast:
+        """What other lengths would cut of the kept rows, and of those that are cut away now."""
+        rows = self.reason == 0
+        if "answer_cut_off" in self.reasons:
+            rows = rows | (self.reason == self.reasons.index("answer_cut_off"))
+        return self._lengths.forecast(rows if len(self._lengths) else rows[:0])
 
     def noted(self, name: str) -> Array:
         """Which rows have this note."""
@@ -271,6 +281,7 @@ class Survey:
         self.tally.blank_lines[block.piece.file] += block.blanks
         if self.spool is not None:
             self.spool.add(first, block.piece.number)
+        self._lengths.extend(block.lengths)
         rejected = [(first + number, row) for number, row in block.rejected]
         rejected += self._repeats(rows) + self._late(rows, block)
         self.done = first + count

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
 from chat_templates import CHATML, ModelMaker
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.schema import RunConfig
 from core.data.chat import Chat, Defect
 from core.data.forecast import Lengths
+from core.data.survey import survey
 from core.data.tokens import ChatCodec, Encoded
 
 
@@ -62,6 +68,8 @@ def test_the_proposed_length_leaves_nearly_all_whole(lengths: list[int]) -> None
             or shorter.answer_tokens_cut > sum(lengths) // 100
         )
     assert forecast.table[-1].rows_cut == 0
+    half = collected.forecast(np.arange(len(lengths)) % 2 == 0)
+    assert (half.rows, half.tokens) == (len(lengths[::2]), sum(lengths[::2]))
     assert forecast.as_dict()["proposed_max_length"] == proposed
 
 
@@ -74,3 +82,23 @@ def test_raw_text_is_never_cut(make_model: ModelMaker) -> None:
     forecast = lengths.forecast()
     assert (forecast.rows, forecast.proposed) == (0, 64)
     assert forecast.table[-1].rows_cut == 0
+
+
+def test_a_survey_counts_kept_rows_and_those_that_are_cut_away_now(
+    make_model: ModelMaker, write_lines: Callable[..., Path]
+) -> None:
+    rows = [{"prompt": f"q{n}", "completion": "é" * n} for n in (4, 4, 9, 30)]
+    far = {"prompt": "é" * 40, "completion": "a"}
+    path = write_lines(*rows, rows[2], b"{broken", far)
+    config = RunConfig.model_validate({
+        "model": {"name_or_path": str(make_model(CHATML))},
+        "data": {"files": [str(path)], "max_length": 40},
+    })  # fmt: skip
+    codec = ChatCodec.of(config)
+    found = survey(config, codec)
+    assert set(found.tally.rejected) == {"duplicate", "not_json", "answer_cut_off"}
+    forecast = found.forecast
+    assert forecast.rows == 4
+    assert (forecast.at(40).rows_lost, forecast.at(40).rows_cut) == (1, 2)
+    assert forecast.at(forecast.longest).rows_cut == 0
+    assert survey(config).forecast.rows == 0
