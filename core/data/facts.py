@@ -21,8 +21,11 @@ PACKED_ROWS = 200_000
 DUPLICATES = ("duplicate", "near_duplicate")
 
 
-def facts_of(survey: Survey) -> dict[str, Any]:
-    """Everything that is to be known of the kept rows, without the account itself."""
+def facts_of(survey: Survey, *, forecast: bool = True) -> dict[str, Any]:
+    """Everything that is to be known of the kept rows, without the account itself.
+
+    ``forecast`` adds how a training would go.
+    """
     kept = survey.kept
     values: dict[str, Any] = {
         "rows": len(kept),
@@ -32,8 +35,9 @@ def facts_of(survey: Survey) -> dict[str, Any]:
         **_roles(survey),
         "duplicates": {name: survey.tally.rejected[name] for name in DUPLICATES},
         "variety": variety_of(survey.sample),
-        "training": training_of(survey),
     }
+    if forecast:
+        values["training"] = training_of(survey)
     if survey.counted:
         values["tokens"] = _lengths(survey.tokens[kept])
     return values

@@ -23,6 +23,7 @@ from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
 from core.data.blocks import cut
 from core.data.chats import Kept, Tally
+from core.data.facts import facts_of
 from core.data.forecast import Lengths
 from core.data.formats import Defect
 from core.data.frozen import (
@@ -47,6 +48,7 @@ from core.data.sequences import TokenSpool
 from core.data.sources import RAW_LIMIT, Rejected
 from core.data.survey import Survey
 from core.data.tokens import WARNINGS, ChatCodec, Encoded, is_raw
+from core.data.verdict import verdict
 from core.record.events import DataPrepared
 from core.record.folder import write_private
 from core.record.job import Job, Result
@@ -292,11 +294,14 @@ class _Preparation:
 
     def _report(self, event: DataPrepared, train: dict[str, Any]) -> dict[str, Any]:
         given = self.given.content_sha256 if self.given is not None else ""
+        facts = facts_of(self.own, forecast=False)
         return {
             "schema": 1,
             **self.tally.as_dict(),
             "fingerprint": fingerprint_of(self.config, self.own.content_sha256, self.codec, given),
             "leaks": self.leaks,
+            "statistics": facts,
+            "verdict": [vars(finding) for finding in verdict(self.own, facts)],
             "train": train,
             "eval": None,
             "tokenizer": describe(self.codec),

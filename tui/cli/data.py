@@ -40,8 +40,7 @@ def inspect(asked: Asked) -> int:
         from tui.cli.screen import open_screen
 
         return open_screen(asked.root, config=config)
-    model = config.model
-    codec = ChatCodec.load(model.name_or_path, model.revision) if model.name_or_path else None
+    codec = ChatCodec.of(config) if config.model.name_or_path else None
     with TemporaryDirectory(prefix="finetui-") as spool:
         folder = Path(spool) / "chats" if options.write else None
         if folder is not None:

@@ -349,6 +349,8 @@ def test_an_inspection_has_the_fingerprint_of_the_preparation(
     job, report = run(write_lines(*[good(n) for n in range(30)], good(2)), max_train_samples=20)
     found = inspect(job.config, ChatCodec.load(job.config.model.name_or_path))
     assert found.fingerprint == report["fingerprint"]
+    assert report["statistics"]["roles"] == {"user": 20, "assistant": 20}
+    assert "few" in report["verdict"][0]["text"]
     bare = inspect(job.config)
     assert bare.fingerprint["content"] == report["fingerprint"]["content"]
     assert bare.fingerprint["tokenizer"] is None
