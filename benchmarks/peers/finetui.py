@@ -49,9 +49,8 @@ def sequences(row: Row, documents: list[list[int]]) -> list[dict[str, list[int]]
         else [[number] for number in range(len(documents))]
     )
     wanted = groups[: row.batch * row.accumulation * row.steps]
-    return [
-        vars(join([(documents[number], documents[number]) for number in group])) for group in wanted
-    ]
+    joined = [join([(documents[n], documents[n]) for n in group]) for group in wanted]
+    return [{name: ids.tolist() for name, ids in vars(packed).items()} for packed in joined]
 
 
 def settings(row: Row, options: dict[str, Any], folder: Path, device: str) -> dict[str, str]:

@@ -65,8 +65,11 @@ def write(path: Path, sequences: Iterable[Packed]) -> int:
     with os.fdopen(descriptor, "wb") as file:
         with pa.ipc.new_stream(file, schema) as writer:
             while batch := list(islice(pending, _BATCH)):
-                columns = [[getattr(row, name) for row in batch] for name in COLUMNS]
-                arrays = [pa.array(column, type=pa.list_(pa.int32())) for column in columns]
+                ends = np.cumsum([0, *(len(row.input_ids) for row in batch)], dtype=np.int32)
+                columns = (
+                    np.concatenate([getattr(row, name) for row in batch]) for name in COLUMNS
+                )
+                arrays = [pa.ListArray.from_arrays(ends, column) for column in columns]
                 writer.write_batch(pa.record_batch(arrays, schema=schema))
                 count += len(batch)
         file.flush()

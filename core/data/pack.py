@@ -11,17 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from core.data.encoded import NO_LOSS
+from core.data.encoded import NO_LOSS, Ids
 
 
 @dataclass(frozen=True)
 class Packed:
-    """One sequence of tokens; the three lists have the same length."""
+    """One sequence of tokens; the three arrays have the same length."""
 
-    input_ids: list[int]
-    labels: list[int]
-    position_ids: list[int]
+    input_ids: Ids
+    labels: Ids
+    position_ids: Ids
 
 
 def pack(lengths: Sequence[int], max_length: int) -> list[list[int]]:
@@ -56,15 +57,15 @@ def pack(lengths: Sequence[int], max_length: int) -> list[list[int]]:
     return sorted(sorted(rows) for rows in sequences)
 
 
-def join(rows: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Packed:
+def join(rows: Sequence[tuple[npt.ArrayLike, npt.ArrayLike]]) -> Packed:
     """One sequence from rows of ids and labels."""
-    packed = Packed([], [], [])
-    for ids, labels in rows:
-        packed.input_ids.extend(ids)
-        packed.labels.append(NO_LOSS)
-        packed.labels.extend(labels[1:])
-        packed.position_ids.extend(range(len(ids)))
-    return packed
+    ids = [np.asarray(own, np.int32) for own, _ in rows]
+    labels = np.concatenate([np.asarray(own, np.int32) for _, own in rows])
+    lengths = np.array([len(own) for own in ids])
+    starts = np.cumsum(lengths) - lengths
+    labels[starts] = NO_LOSS
+    positions = np.arange(len(labels), dtype=np.int32) - np.repeat(starts, lengths)
+    return Packed(np.concatenate(ids), labels, positions.astype(np.int32))
 
 
 def efficiency(lengths: Sequence[int], sequences: int, max_length: int) -> float:

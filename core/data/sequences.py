@@ -73,11 +73,11 @@ class TokenSpool:
         if self._ends:
             self._mapped = np.memmap(self._path, np.int32, "r").reshape(-1, 2)
 
-    def sequence(self, place: int) -> tuple[list[int], list[int]]:
+    def sequence(self, place: int) -> tuple[Tokens, Tokens]:
         """Ids and labels of one sequence."""
         start = self._ends[place - 1] if place else 0
         pairs = self._mapped[start : self._ends[place]]
-        return pairs[:, 0].tolist(), pairs[:, 1].tolist()
+        return pairs[:, 0], pairs[:, 1]
 
     def close(self) -> None:
         """Remove the file."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from core.data.private import PERSONAL, SECRET
 from core.data.stats import TokenStats
 from core.data.survey import Survey
 
@@ -15,7 +16,8 @@ FEW_ROWS = 1000
 MANY_ROWS = 100_000
 SHORT_ANSWER, LONG_ANSWER = 10, 4096
 """Characters between which guides keep answers."""
-FOUND = ("personal_data_found", "secrets_found")
+FOUND = {"personal_data": PERSONAL, "secrets": (SECRET,)}
+"""Settings of [clean], and the kinds of what they are about."""
 
 Level = Literal["good", "note", "warning"]
 
@@ -133,14 +135,16 @@ def _languages(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
 
 def _private(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     notes = survey.tally.notes
-    for name in FOUND:
-        if notes[name]:
-            what = name.removesuffix("_found")
+    for setting, kinds in FOUND.items():
+        if notes[setting]:  # masked already
+            continue
+        counts = {kind: notes[f"{kind}_found"] for kind in kinds if notes[f"{kind}_found"]}
+        if counts:
+            listed = ", ".join(f"{kind} in {count:,} rows" for kind, count in counts.items())
             yield Finding(
                 "warning",
-                f"{notes[name]:,} rows hold what looks like {what.replace('_', ' ')}: look at "
-                f"them, and set clean.{what} to mask or drop. What is not found may be there all "
-                "the same",
+                f"{setting.replace('_', ' ')} found ({listed}): look at them, and set "
+                f"clean.{setting} to mask or drop. What is not found may be there all the same",
             )
 
 

@@ -30,6 +30,6 @@ def test_gaps_are_filled_with_what_fits_best() -> None:
 
 def test_positions_begin_anew_and_first_tokens_carry_no_loss() -> None:
     packed = join([([7, 8, 9], [7, 8, 9]), ([5, 6], [-100, 6])])
-    assert packed.input_ids == [7, 8, 9, 5, 6]
-    assert packed.labels == [-100, 8, 9, -100, 6]
-    assert packed.position_ids == [0, 1, 2, 0, 1]
+    assert packed.input_ids.tolist() == [7, 8, 9, 5, 6]
+    assert packed.labels.tolist() == [-100, 8, 9, -100, 6]
+    assert packed.position_ids.tolist() == [0, 1, 2, 0, 1]

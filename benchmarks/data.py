@@ -1,0 +1,209 @@
+"""What the data path costs, row by row of the table in docs/data.md.
+
+    python benchmarks/data.py --megabytes 1000 --folder DIR --model DIR
+
+A jsonl file of about 1 KB a row is made from a seed in the folder (kept there for the next time);
+one row in fifty repeats another. Each measure runs in a process of its own; times are the least of
+``--repeats``, memory is the most that the process and all of its children held together. Without
+``--model`` tokens are left out. Prints a Markdown table, and all figures as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROWS_NEAR = 100_000
+JUMPS = 1000
+SCREEN_ROWS = 50
+SEED = 7
+
+
+def make(path: Path, megabytes: int) -> None:
+    """Alpaca rows of random words, until the file is large enough."""
+    rng = random.Random(SEED)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(5000)]
+    done, number, line = 0, 0, ""
+    with path.open("w", encoding="utf-8") as file:
+        while done < megabytes * 1_000_000:
+            if number % 50 != 49:
+                asked, answer = rng.choices(words, k=50), rng.choices(words, k=100)
+                row = {"instruction": " ".join(asked), "input": "", "output": " ".join(answer)}
+                line = json.dumps(row) + "\n"
+            done, number = done + len(line), number + 1
+            file.write(line)
+
+
+def screen(options: argparse.Namespace) -> dict[str, Any]:
+    """The first rows of the file, then jumps to any place once all rows are found."""
+    from core.data.index import RowIndex
+
+    begin = time.perf_counter()
+    index = RowIndex(options.file)
+    index.scan()
+    for number in range(SCREEN_ROWS):
+        index.row(number)
+    first = time.perf_counter() - begin
+    index.scan_all()
+    rng, worst = random.Random(SEED), 0.0
+    for _ in range(JUMPS):
+        place = rng.randrange(index.count - SCREEN_ROWS)
+        begin = time.perf_counter()
+        for number in range(place, place + SCREEN_ROWS):
+            index.row(number)
+        worst = max(worst, time.perf_counter() - begin)
+    index.close()
+    return {"first_rows_seconds": first, "slowest_jump_seconds": worst, "rows": index.count}
+
+
+def scan(options: argparse.Namespace) -> dict[str, Any]:
+    """Every row read, checked, cleaned, counted, and compared with all others."""
+    from core.data.inspect import inspect
+
+    config = _config(options)
+    begin = time.perf_counter()
+    report = inspect(config)
+    seconds = time.perf_counter() - begin
+    tally = report.survey.tally
+    return {
+        "seconds": seconds,
+        "bytes": options.file.stat().st_size,
+        "rows": tally.read,
+        "rejected": dict(tally.rejected),
+    }
+
+
+def near(options: argparse.Namespace) -> dict[str, Any]:
+    """Near duplicates among rows of 1 KB, read and compared."""
+    from core.data.survey import survey
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "near.jsonl"
+        with options.file.open("rb") as source, path.open("wb") as file:
+            for _ in range(ROWS_NEAR):
+                file.write(source.readline())
+        config = _config(options)
+        config.data.files = [str(path)]
+        config.clean.near_duplicates = True
+        begin = time.perf_counter()
+        found = survey(config)
+        seconds = time.perf_counter() - begin
+        found.close()
+    return {"seconds": seconds, "rows": found.done, "rejected": dict(found.tally.rejected)}
+
+
+def prepare(options: argparse.Namespace) -> dict[str, Any]:
+    """A whole preparation: read, clean, split, tokenize, pack, freeze."""
+    from core.config.schema import RunConfig
+    from core.data import prepare as module
+    from core.record.folder import RunFolder
+    from core.record.job import Job
+
+    config: RunConfig = _config(options)
+    config.model.name_or_path = str(options.model)
+    with tempfile.TemporaryDirectory(dir=options.file.parent) as folder:
+        job = Job("prepare", RunFolder(Path(folder)), config, lambda event: None)
+        begin = time.perf_counter()
+        result = module.prepare(job)
+        seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "bytes": options.file.stat().st_size, **result}
+
+
+def _config(options: argparse.Namespace) -> Any:
+    from core.config.schema import RunConfig
+
+    return RunConfig.model_validate({"data": {"files": [str(options.file)]}})
+
+
+MEASURES: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "screen": screen, "scan": scan, "near": near, "prepare": prepare,
+}  # fmt: skip
+
+
+def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The quickest of several runs of one measure, with the most memory that any of them took."""
+    best: dict[str, Any] = {}
+    peak = 0
+    for _ in range(options.repeats if name != "prepare" else 1):
+        words = [sys.executable, __file__, "--measure", name, "--file", str(options.file)]
+        if options.model:
+            words += ["--model", str(options.model)]
+        child = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        while child.poll() is None:
+            peak = max(peak, _memory(child.pid))
+            time.sleep(0.05)
+        assert child.stdout is not None
+        found = json.loads(child.stdout.read())
+        if not best or found.get("seconds", 0) < best.get("seconds", 1):
+            best = found
+    return best | {"peak_bytes": peak}
+
+
+def _memory(pid: int) -> int:
+    """Resident bytes of a process and its children; what they share is counted for each."""
+    try:
+        whole = psutil.Process(pid)
+        return sum(p.memory_info().rss for p in (whole, *whole.children(recursive=True)))
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """The figures as docs/data.md has them."""
+    lines = ["| work | measured | memory |", "| --- | --- | --- |"]
+
+    def add(work: str, value: str, name: str) -> None:
+        lines.append(f"| {work} | {value} | {found[name]['peak_bytes'] / 1e6:,.0f} MB |")
+
+    if "screen" in found:
+        add("first rows", f"{found['screen']['first_rows_seconds'] * 1000:,.0f} ms", "screen")
+        jump = found["screen"]["slowest_jump_seconds"] * 1000
+        add(f"slowest of {JUMPS:,} jumps, {SCREEN_ROWS} rows each", f"{jump:,.1f} ms", "screen")
+    if "scan" in found:
+        rate = found["scan"]["bytes"] / found["scan"]["seconds"] / 1e6
+        add("full scan", f"{rate:,.0f} MB/s, {found['scan']['seconds']:,.1f} s", "scan")
+    if "near" in found:
+        seconds = found["near"]["seconds"]
+        add(f"near duplicates, {found['near']['rows']:,} rows", f"{seconds:,.1f} s", "near")
+    if "prepare" in found:
+        seconds = found["prepare"]["seconds"]
+        add(f"preparation, {found['prepare']['read']:,} rows", f"{seconds:,.1f} s", "prepare")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--model", type=Path, help="a folder with a tokenizer: prepare too")
+    parser.add_argument("--only", choices=MEASURES, nargs="+", default=list(MEASURES))
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.measure:
+        print(json.dumps(MEASURES[options.measure](options)))
+        return
+    options.file = options.folder / f"finetui-{options.megabytes}.jsonl"
+    if not options.file.exists():
+        make(options.file, options.megabytes)
+    names = [name for name in options.only if name != "prepare" or options.model]
+    found = {name: measured(name, options) for name in names}
+    print(table(found))
+    print(json.dumps({"cores": len(os.sched_getaffinity(0)), **found}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
