@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format docs screenshots clean
+.PHONY: demo test fuzz check format docs screenshots clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,9 @@ demo: $(STAMP)  ## open the screen on the sample data and the tiny model, ready 
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: $(STAMP)  ## ten minutes of dirty files against the readers; the result goes to docs/fuzz.md
+	$(BIN)/python tests/fuzz.py --seconds 600 --write docs/fuzz.md
 
 check: $(STAMP)  ## format, lint, types, contracts
 	$(BIN)/ruff format --check core tui tests sample_data docs benchmarks

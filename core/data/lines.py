@@ -8,6 +8,7 @@ is found by counting, and whatever looks odd is decided by the slow decoder, whi
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -187,4 +188,13 @@ def _constant(name: str) -> NoReturn:
     raise _Defect("not_finite", f"{name} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)
+def _number(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _Defect("not_finite", f"{text[:40]} is too large for a number")
+    return value
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_constant, parse_float=_number
+)

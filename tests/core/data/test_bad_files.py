@@ -68,6 +68,7 @@ def test_a_bad_line_in_the_middle_and_a_cut_last_one_cost_themselves(tmp_path: P
         (b'{"a": {"b" : 1, "b" : 1}, "c": "\\": \\\\"}', "duplicate_key"),
         (b'{"a": [[{"b": 1, "c": 2, "b": 3}]]}', "duplicate_key"),
         (b'{"a": NaN}', "not_finite"),
+        (b'{"a": -1e999}', "not_finite"),
         (b'{"a": 1} # note', "not_json"),
         (b"{'a': 'x'}", "not_json"),
         (b'{"a": "x",}', "not_json"),
