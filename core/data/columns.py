@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.config.errors import InputError
 from core.data.chat import Format, Unfit
@@ -44,8 +43,7 @@ _IMPLIED: Mapping[Format, frozenset[str]] = {
 _OPTIONAL = ("system", "input", "history", "tools", "role", "content", "from", "value")
 
 
-@dataclass(frozen=True)
-class Mapped:
+class Mapped(NamedTuple):
     """A row under our names, and what the mapping says about the turns inside it."""
 
     row: Mapping[str, Any]
@@ -108,5 +106,10 @@ def mapped(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapped:
 
 def first_of(row: Mapping[str, Any], names: Iterable[str]) -> str | None:
     """The first of these fields that the row has with a value, else the first that it has."""
-    there = [name for name in names if name in row]
-    return next((name for name in there if row[name] is not None), there[0] if there else None)
+    empty = None
+    for name in names:
+        if name in row:
+            if row[name] is not None:
+                return name
+            empty = empty or name
+    return empty

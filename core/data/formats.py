@@ -38,6 +38,9 @@ Shape = Format | Literal["preference", "labelled"]
 """What a row looks like: a format, or something that another kind of training learns from."""
 
 
+_TELLING = frozenset((*TURNS, *(better for better, _ in PREFERENCES)))
+
+
 @dataclass(frozen=True)
 class Detected:
     """What a sample of rows looks like. ``format`` is None when most of it is like nothing."""
@@ -65,11 +68,12 @@ class Detected:
 
 def shape_of(row: Mapping[str, Any]) -> Shape | None:
     """Which format a row's field names speak of; None when they speak of none."""
-    if any(better in row and worse in row for better, worse in PREFERENCES):
-        return "preference"
-    for key in TURNS:
-        if key in row:
-            return _shape_of_turns(key, row[key])
+    if not _TELLING.isdisjoint(row):
+        if any(better in row and worse in row for better, worse in PREFERENCES):
+            return "preference"
+        for key in TURNS:
+            if key in row:
+                return _shape_of_turns(key, row[key])
     if "instruction" in row:
         return "alpaca"
     prompt = first_of(row, PROMPTS)
@@ -119,12 +123,12 @@ def to_chat(
         refuse_media(known.row)
         notes: list[str] = []
         chat = _READERS[name](known, notes)
-        made = Converted(chat) if name == "text" else checked(chat, notes)
+        made = Converted(chat, (), name) if name == "text" else checked(chat, notes, name)
         if isinstance(made, Converted) and ("tools" in row or "functions" in row):
             _add_tools(made.chat, known.row)
     except Unfit as unfit:
         return unfit.defect
-    return made if isinstance(made, Defect) else Converted(made.chat, made.notes, name)
+    return made
 
 
 def _named(row: Mapping[str, Any], columns: Mapping[str, str] | None) -> Format:
@@ -239,10 +243,10 @@ _READERS: Mapping[str, Callable[[Mapped, list[str]], Chat]] = {
 
 def _system(row: Mapping[str, Any]) -> Chat:
     """The system turn from a field of the row itself, where it has one that says something."""
-    for key in SYSTEMS:
-        if row.get(key) is not None:
-            text = _text(row, key)
-            return [{"role": "system", "content": text}] if text.strip() else []
+    key = first_of(row, SYSTEMS)
+    if key is not None and row[key] is not None:
+        text = _text(row, key)
+        return [{"role": "system", "content": text}] if text.strip() else []
     return []
 
 

@@ -5,7 +5,7 @@ Contents are taken as they stand: no stripping, no repair of what a person wrote
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -35,8 +35,8 @@ ROLES: Mapping[str, str] = {
 """What the roles of known formats mean here; ``call`` is an assistant's turn that is a call."""
 
 _REASONING = ("reasoning_content", "reasoning", "thinking")
-_WEIGHTS = ("weight", "train", "training")
-_MEDIA = ("images", "image", "audio", "audios", "videos", "video")
+_WEIGHTS = frozenset(("weight", "train", "training"))
+_MEDIA = frozenset(("images", "image", "audio", "audios", "videos", "video"))
 
 
 def turns(
@@ -54,10 +54,17 @@ def turns(
     if isinstance(value, str):
         notes.append("turns_parsed_from_text")
     roles = {**ROLES, **own_roles} if own_roles else ROLES
-    return [
-        _turn(turn, number, role_key, text_key, notes, roles)
-        for number, turn in enumerate(listed(value, field), 1)
-    ]
+    chat: Chat = []
+    for number, turn in enumerate(listed(value, field), 1):
+        if type(turn) is dict and len(turn) == 2:  # nearly all are; it saves half of the time
+            name, content = turn.get(role_key), turn.get(text_key)
+            if type(name) is str and type(content) is str:
+                role = roles.get(name)
+                if role is not None and role != "call":
+                    chat.append({"role": role, "content": content})
+                    continue
+        chat.append(_turn(turn, number, role_key, text_key, notes, roles))
+    return chat
 
 
 def listed(value: object, field: str) -> list[Any]:
@@ -71,8 +78,10 @@ def listed(value: object, field: str) -> list[Any]:
 
 def refuse_media(row: Mapping[str, Any]) -> None:
     """Pictures and sound cannot be learned from here: say so instead of leaving them out."""
-    for key in _MEDIA:
-        if row.get(key):
+    if _MEDIA.isdisjoint(row):
+        return
+    for key in row:
+        if key in _MEDIA and row[key]:
             raise Unfit("unsupported_field", f"has {key}, which would be lost: text only")
 
 
@@ -91,14 +100,14 @@ def tools_of(row: Mapping[str, Any]) -> list[Any]:
     ]
 
 
-def checked(chat: Chat, notes: Sequence[str] = ()) -> Converted | Defect:
+def checked(chat: Chat, notes: list[str], format: str) -> Converted | Defect:  # noqa: A002
     """Apply the rules on the order of turns that all formats share."""
-    done = list(notes)
+    done = notes
     if chat and chat[0]["role"] == "system" and not chat[0]["content"].strip():
         chat = chat[1:]
         done.append("empty_system_dropped")
     first = 1 if chat and chat[0]["role"] == "system" else 0
-    if not any(turn["role"] == "assistant" for turn in chat):
+    if "assistant" not in [turn["role"] for turn in chat]:
         return Defect("no_assistant", "has no turn of the assistant: nothing to learn")
     before = ""
     for number, turn in enumerate(chat[first:], 1):
@@ -109,7 +118,7 @@ def checked(chat: Chat, notes: Sequence[str] = ()) -> Converted | Defect:
     while chat[-1]["role"] != "assistant":
         done.append(f"last_{chat[-1]['role']}_turn_cut")
         chat = chat[:-1]
-    return Converted(chat, tuple(done))
+    return Converted(chat, tuple(done), format)
 
 
 def _wrong_turn(turn: Message, number: int, before: str) -> Defect | None:
@@ -143,7 +152,7 @@ def _turn(
     if not isinstance(turn, dict):
         raise Unfit("wrong_type", f"turn {number} is {kind_of(turn)}, not an object")
     role = _role(turn, number, role_key, roles)
-    if any(key in turn and turn[key] in (0, False) for key in _WEIGHTS):
+    if not _WEIGHTS.isdisjoint(turn) and any(turn.get(key, 1) in (0, False) for key in _WEIGHTS):
         notes.append("turn_weight_ignored")
     if role == "call":
         return _spoken_call(turn, number, text_key)
