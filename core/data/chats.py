@@ -149,7 +149,7 @@ class Pipeline:
         cleaned = self._cleaner.clean(result.chat)
         if isinstance(cleaned, Defect):
             return rejection(decided, cleaned.reason, cleaned.detail)
-        notes = (*result.notes, *cleaned.changed)
+        notes = (*result.notes, *cleaned.notes)
         if decided is not row:
             notes = (EDITED, *notes)
         group = self._group(decided)

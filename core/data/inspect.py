@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.schema import RunConfig
+from core.data.dedup import Cluster
 from core.data.facts import facts_of
 from core.data.identity import fingerprint_of
 from core.data.mix import check_weights
@@ -18,6 +19,7 @@ from core.data.tokens import ChatCodec, pad_token
 from core.data.verdict import Finding, verdict
 
 PROBLEM_LIMIT = 1000
+CLUSTER_LIMIT = 100
 
 
 @dataclass
@@ -52,11 +54,22 @@ class Report:
             {"file": p.file, "line": p.line, "reason": p.reason, "detail": p.detail}
             for p in self.problems
         ]
+        plain["clusters"] = [self._cluster(one) for one in self.survey.clusters[:CLUSTER_LIMIT]]
         if self.tokens is not None:
             plain["tokens"] = self.tokens.as_dict()
             plain["model"] = self.model
             plain["forecast"] = self.survey.forecast.as_dict()
         return plain
+
+    def _cluster(self, cluster: Cluster) -> dict[str, Any]:
+        """A row that is kept, and those that are near to it."""
+
+        def place(number: int) -> dict[str, Any]:
+            file, line = self.survey.place(number)
+            return {"file": file, "line": line}
+
+        others = [place(number) | {"share": round(share, 3)} for number, share in cluster.others]
+        return {"kept": place(cluster.kept), "others": others}
 
 
 def inspect(

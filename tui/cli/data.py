@@ -24,6 +24,7 @@ from tui.cli.output import Output, Style
 from tui.cli.parser import Asked
 
 _PROBLEMS_SHOWN = 20
+_CLUSTERS_SHOWN = 5
 _TELL_SECONDS = 2.0
 
 
@@ -75,6 +76,8 @@ def _settings(asked: Asked) -> RunConfig:
     """The configuration that the words mean."""
     options = asked.options
     given = {"data.files": json.dumps(options.data)} | asked.settings
+    if "model" in given:  # the usual short word of this command
+        given["model.name_or_path"] = given.pop("model")
     if options.max_length is not None:
         given["data.max_length"] = str(options.max_length)
     loaded = files.from_overrides(given)
@@ -127,6 +130,7 @@ def _tell(report: Report, out: Output) -> None:
     _tell_tokens(report, out)
     if tally.kept:
         _tell_training(report.facts["training"], out)
+    _tell_clusters(report.survey, out)
     for finding in report.verdict:
         out.say(f"{finding.level:<9} {finding.text}", _STYLES[finding.level])
     out.say(f"sha256    {report.fingerprint['sha256']}")
@@ -170,6 +174,23 @@ def _tell_tokens(report: Report, out: Output) -> None:
         f"the stop token is trained in {tokens.stop_trained:,} of {tokens.rows:,} rows"
     )
     out.say(f"template  {report.model['template']}")
+    cuts = report.survey.forecast
+    shown = ", ".join(f"{c.rows_cut:,} at {c.max_length:,}" for c in cuts.table if c.rows_cut)
+    if shown:
+        out.say(f"cuts      rows cut: {shown}; {cuts.proposed:,} leaves nearly all whole")
+
+
+def _tell_clusters(survey: Survey, out: Output) -> None:
+    if not survey.clusters:
+        return
+    out.say(f"near      {len(survey.clusters):,} clusters of near duplicates; the first:")
+    for cluster in survey.clusters[:_CLUSTERS_SHOWN]:
+        others = [f"{survey.place(n)[1]} ({share:.0%})" for n, share in cluster.others]
+        shown = ", ".join(others[:_CLUSTERS_SHOWN]) + (
+            " ..." if len(others) > _CLUSTERS_SHOWN else ""
+        )
+        file, line = survey.place(cluster.kept)
+        out.say(f"          {file}:{line} is kept; lines {shown} are near to it")
 
 
 def _tell_training(training: dict[str, Any], out: Output) -> None:

@@ -168,6 +168,23 @@ def test_inspect_takes_the_settings_of_data_and_cleaning(call: Call, tmp_path: P
     assert call("inspect", path, "--write", out, *settings).code == 3
 
 
+def test_inspect_shows_clusters_of_near_duplicates(call: Call, tmp_path: Path) -> None:
+    words = " ".join(f"word{n}" for n in range(60))
+    rows = [{"prompt": words, "completion": "yes"}, {"prompt": words.upper(), "completion": "Yes"},
+            {"prompt": "mail me at jane.roe@web.de", "completion": "I will."}]  # fmt: skip
+    path = tmp_path / "near.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    document = call("inspect", path, "--json", "--clean.near_duplicates").document
+    assert document["rejected"] == {"near_duplicate": 1}
+    (cluster,) = document["clusters"]
+    assert cluster["kept"] == {"file": str(path), "line": 1}
+    assert cluster["others"] == [{"file": str(path), "line": 2, "share": 1.0}]
+    said = call("inspect", path, "--clean.near_duplicates").out
+    assert "1 clusters of near duplicates" in said
+    assert f"{path}:1 is kept; lines 2 (100%) are near to it" in said
+    assert "personal data found (email in 1 rows)" in said
+
+
 def test_inspect_of_nothing_usable(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("{\n", encoding="utf-8")
