@@ -79,15 +79,22 @@ class Cleaner:
         """The chat with its repairs, or the first reason to reject it."""
         changed: tuple[str, ...] = ()
         text = "\n".join([turn["content"] for turn in chat])
-        if any(test(text) for test in self._tests) or _says_more(chat):
+        more = _says_more(chat)
+        if more or self._may_apply(text):
             chat, changed = self._repaired(chat)
         for judge in self._judges:
             defect = judge(chat, self._config)
             if defect is not None:
                 return defect
-        if not (private.may_hold(text) or changed or _says_more(chat)):
+        if not (more or changed or private.may_hold(text)):
             return Cleaned(chat)
         return self._without_private(chat, changed)
+
+    def _may_apply(self, text: str) -> bool:
+        for test in self._tests:  # noqa: SIM110 - a generator would cost as much as the tests
+            if test(text):
+                return True
+        return False
 
     def _without_private(self, chat: Chat, changed: tuple[str, ...]) -> Cleaned | Defect:
         """The chat with personal data and secrets left, masked or dropped, and their kinds."""
@@ -158,7 +165,7 @@ def token_defect(config: CleanConfig, tokens: int, loss_tokens: int) -> Defect |
 
 def _says_more(chat: Chat) -> bool:
     """Whether a turn has text beside its content: reasoning, or calls of tools."""
-    return any(len(turn) > 2 for turn in chat)
+    return max(map(len, chat), default=0) > 2
 
 
 def _masked(text: str, kinds: set[str]) -> str:

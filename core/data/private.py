@@ -30,6 +30,9 @@ _LONG = bytes(
     97 if (chr(byte).isalnum() and byte < 128) or byte in b"_-+/" else 32 for byte in range(256)
 )
 _DIGITS = bytes(48 if 48 <= byte <= 57 else 46 if byte == 46 else 97 for byte in range(256))
+_NO_DIGITS = bytes(byte for byte in range(256) if not 48 <= byte <= 57)
+_FEWEST = 4
+"""Digits of the shortest thing that is made of them, an address such as 1.1.1.1."""
 _QUAD = re.compile(rb"0\.0{1,3}\.0{1,3}\.0")
 _BETWEEN = b" -()/\t"
 
@@ -44,7 +47,8 @@ def may_hold(text: str) -> tuple[_Finder, ...]:
     finders: list[_Finder] = []
     if b"aaaaaaaaaaaaaaaa" in data.translate(_LONG) or (address and "://" in text):
         finders.append(secrets)
-    digits = data.translate(_DIGITS, _BETWEEN)
+    counted = len(data.translate(None, _NO_DIGITS))
+    digits = data.translate(_DIGITS, _BETWEEN) if counted >= _FEWEST else b""
     if b"0000000000" in digits:
         finders.append(ibans)
     if b"0000000000000" in digits:
@@ -56,7 +60,8 @@ def may_hold(text: str) -> tuple[_Finder, ...]:
         finders.append(phones)
     if dotted and _QUAD.search(data.translate(_DIGITS)):
         finders.append(ipv4_addresses)
-    if "::" in text or text.count(":") > 6:
+    colons = text.count(":")
+    if colons > 6 or (colons > 1 and "::" in text):
         finders.append(ipv6_addresses)
     return tuple(finders)
 
