@@ -10,6 +10,8 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +38,8 @@ _OVERRIDDEN = (
     "_save",
     "_save_checkpoint",
     "evaluate",
+    "floating_point_ops",
+    "get_batch_samples",
     "log",
     "training_step",
 )
@@ -70,6 +74,8 @@ class DurableMixin(SavingMixin):
         self._shown_grad_norm = math.nan
         self._step_tokens = self._step_label_tokens = 0
         self._clock = StepClock()
+        self._iterator: Iterator[Any] | None = None
+        self._ahead: list[Any] = []
         # TRL rounds the adapters of a quantized base to bf16, which loses small updates.
         exact = {name: p.detach().clone() for name, p in trained(kwargs["model"])}
         super().__init__(job=job, tally=tally, **kwargs)
@@ -95,10 +101,47 @@ class DurableMixin(SavingMixin):
         self._step_label_tokens = sum(int(batch["label_tokens"]) for batch in batch_samples)
         return self._step_label_tokens
 
-    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: Any
+    ) -> tuple[list[Any], int]:
+        """The micro-batches of the coming step; made already, where ``look_ahead`` had the time."""
+        if self._iterator is not epoch_iterator:
+            self._iterator, self._ahead = epoch_iterator, []
+        batches = [*self._ahead, *islice(epoch_iterator, num_batches - len(self._ahead))]
+        self._ahead = []
+        return batches, self._get_num_items_in_batch(batches, device)
+
+    def look_ahead(self) -> None:
+        """Make the next step's micro-batches while the GPU is busy with this one's.
+
+        Which rows come next is settled when an epoch begins, so nothing random is drawn here.
+        """
+        if self._iterator is not None and self.state.global_step + 1 < self.state.max_steps:
+            self._ahead = list(islice(self._iterator, self.args.gradient_accumulation_steps))
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> float:
+        """As the trainer reckons them, without going through all modules at every micro-batch."""
+        return 6.0 * int(inputs["tokens"]) * self._learned_through
+
+    @cached_property
+    def _learned_through(self) -> int:
+        """Parameters that a token goes through, embeddings left out."""
+        count: int = self.model.num_parameters(exclude_embeddings=True)
+        return count
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: int | None = None
+    ) -> torch.Tensor:
         self.job.control.check()
-        loss: torch.Tensor = super().training_step(*args, **kwargs)  # type: ignore[misc]
+        loss = self.forward_backward(model, inputs, num_items_in_batch)
         self._step_loss = loss if self._step_loss is None else self._step_loss + loss
+        return loss
+
+    def forward_backward(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: int | None = None
+    ) -> torch.Tensor:
+        """The loss of one micro-batch, its gradients added to the parameters'."""
+        loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)  # type: ignore[misc]
         return loss
 
     def _clip_grad_norm(self, model: Any) -> Any:
@@ -112,6 +155,7 @@ class DurableMixin(SavingMixin):
         """
         assert self._step_loss is not None
         assert self._grad_norm is not None
+        self.look_ahead()
         loss, norm = torch.stack(
             [
                 self._step_loss.double(),

@@ -74,6 +74,19 @@ class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
         else:
             self.fast.adapters.drop_grads()
 
+    def forward_backward(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: int | None = None
+    ) -> torch.Tensor:
+        """One micro-batch. The stock one sets thousands of modules to training each time."""
+        if self.fast is None:
+            return super().forward_backward(model, inputs, num_items_in_batch)
+        if not model.training:
+            model.train()
+        inputs = self._prepare_inputs(inputs)
+        loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
     def compute_loss(
         self,
         model: Any,

@@ -67,6 +67,7 @@ class Adapters:
         """All numbers as one parameter, for an optimizer that takes one launch for all."""
         self.weights = self.whole.data
         self.grads = torch.zeros_like(self.weights)
+        self._grad_views = [self.grads[part].view(shape) for _, part, shape in self._views]
         self.copies = torch.empty(b_at, dtype=dtype, device=device)
         """A as it is and B times the scaling, in the precision of the products."""
 
@@ -83,13 +84,18 @@ class Adapters:
 
         Cheap when they are already. Loading a checkpoint may have given them other memory.
         """
-        base = self.weights.data_ptr()
+        # Whoever gives one parameter other memory gives it to all: two are looked at.
+        if all(self._here(*self._views[place][:2]) for place in (0, -1)):
+            return
         for parameter, part, shape in self._views:
-            if parameter.data_ptr() == base + part.start * self.weights.element_size():
-                continue
-            view = self.weights[part].view(shape)
-            view.copy_(parameter.data)
-            parameter.data = view
+            if not self._here(parameter, part):
+                view = self.weights[part].view(shape)
+                view.copy_(parameter.data)
+                parameter.data = view
+
+    def _here(self, parameter: torch.nn.Parameter, part: slice) -> bool:
+        place = self.weights.data_ptr() + part.start * self.weights.element_size()
+        return bool(parameter.data_ptr() == place)
 
     def refresh(self) -> None:
         """Bring the copies up to date with the weights."""
@@ -102,8 +108,8 @@ class Adapters:
             return
         self.grads.zero_()
         self.whole.grad = self.grads
-        for parameter, part, shape in self._views:
-            parameter.grad = self.grads[part].view(shape)
+        for (parameter, _, _), view in zip(self._views, self._grad_views, strict=True):
+            parameter.grad = view
 
     def drop_grads(self) -> None:
         """No gradients: the optimizer passes this update over."""
