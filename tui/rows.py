@@ -1,209 +1,399 @@
-"""The rows of the chosen data files as the data pane looks at them: by number, checked, in tokens.
+"""The rows of the chosen data files as the inspector looks at them: by number, with what the
+survey knows of all of them and what was decided by hand about some.
 
 Nothing here is imported before the first paint: the readers and the tokenizer load in a thread.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+import threading
+from bisect import bisect_right
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from pathlib import Path
 
-from core.data.chats import Seen, Tally, read_chats
-from core.data.formats import Chat, Converted, Format, to_chat
+import numpy as np
+
+from core.config.schema import RunConfig
+from core.data.chats import Kept, Pipeline
+from core.data.filter import Array, Mask, field_of, texts_of
+from core.data.formats import Chat
 from core.data.index import RowIndex
+from core.data.overlay import DROPPED, EDITED, Mark, Overlay
 from core.data.sources import Rejected, Row
-from core.data.template import TemplateFault
-from core.data.tokens import NO_LOSS, ChatCodec, Encoded
+from core.data.survey import Survey
+from core.data.tokens import ChatCodec, Encoded
 
-Piece = tuple[str, str]
-"""Text of any origin, and the style it is shown in."""
+KEPT = "kept"
+_WORDS = 400
+_KNOWN = {"answer": "loss_tokens"}
 
-OPEN, CLOSE = "⟦", "⟧"
-"""Stand around what carries loss, so that it shows without colours too."""
 
-_CHECK_EVERY = 500
+@dataclass(frozen=True)
+class Glance:
+    """What a line of the table shows of a row."""
+
+    file: str
+    line: int
+    reason: str
+    """Why it is rejected, as far as the row itself tells; empty for a good one."""
+    words: str
+    turns: int
+    chars: int
+    decided: str
+    """`dropped` or `edited` by hand; else empty."""
+    fields: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Look:
     """One row looked at closely."""
 
+    source: Row | Rejected
+    """As the file has it."""
     row: Row | Rejected
+    """As it was decided by hand; the same where nothing was."""
     chat: Chat | None
     encoded: Encoded | None
+    reason: str
     problem: str
     """Why the row is not learned from; empty for a good one."""
+    notes: tuple[str, ...] = ()
 
     @property
-    def first_words(self) -> str:
-        """What the row is about, for the list: the first words of the user."""
-        if self.problem:
-            return self.problem
-        turns = [m["content"] for m in self.chat or [] if m["role"] == "user"]
-        return " ".join(turns[0][:400].split()) if turns else ""
+    def edited(self) -> bool:
+        return self.row is not self.source and isinstance(self.row, Row)
 
 
-@dataclass
+@dataclass(frozen=True)
+class Patch:
+    """What a decision made of a row after it was surveyed."""
+
+    reason: str
+    chars: int
+    turns: int
+    tokens: int
+    loss_tokens: int
+    edited: bool
+
+
 class Rows:
-    """The rows of several files, one after the other."""
+    """The rows of several files, one after the other. One thread scans, others may read.
 
-    files: Sequence[str]
-    format: Format | Literal["auto"] = "auto"
-    max_length: int | None = None
-    codec: ChatCodec | None = None
-    problems: dict[int, Rejected] = field(default_factory=dict)
-    """Rows that will be rejected, by number, as far as was checked."""
-    checked: int = 0
-    _indexes: list[RowIndex] = field(default_factory=list)
+    ``survey`` may be there, fill, and be replaced at any time.
+    """
 
-    def __post_init__(self) -> None:
-        self.look = lru_cache(maxsize=512)(self._look)
+    def __init__(self, config: RunConfig):
+        self.config = config
+        self.files = list(config.data.files)
+        self.pipeline = Pipeline(config)
+        self.overlay = Overlay(config.data.overlay)
+        self.codec: ChatCodec | None = None
+        self.survey: Survey | None = None
+        self.patches: dict[int, Patch] = {}
+        self.fields: tuple[str, ...] = ()
+        """Fields of the rows that are shown as columns."""
+        self._indexes: list[RowIndex] = []
+        self._starts: list[int] = [0]
+        self._lock = threading.Lock()
+        self._counted: dict[int, int] = {}
+        self.look = lru_cache(maxsize=64)(self._look)
+        self.glance = lru_cache(maxsize=4096)(self._glance)
+
+    # -- finding rows --------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Find all rows. Takes a second a gigabyte: call it in a thread. Raises InputError."""
+        """Find the first rows. Raises InputError for files that cannot be used at all."""
         self._indexes = [RowIndex(name) for name in self.files]
-        for index in self._indexes:
-            index.scan_all()
+        self._indexes[0].scan()
 
-    def check(self, told: Callable[[], bool]) -> Tally:
-        """Find the rows that will be rejected: for a thread. `told` is called now and then, and
-        says whether to go on."""
-        tally = Tally()
-        for number, outcome in enumerate(read_chats(self.files, self.format, tally, Seen())):
-            if isinstance(outcome, Rejected):
-                self.problems[number] = outcome
-            self.checked = number + 1
-            if self.checked % _CHECK_EVERY == 0 and not told():
-                break
+    def scan(self, told: Callable[[], bool]) -> None:
+        """Find all other rows, in a thread: a second a gigabyte. `told` is called now and then,
+        and says whether to go on."""
+        for index in self._indexes:
+            while index.scan():
+                if not told():
+                    return
+            self._starts.append(self._starts[-1] + index.count)
         told()
-        return tally
 
     def close(self) -> None:
         for index in self._indexes:
             index.close()
-        self._indexes = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows were found."""
+        return len(self._starts) > len(self._indexes)
 
     @property
     def count(self) -> int:
-        return sum(index.count for index in self._indexes)
+        """Rows found so far."""
+        found = len(self._starts) - 1
+        here = self._indexes[found].count if found < len(self._indexes) else 0
+        return self._starts[found] + here
 
-    def use(self, codec: ChatCodec | None, max_length: int | None) -> None:
-        """Look at rows through another tokenizer."""
-        self.codec, self.max_length = codec, max_length
+    @property
+    def scanned(self) -> float:
+        """Part of the files that was looked through, 0 to 1."""
+        return sum(index.scanned for index in self._indexes) / max(1, len(self._indexes))
+
+    def source(self, number: int) -> Row | Rejected:
+        """One row as its file has it."""
+        file = min(bisect_right(self._starts, number), len(self._indexes)) - 1
+        with self._lock:
+            return self._indexes[file].row(number - self._starts[file])
+
+    def row(self, number: int) -> Row | Rejected:
+        """One row as it was decided by hand."""
+        return self.overlay.apply(self.source(number))
+
+    def chat(self, number: int) -> Chat | None:
+        """What would be learned of a row; None when nothing."""
+        outcome = self.pipeline.outcome(self.row(number))
+        return outcome.chat if isinstance(outcome, Kept) else None
+
+    def number_at(self, file: str, line: int) -> int | None:
+        """The first row at a line of a file, or behind it; None when there is none."""
+        names = [n for n, name in enumerate(self.files) if file in name] if file else [0]
+        for place in names[: 1 if names else 0]:
+            low = self._starts[place] if place < len(self._starts) else self.count
+            end = self._starts[place + 1] if place + 1 < len(self._starts) else self.count
+            high = end
+            while low < high:
+                middle = (low + high) // 2
+                if self.source(middle).line < line:
+                    low = middle + 1
+                else:
+                    high = middle
+            return low if low < end else None
+        return None
+
+    def holding(self, needle: bytes, tick: Callable[[float], None]) -> Array:
+        """Numbers of the rows that may hold some lower-case bytes, without reading each."""
+        found = []
+        for start, index in zip(self._starts, self._indexes, strict=False):
+            for numbers, part in index.holding(needle):
+                found.append(numbers + start)
+                tick(part)
+        edited = [number for number, patch in self.patches.items() if patch.edited]
+        return np.unique(np.concatenate([np.array(edited, dtype=np.int64), *found]))
+
+    # -- looking -------------------------------------------------------------------------------
+
+    def use(self, codec: ChatCodec | None, config: RunConfig) -> None:
+        """Look at rows through another tokenizer or other settings."""
+        self.codec, self.config = codec, config
+        self.pipeline = Pipeline(config)
+        self._counted.clear()
+        self.forget()
+
+    def forget(self) -> None:
+        """Look at all rows anew."""
         self.look.cache_clear()
+        self.glance.cache_clear()
 
-    def next_problem(self, after: int) -> int | None:
-        """The number of the next rejected row behind `after`, beginning again at the top."""
-        known = sorted(self.problems)
-        return next((n for n in known if n > after), known[0] if known else None)
+    def reason(self, number: int) -> str:
+        """Why a row is rejected; empty for a good one, or where it is not known yet."""
+        if number in self.patches:
+            return self.patches[number].reason
+        if self.survey is not None and number < self.survey.done:
+            at = int(self.survey.reason[number])
+            return self.survey.reasons[at] if at else ""
+        return self.glance(number).reason
+
+    def tokens(self, number: int) -> int | None:
+        """The length of a row in tokens; None where it is not known (yet)."""
+        if number in self.patches:
+            return self.patches[number].tokens or None
+        surveyed = self.survey is not None and self.survey.codec is not None
+        if self.survey is not None and surveyed and number < self.survey.done:
+            return int(self.survey.tokens[number]) or None
+        return self._counted.get(number)
+
+    def answer(self, number: int) -> int | None:
+        """The tokens of a row that carry loss; None where that is not known (yet)."""
+        if self.survey is not None and self.survey.codec is not None:
+            known = self.number("answer")
+            return (int(known[number]) or None) if number < len(known) else None
+        return None
+
+    def _glance(self, number: int) -> Glance:
+        source = self.source(number)
+        row = self.overlay.apply(source)
+        outcome = self.pipeline.outcome(row)
+        chat = outcome.chat if isinstance(outcome, Kept) else []
+        said = next((m["content"] for m in chat if m["role"] in ("user", "text")), "")
+        if not said:
+            shown = source if isinstance(row, Rejected) else row
+            said = next((text for text in texts_of(shown) if " " in text.strip()), "")
+        decided = "" if row is source else "edited" if isinstance(row, Row) else "dropped"
+        return Glance(
+            source.file,
+            source.line,
+            outcome.reason if isinstance(outcome, Rejected) else "",
+            " ".join(said[:_WORDS].split()),
+            len(chat),
+            sum(len(message["content"]) for message in chat),
+            decided,
+            tuple(" ".join((field_of(row, name) or "")[:_WORDS].split()) for name in self.fields),
+        )
 
     def _look(self, number: int) -> Look:
-        row = self._row(number)
-        found = self.problems.get(number)
-        if isinstance(row, Rejected):
-            return Look(row, None, None, row.detail)
-        converted = to_chat(row.value, self.format)
-        if not isinstance(converted, Converted):
-            return Look(row, None, None, converted.detail)
-        problem = found.detail if found else ""
+        source = self.source(number)
+        row = self.overlay.apply(source)
+        outcome = self.pipeline.outcome(row)
+        if isinstance(outcome, Rejected):
+            return Look(source, row, None, None, outcome.reason, outcome.detail)
+        reason = self.reason(number)
+        problem = self._problem(number, reason) if reason else ""
         if self.codec is None:
-            return Look(row, converted.chat, None, problem)
-        encoded = self.codec.encode(converted.chat, self.max_length)
+            return Look(source, row, outcome.chat, None, reason, problem, outcome.notes)
+        encoded = self.codec.encode(outcome.chat, self.config.data.max_length)
         if isinstance(encoded, Encoded):
-            return Look(row, converted.chat, encoded, problem)
-        return Look(row, converted.chat, None, problem or encoded.detail)
+            self._counted[number] = encoded.full_length
+            notes = (*outcome.notes, *encoded.notes)
+            return Look(source, row, outcome.chat, encoded, reason, problem, notes)
+        return Look(source, row, outcome.chat, None, encoded.reason, encoded.detail, outcome.notes)
 
-    def _row(self, number: int) -> Row | Rejected:
-        for index in self._indexes:
-            if number < index.count:
-                return index.row(number)
-            number -= index.count
-        raise IndexError(number)
+    def _problem(self, number: int, reason: str) -> str:
+        """Why a row that is good by itself is rejected: what it is to another."""
+        origin = self.origin(number)
+        if origin is None:
+            return reason.replace("_", " ")
+        twin = self.glance(origin)
+        like = "repeats" if reason == "duplicate" else "is much like"
+        return f"{like} row {origin + 1:,}, {Path(twin.file).name}:{twin.line}"
 
+    def origin(self, number: int) -> int | None:
+        """The row that this one repeats."""
+        if self.survey is None or number >= self.survey.done:
+            return None
+        found = int(self.survey.origin[number])
+        return found if found >= 0 else None
 
-def raw_view(look: Look) -> list[Piece]:
-    """The row as it stands in the file."""
-    if isinstance(look.row, Rejected):
-        return [(look.row.raw or "(nothing of it can be shown)", "")]
-    return [(json.dumps(look.row.value, ensure_ascii=False, indent=2), "")]
+    # -- what is known of all rows -------------------------------------------------------------
 
+    @property
+    def known(self) -> int:
+        """Rows that the survey has looked at."""
+        return self.survey.done if self.survey is not None else 0
 
-def rendered_view(look: Look, codec: ChatCodec | None) -> list[Piece]:
-    """The row as the model sees it; what carries loss stands between marks."""
-    if look.chat is None:
-        return raw_view(look)
-    if look.encoded is not None:
-        return _runs(look.encoded)
-    if codec is not None:
-        try:
-            return [(codec.render(look.chat), "")]
-        except TemplateFault as fault:
-            return [(f"The model's chat template says: {fault}\n\n", "error"), *_plain(look.chat)]
-    return [
-        ("b chooses a base model; then its own template is shown.\n\n", "dim"),
-        *_plain(look.chat),
-    ]
+    def number(self, key: str) -> Array:
+        """Numbers by a key of the filter line, an entry a known row."""
+        if key == "row":
+            return np.arange(1, self.known + 1)
+        name = _KNOWN.get(key, key)
+        if self.survey is None:
+            return np.zeros(0, dtype=np.int64)
+        values: Array = getattr(self.survey, name).astype(np.int64)
+        for at, patch in self.patches.items():
+            if at < len(values) and hasattr(patch, name):
+                values[at] = getattr(patch, name)
+        return values
 
+    def word(self, key: str, text: str) -> Mask:
+        """Rows for which a key of the filter line says `text`."""
+        if self.survey is None:
+            return np.zeros(0, dtype=bool)
+        if key == "file":
+            hits = [n for n, name in enumerate(self.survey.files) if text in name.lower()]
+            return np.isin(self.survey.file, hits)
+        if key == "note":
+            bits = sum(1 << n for n, name in enumerate(self.survey.notes) if text in name)
+            return self._noted(np.uint32(bits), edited=text in EDITED)
+        if key == "is":
+            return self._in_state(text)
+        known, codes = self.reasons()
+        return np.isin(codes, [n for n, name in enumerate(known) if text in name])
 
-def token_view(look: Look) -> list[Piece]:
-    """Token by token; what carries loss stands between marks and on a ground of its own."""
-    if look.encoded is None:
-        why = "b chooses a base model; then its tokens are shown.\n\n" if not look.problem else ""
-        return [(why, "dim"), *rendered_view(look, None)]
-    pieces: list[Piece] = []
-    before = False
-    for text, label in zip(look.encoded.pieces, look.encoded.labels, strict=True):
-        loss = label != NO_LOSS
-        if loss != before:
-            pieces.append((OPEN if loss else CLOSE, "accent"))
-        elif pieces:
-            pieces.append(("│", "dim"))
-        pieces.append((text.replace("\n", "↵\n"), "loss" if loss else ""))
-        before = loss
-    if before:
-        pieces.append((CLOSE, "accent"))
-    return pieces + _cut(look.encoded)
+    def reasons(self) -> tuple[list[str], Array]:
+        """Names of reasons (0: kept), and the one of each known row."""
+        if self.survey is None:
+            return [KEPT], np.zeros(0, dtype=np.uint16)
+        codes = self.survey.reason
+        names = list(self.survey.reasons)
+        if self.patches:
+            codes = codes.copy()
+            for at, patch in self.patches.items():
+                if patch.reason and patch.reason not in names:
+                    names.append(patch.reason)
+                if at < len(codes):
+                    codes[at] = names.index(patch.reason) if patch.reason else 0
+        return names, codes
 
+    def _in_state(self, state: str) -> Mask:
+        if state == "cut":
+            cut: Mask = self.number("tokens") > self.config.data.max_length
+            return cut
+        if state == "edited":
+            return self._noted(np.uint32(0), edited=True)
+        names, codes = self.reasons()
+        if state == "dropped":
+            return np.isin(codes, [n for n, name in enumerate(names) if name == DROPPED])
+        found: Mask = codes == 0 if state == KEPT else codes != 0
+        return found
 
-def caption(look: Look) -> str:
-    """What the loss mask comes to, in a few words."""
-    if look.problem:
-        return "will be rejected"
-    encoded = look.encoded
-    if encoded is None:
-        return ""
-    stop = "✓" if encoded.stop_trained else "✗ not learned"
-    cut = f" ─ cut from {encoded.full_length:,}" if encoded.truncated else ""
-    return f"{encoded.loss_tokens:,} of {len(encoded.ids):,} tokens carry loss ─ stop {stop}{cut}"
+    def _noted(self, bits: np.uint32, *, edited: bool) -> Mask:
+        assert self.survey is not None
+        if edited and EDITED in self.survey.notes:
+            bits |= np.uint32(1 << self.survey.notes.index(EDITED))
+        found: Mask = (self.survey.flags & bits) != 0
+        if edited:
+            for at, patch in self.patches.items():
+                if at < len(found):
+                    found[at] = patch.edited
+        return found
 
+    # -- deciding ------------------------------------------------------------------------------
 
-def _runs(encoded: Encoded) -> list[Piece]:
-    pieces: list[Piece] = []
-    for text, label in zip(encoded.pieces, encoded.labels, strict=True):
-        style = "loss" if label != NO_LOSS else ""
-        if pieces and pieces[-1][1] == style:
-            pieces[-1] = (pieces[-1][0] + text, style)
+    def decided(self, number: int) -> Mark | None:
+        """What was decided by hand about a row."""
+        return self.overlay.mark_of(self.source(number))
+
+    def drop(self, number: int) -> None:
+        """Leave a row out."""
+        self.overlay.drop(self.source(number))
+        self.look_again(number)
+
+    def restore(self, number: int) -> None:
+        """Take a row as its file has it."""
+        self.overlay.restore(self.source(number))
+        self.look_again(number)
+
+    def edit(self, number: int, value: dict[str, object]) -> None:
+        """Let a value take the place of a row; the row's own value restores it."""
+        source = self.source(number)
+        if isinstance(source, Row) and source.value == value:
+            self.overlay.restore(source)
         else:
-            pieces.append((text, style))
-    marked: list[Piece] = []
-    for text, style in pieces:
-        ends = [(OPEN, "accent"), (text, style), (CLOSE, "accent")]
-        marked += ends if style else [(text, style)]
-    return marked + _cut(encoded)
+            self.overlay.edit(source, value)
+        self.look_again(number)
 
-
-def _cut(encoded: Encoded) -> list[Piece]:
-    if not encoded.truncated:
-        return []
-    left = encoded.full_length - len(encoded.ids)
-    return [(f"\n✂ {left:,} tokens more are cut off by max_length", "warning")]
-
-
-def _plain(chat: Chat) -> list[Piece]:
-    pieces: list[Piece] = []
-    for message in chat:
-        pieces += [(message["role"] + "\n", "head"), (message["content"] + "\n\n", "")]
-    return pieces
+    def look_again(self, *numbers: int) -> None:
+        """Note what decisions made of rows."""
+        self.forget()
+        for number in numbers:
+            source = self.source(number)
+            outcome = self.pipeline.outcome(self.overlay.apply(source))
+            if isinstance(outcome, Rejected):
+                self.patches[number] = Patch(outcome.reason, 0, 0, 0, 0, edited=False)
+                continue
+            encoded = self.codec.encode(outcome.chat) if self.codec is not None else None
+            tokens, loss, reason = 0, 0, ""
+            if isinstance(encoded, Encoded):
+                tokens, loss = encoded.full_length, encoded.loss_tokens
+            elif encoded is not None:
+                reason = encoded.reason
+            decided = self.overlay.mark_of(source) is not None
+            if not decided and self.origin(number) is not None and self.survey is not None:
+                reason = self.survey.reasons[int(self.survey.reason[number])]
+            self.patches[number] = Patch(
+                reason,
+                sum(len(message["content"]) for message in outcome.chat),
+                len(outcome.chat),
+                tokens,
+                loss,
+                edited=decided,
+            )

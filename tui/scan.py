@@ -1,0 +1,92 @@
+"""Long looks through the rows, for a thread: filter, sort, search. Each may be ended at any time.
+
+`tick` hears of the part that is done, 0 to 1, and ends the work by raising `Ended`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from core.data.filter import Array, Filter
+from tui.columns import Column
+from tui.rows import Rows
+
+Tick = Callable[[float], None]
+
+_EVERY = 0.1
+_LOOKED = 64
+
+
+class Ended(Exception):  # noqa: N818 - a wish, not an error
+    """The person does not want to know any more."""
+
+
+class Stopwatch:
+    """Calls `tick` ten times a second, however fast the rows go by."""
+
+    def __init__(self, tick: Tick, total: int):
+        self._tick, self._total = tick, max(1, total)
+        self._next = 0.0
+
+    def at(self, done: int) -> None:
+        """So many are done. Cheap enough for every row."""
+        if done % _LOOKED == 0 and (now := time.monotonic()) >= self._next:
+            self._next = now + _EVERY
+            self._tick(done / self._total)
+
+
+def select(rows: Rows, wanted: Filter, tick: Tick) -> Array:
+    """Numbers of the rows that pass a filter, of those the survey knows."""
+    numbers = np.flatnonzero(wanted.mask(rows, rows.known))
+    if not wanted.reads:
+        return numbers
+    if wanted.needle is not None:
+        numbers = np.intersect1d(numbers, rows.holding(wanted.needle, tick), assume_unique=True)
+    watch = Stopwatch(tick, len(numbers))
+    found = []
+    for done, number in enumerate(numbers.tolist()):
+        watch.at(done)
+        if holds(rows, wanted, number):
+            found.append(number)
+    return np.array(found, dtype=np.int64)
+
+
+def search(rows: Rows, wanted: Filter, order: Array | None, start: int) -> Iterator[int | None]:
+    """Places in `order` (None: all rows, as they come) that pass, from `start` on and round the
+    end. Gives None where a row does not, so that whoever asks may count and stop."""
+    count = rows.count if order is None else len(order)
+    cheap = wanted.mask(rows, rows.known)
+    for step in range(count):
+        place = (start + step) % count
+        number = place if order is None else int(order[place])
+        known = number < len(cheap)
+        if known and not cheap[number]:
+            yield None
+        elif not known and any(term.cheap for term in wanted.terms):
+            yield None
+        else:
+            yield place if holds(rows, wanted, number) else None
+
+
+def holds(rows: Rows, wanted: Filter, number: int) -> bool:
+    """Whether a row passes what has to be read for."""
+    return not wanted.reads or wanted.holds(rows.row(number), partial(rows.chat, number))
+
+
+def sort(rows: Rows, numbers: Array, column: Column, *, down: bool, tick: Tick) -> Array:
+    """The same numbers in the order of a column; rows that are equal in it stay as they were."""
+    keys = column.keys(rows)
+    if keys is not None:
+        values = keys[numbers]
+        return numbers[np.argsort(-values if down else values, kind="stable")]
+    watch = Stopwatch(tick, len(numbers))
+    texts = []
+    for done, number in enumerate(numbers.tolist()):
+        watch.at(done)
+        texts.append(column.text(rows, number)[:64].casefold())
+    order = sorted(range(len(texts)), key=texts.__getitem__, reverse=down)
+    return numbers[np.array(order, dtype=np.int64)]

@@ -1,0 +1,142 @@
+"""A row in three views, as pieces of text with a style each: raw, rendered, token by token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from core.data.filter import Pattern
+from core.data.formats import Chat
+from core.data.sources import Rejected, Row
+from core.data.template import TemplateFault
+from core.data.tokens import NO_LOSS, ChatCodec, Encoded
+from tui.rows import Look
+
+Piece = tuple[str, str]
+"""Text of any origin, and the style it is shown in."""
+
+OPEN, CLOSE = "⟦", "⟧"
+"""Stand around what carries loss, so that it shows without colours too."""
+
+MARKED = 2000
+"""Matches of a search that are marked in one text; more would only cost time."""
+
+
+def raw_view(look: Look) -> list[Piece]:
+    """The row as it stands in the file, below what it was changed to."""
+    if not look.edited:
+        return _raw(look.source)
+    return [
+        ("edited by hand\n", "head"),
+        *_raw(look.row),
+        ("\n\nin the file\n", "head"),
+        *_raw(look.source),
+    ]
+
+
+def _raw(row: Row | Rejected) -> list[Piece]:
+    if isinstance(row, Rejected):
+        return [(row.raw or "(nothing of it can be shown)", "")]
+    return [(json.dumps(row.value, ensure_ascii=False, indent=2, default=str), "")]
+
+
+def rendered_view(look: Look, codec: ChatCodec | None) -> list[Piece]:
+    """The row as the model sees it; what carries loss stands between marks."""
+    if look.chat is None:
+        return raw_view(look)
+    if look.encoded is not None:
+        return _runs(look.encoded)
+    if codec is not None:
+        try:
+            return [(codec.render(look.chat), "")]
+        except TemplateFault as fault:
+            return [(f"The model's chat template says: {fault}\n\n", "error"), *_plain(look.chat)]
+    return [
+        ("b chooses a base model; then its own template is shown.\n\n", "dim"),
+        *_plain(look.chat),
+    ]
+
+
+def token_view(look: Look, *, ids: bool = False) -> list[Piece]:
+    """Token by token; what carries loss stands between marks and on a ground of its own."""
+    if look.encoded is None:
+        why = "b chooses a base model; then its tokens are shown.\n\n" if not look.problem else ""
+        return [(why, "dim"), *rendered_view(look, None)]
+    pieces: list[Piece] = []
+    before = False
+    encoded = look.encoded
+    for token, text, label in zip(encoded.ids, encoded.pieces, encoded.labels, strict=True):
+        loss = label != NO_LOSS
+        if loss != before:
+            pieces.append((OPEN if loss else CLOSE, "accent"))
+        elif pieces:
+            pieces.append(("│", "dim"))
+        if ids:
+            pieces.append((f"{token}:", "dim"))
+        pieces.append((text.replace("\n", "↵\n"), "loss" if loss else ""))
+        before = loss
+    if before:
+        pieces.append((CLOSE, "accent"))
+    return pieces + _cut(encoded)
+
+
+def caption(look: Look) -> str:
+    """What the loss mask comes to, in a few words."""
+    if look.problem:
+        return "will be rejected"
+    encoded = look.encoded
+    if encoded is None:
+        return ""
+    stop = "✓" if encoded.stop_trained else "✗ not learned"
+    cut = f" ─ cut from {encoded.full_length:,}" if encoded.truncated else ""
+    return f"{encoded.loss_tokens:,} of {len(encoded.ids):,} tokens carry loss ─ stop {stop}{cut}"
+
+
+def marked(pieces: Iterable[Piece], patterns: Iterable[Pattern]) -> list[Piece]:
+    """The same pieces with what patterns find in them in the style `match`."""
+    left = list(pieces)
+    for pattern in patterns:
+        left = [part for piece in left for part in _marked(piece, pattern)]
+    return left
+
+
+def _marked(piece: Piece, pattern: Pattern) -> list[Piece]:
+    text, style = piece
+    parts: list[Piece] = []
+    at = 0
+    while at < len(text) and len(parts) < 2 * MARKED:
+        span = pattern.span(text, at)
+        if span is None or span[0] == span[1]:
+            break
+        parts += [(text[at : span[0]], style), (text[span[0] : span[1]], "match")]
+        at = span[1]
+    return [part for part in [*parts, (text[at:], style)] if part[0]]
+
+
+def _runs(encoded: Encoded) -> list[Piece]:
+    pieces: list[Piece] = []
+    for text, label in zip(encoded.pieces, encoded.labels, strict=True):
+        style = "loss" if label != NO_LOSS else ""
+        if pieces and pieces[-1][1] == style:
+            pieces[-1] = (pieces[-1][0] + text, style)
+        else:
+            pieces.append((text, style))
+    found: list[Piece] = []
+    for text, style in pieces:
+        ends = [(OPEN, "accent"), (text, style), (CLOSE, "accent")]
+        found += ends if style else [(text, style)]
+    return found + _cut(encoded)
+
+
+def _cut(encoded: Encoded) -> list[Piece]:
+    if not encoded.truncated:
+        return []
+    left = encoded.full_length - len(encoded.ids)
+    return [(f"\n✂ {left:,} tokens more are cut off by max_length", "warning")]
+
+
+def _plain(chat: Chat) -> list[Piece]:
+    pieces: list[Piece] = []
+    for message in chat:
+        pieces += [(message["role"] + "\n", "head"), (message["content"] + "\n\n", "")]
+    return pieces
