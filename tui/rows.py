@@ -210,7 +210,19 @@ class Rows:
         surveyed = self.survey is not None and self.survey.codec is not None
         if self.survey is not None and surveyed and number < self.survey.done:
             return int(self.survey.tokens[number]) or None
-        return self._counted.get(number)
+        return self._counted.get(number) or None
+
+    def wants_tokens(self, number: int) -> bool:
+        """Whether the length of a row would still have to be found."""
+        surveyed = self.survey is not None and self.survey.codec is not None
+        known = number in self._counted or (surveyed and number < self.known)
+        return self.codec is not None and not known and not self.glance(number).reason
+
+    def count_tokens(self, number: int) -> None:
+        """Find the length of a row in tokens, for the table."""
+        chat = self.chat(number)
+        encoded = self.codec.encode(chat) if chat and self.codec is not None else None
+        self._counted[number] = encoded.full_length if isinstance(encoded, Encoded) else 0
 
     def answer(self, number: int) -> int | None:
         """The tokens of a row that carry loss; None where that is not known (yet)."""

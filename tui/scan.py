@@ -19,6 +19,8 @@ Tick = Callable[[float], None]
 
 _EVERY = 0.1
 _LOOKED = 64
+_MANY = 2000
+"""Rows from which a search first looks through the bytes of the files."""
 
 
 class Ended(Exception):  # noqa: N818 - a wish, not an error
@@ -55,21 +57,25 @@ def select(rows: Rows, wanted: Filter, tick: Tick) -> Array:
     return np.array(found, dtype=np.int64)
 
 
-def search(rows: Rows, wanted: Filter, order: Array | None, start: int) -> Iterator[int | None]:
-    """Places in `order` (None: all rows, as they come) that pass, from `start` on and round the
-    end. Gives None where a row does not, so that whoever asks may count and stop."""
+def search(
+    rows: Rows, wanted: Filter, order: Array | None, start: int, tick: Tick
+) -> Iterator[int]:
+    """Places in `order` (None: all rows, as they come) of rows that pass, from `start` on and
+    round the end."""
     count = rows.count if order is None else len(order)
     cheap = wanted.mask(rows, rows.known)
-    for step in range(count):
-        place = (start + step) % count
+    asks_survey = any(term.cheap for term in wanted.terms)
+    places = (start + np.arange(count)) % max(1, count)
+    if wanted.needle is not None and count > _MANY:
+        likely = rows.holding(wanted.needle, tick)
+        places = places[np.isin(places if order is None else order[places], likely)]
+    watch = Stopwatch(tick, len(places))
+    for step, place in enumerate(places.tolist()):
+        watch.at(step)
         number = place if order is None else int(order[place])
-        known = number < len(cheap)
-        if known and not cheap[number]:
-            yield None
-        elif not known and any(term.cheap for term in wanted.terms):
-            yield None
-        else:
-            yield place if holds(rows, wanted, number) else None
+        passes = bool(cheap[number]) if number < len(cheap) else not asks_survey
+        if passes and holds(rows, wanted, number):
+            yield place
 
 
 def holds(rows: Rows, wanted: Filter, number: int) -> bool:

@@ -40,11 +40,13 @@ class TextBlock(ScrollView):
         self._pieces: list[Cell] = []
         self._lines: list[list[Cell]] = []
 
-    def show(self, pieces: list[Cell]) -> None:
-        """Show pieces of text; newlines in them break lines."""
+    def show(self, pieces: list[Cell], *, stay: bool = False) -> None:
+        """Show pieces of text, from their beginning unless they are to `stay` where they are;
+        newlines in them break lines."""
         self._pieces = pieces
         self._wrap()
-        self.scroll_to(y=0, animate=False, force=True)
+        if not stay:
+            self.scroll_to(y=0, animate=False, force=True)
 
     def on_resize(self) -> None:
         self._wrap()
@@ -52,6 +54,15 @@ class TextBlock(ScrollView):
     def scroll_lines(self, by: int) -> None:
         """Scroll by lines; for keys of the widget beside this one."""
         self.scroll_to(y=self.scroll_offset.y + by, animate=False, force=True)
+
+    def go_to(self, style: str) -> None:
+        """Bring the first text of a style into sight."""
+        for number, line in enumerate(self._lines):
+            if any(name == style for _, name in line):
+                top = self.scroll_offset.y
+                if not top <= number < top + self.size.height:
+                    self.scroll_to(y=max(0, number - 1), animate=False, force=True)
+                return
 
     def _wrap(self) -> None:
         self._lines = wrap(self._pieces, max(1, self.size.width))

@@ -17,7 +17,10 @@ from textual.strip import Strip
 Cell = tuple[str, str]
 """A piece of a line: inert text, and one of `STYLES` or an empty string."""
 
-STYLES = ("dim", "head", "accent", "bold", "success", "warning", "error", "loss")
+STYLES = ("dim", "head", "accent", "bold", "success", "warning", "error", "loss", "match")
+
+_GROUNDED = ("loss", "match")
+"""Styles that bring a ground of their own, over that of the line."""
 
 TEXT_STYLES_CSS = """
         .text--dim { color: $foreground 50%; }
@@ -28,6 +31,7 @@ TEXT_STYLES_CSS = """
         .text--warning { color: $warning; }
         .text--error { color: $error; }
         .text--loss { background: $accent 30%; color: $foreground; text-style: bold; }
+        .text--match { background: $warning; color: $background; text-style: bold; }
 """
 """Looks of the styles, for every widget that draws cells."""
 
@@ -170,7 +174,7 @@ def styled(widget: ScrollView, cells: list[Cell], base: Style) -> list[Segment]:
         style = base
         if name:
             look = widget.get_component_rich_style(f"text--{name}")
-            ground = look.bgcolor if name == "loss" else None
+            ground = look.bgcolor if name in _GROUNDED else None
             style = base + Style(color=look.color, bold=look.bold, bgcolor=ground)
         segments.append(Segment(text, style))
     return segments

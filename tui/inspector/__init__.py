@@ -1,0 +1,1 @@
+"""The views of the data pane: rows, problems, lengths, rules and facts."""

@@ -1,0 +1,132 @@
+"""One row closely, in three views: rendered, raw, and token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.content import Content
+from textual.widgets import Static
+
+from core.config.errors import FinetuiError
+from core.data.filter import Pattern
+from tui import numbers, views
+from tui.inert import inert
+from tui.rows import Look, Rows
+from tui.widgets.text_block import TextBlock
+
+NAMES = ("rendered", "raw", "tokens")
+
+AT_ONCE = 30_000
+"""Characters of a row that are tokenized while the cursor moves; longer ones come in a thread."""
+
+
+class Detail(Vertical):
+    """The row under the cursor."""
+
+    DEFAULT_CSS = """
+    Detail {
+        height: 1fr;
+        #which { height: 1; color: $foreground 60%; }
+    }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._which = Static(id="which")
+        self._text = TextBlock()
+        self._rows: Rows | None = None
+        self._number = -1
+        self._view = 0
+        self._ids = False
+        self._patterns: Sequence[Pattern] = ()
+        self.look: Look | None = None
+        self.caption = ""
+
+    def compose(self) -> ComposeResult:
+        yield self._which
+        yield self._text
+
+    def show(self, rows: Rows, number: int) -> None:
+        """Show a row. Long ones are tokenized in a thread and shown when they are there."""
+        same = rows is self._rows and number == self._number
+        self._rows, self._number = rows, number
+        if rows.codec is None or same or rows.glance(number).chars <= AT_ONCE:
+            self._draw(rows.look(number), stay=same)
+            return
+        self._text.show([("one moment …", "dim")])
+
+        def look() -> None:
+            found = rows.look(number)
+            self.app.call_from_thread(self._looked, rows, number, found)
+
+        self.run_worker(look, thread=True, exclusive=True, group="look")
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._rows, self._number, self.look, self.caption = None, -1, None, ""
+        self._text.show([])
+        self._which.update("")
+
+    def mark(self, patterns: Sequence[Pattern]) -> None:
+        """Mark what a search looks for."""
+        self._patterns = patterns
+        self._again()
+
+    def next_view(self) -> None:
+        """Rendered, raw, tokens."""
+        self._view = (self._view + 1) % len(NAMES)
+        self._again(stay=False)
+
+    def toggle_ids(self) -> None:
+        """The numbers of tokens in the view of tokens, and that view itself."""
+        at_tokens = NAMES[self._view] == "tokens"
+        self._ids = not self._ids if at_tokens else True
+        self._view = NAMES.index("tokens")
+        self._again()
+
+    def scroll_by(self, lines: int) -> None:
+        """Scroll the text."""
+        self._text.scroll_lines(lines)
+
+    def _looked(self, rows: Rows, number: int, look: Look) -> None:
+        if rows is self._rows and number == self._number:
+            self._draw(look, stay=False)
+
+    def _again(self, *, stay: bool = True) -> None:
+        if self.look is not None:
+            self._draw(self.look, stay=stay)
+
+    def _draw(self, look: Look, *, stay: bool) -> None:
+        if self._rows is None:
+            return
+        self.look, name = look, NAMES[self._view]
+        if name == "raw":
+            pieces = views.raw_view(look)
+        elif name == "tokens":
+            pieces = views.token_view(look, ids=self._ids)
+        else:
+            pieces = views.rendered_view(look, self._rows.codec)
+        try:
+            pieces = views.marked(pieces, self._patterns)
+        except FinetuiError:
+            self._patterns = ()  # the search itself says that its pattern is too slow
+        above = [(f"✎ edited by hand\n{'' if look.problem else chr(10)}", "accent")] * look.edited
+        if look.problem:
+            above.append((f"✗ {look.problem}\n\n", "error"))
+        self._text.show([*above, *pieces], stay=stay)
+        if self._patterns and not stay:
+            self._text.go_to("match")
+        self.caption = views.caption(look)
+        self._name_views(name, look)
+
+    def _name_views(self, name: str, look: Look) -> None:
+        tabs: list[tuple[str, str]] = []
+        for one in NAMES:
+            shown = f"{one} + ids" if one == "tokens" and self._ids else one
+            tabs += [(shown, "bold $accent" if one == name else ""), ("  ", "")]
+        place = f"{numbers.count(self._number + 1)}  {Path(look.source.file).name}"
+        where = f"{place}:{look.source.line}"
+        self._which.update(Content.assemble(*tabs, (inert(where), "$foreground 40%")))
