@@ -30,6 +30,7 @@ from tui.sentences import sentence
 from tui.session import LinkMaker, Session
 from tui.styles.theme import FINETUI
 from tui.widgets.config_pane import ConfigPane
+from tui.widgets.data_pane import DataPane
 from tui.widgets.form import Form
 from tui.widgets.guide import Steps
 from tui.widgets.runs_pane import RunsPane
@@ -213,7 +214,7 @@ class FinetuiApp(App[None]):
     def look_at_settings(self) -> None:
         """Let the data pane and the guide follow the settings; check layers against the model."""
         config = self.main.config.draft.last_good()
-        self.main.data.look_at(config)
+        self.main.data.look_at(config, self.main.config.form.locked)
         self._check_model(config)
         self._show_guide()
         self._show_standing()
@@ -257,6 +258,13 @@ class FinetuiApp(App[None]):
 
     def on_pane_changed(self) -> None:
         self._show_guide()
+
+    def on_data_pane_setting(self, event: DataPane.Setting) -> None:
+        """The inspector sets a setting, where the settings can still be changed."""
+        if self.session.folder is not None:
+            self.say(LOCKED, severity="warning")
+        else:
+            self.set_setting(event.name, event.text)
 
     def on_runs_pane_opened(self, event: RunsPane.Opened) -> None:
         self._conduct.open_run(event.folder)

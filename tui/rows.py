@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +20,7 @@ from core.data.chats import Kept, Pipeline
 from core.data.filter import Array, Mask, field_of, texts_of
 from core.data.formats import Chat
 from core.data.index import RowIndex
-from core.data.overlay import DROPPED, EDITED, Mark, Overlay
+from core.data.overlay import DROPPED, EDITED, Key, Mark, Overlay, digest
 from core.data.sources import Rejected, Row
 from core.data.survey import Survey
 from core.data.tokens import ChatCodec, Encoded
@@ -189,6 +189,11 @@ class Rows:
         self._counted.clear()
         self.forget()
 
+    def show_fields(self, names: Iterable[str]) -> None:
+        """Have the table show these fields of each row."""
+        self.fields = tuple(names)
+        self.glance.cache_clear()
+
     def forget(self) -> None:
         """Look at all rows anew."""
         self.look.cache_clear()
@@ -335,6 +340,14 @@ class Rows:
                     codes[at] = names.index(patch.reason) if patch.reason else 0
         return names, codes
 
+    def next_problem(self, after: int) -> int | None:
+        """The number of the next rejected row behind `after`, beginning again at the top."""
+        bad = np.flatnonzero(self.reasons()[1])
+        if not len(bad):
+            return None
+        at = int(np.searchsorted(bad, after, "right"))
+        return int(bad[at % len(bad)])
+
     def _in_state(self, state: str) -> Mask:
         if state == "cut":
             cut: Mask = self.number("tokens") > self.config.data.max_length
@@ -357,6 +370,24 @@ class Rows:
                 if at < len(found):
                     found[at] = patch.edited
         return found
+
+    def unmet(self) -> list[Mark]:
+        """Decisions whose row is not there any more. Ask when the survey is complete."""
+        assert self.survey is not None
+        lost = []
+        for mark in self.overlay.unmet():
+            for number in self._rows_at(mark.key[0], mark.key[1]):
+                self.overlay.apply(self.source(number))
+            if mark.key not in self.overlay.applied:
+                lost.append(mark)
+        return lost
+
+    def _rows_at(self, place: str, line: int) -> list[int]:
+        """Rows at a line of a file as the overlay names it."""
+        assert self.survey is not None
+        files = [n for n, name in enumerate(self.survey.files) if self.overlay.place(name) == place]
+        hits = np.isin(self.survey.file, files) & (self.survey.line == line)
+        return [int(number) for number in np.flatnonzero(hits)]
 
     # -- deciding ------------------------------------------------------------------------------
 
@@ -382,6 +413,11 @@ class Rows:
         else:
             self.overlay.edit(source, value)
         self.look_again(number)
+
+    def last_decided(self, key: Key) -> list[int]:
+        """The rows, of those decided about in this session, that a decision was about."""
+        files = {n for n in self.patches if self.source(n).line == key[1]}
+        return [n for n in files if digest(self.source(n)) == key[2]]
 
     def look_again(self, *numbers: int) -> None:
         """Note what decisions made of rows."""

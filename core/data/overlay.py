@@ -97,7 +97,7 @@ class Overlay:
         """What was decided about a row as the file has it."""
         if not self._at:
             return None
-        place = self._place(row.file)
+        place = self.place(row.file)
         if (place, row.line) not in self._at:
             return None
         return self._marks.get((place, row.line, digest(row)))
@@ -186,9 +186,9 @@ class Overlay:
             ) from error
 
     def _key(self, row: Row | Rejected) -> Key:
-        return self._place(row.file), row.line, digest(row)
+        return self.place(row.file), row.line, digest(row)
 
-    def _place(self, name: str) -> str:
+    def place(self, name: str) -> str:
         """A file as the overlay names it: from its own folder, so that both may move together."""
         if name not in self._places:
             path = Path(name).expanduser().absolute()

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Container, Vertical
+from textual.containers import Container
 from textual.content import Content
+from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
 from core.config.errors import FinetuiError, InputError
-from core.data.filter import Array, Filter, parse, suggest
-from tui import columns, numbers, scan
+from core.data.filter import parse, suggest
+from tui import columns
 from tui.bindings import bindings
 from tui.inert import inert
 from tui.inspector.ask_line import AskLine
 from tui.inspector.detail import Detail
+from tui.inspector.find import Find
 from tui.inspector.view import View
 from tui.rows import Rows
 from tui.widgets.virtual_list import Cell, VirtualList
@@ -58,6 +59,13 @@ class Table(View):
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("data.rows")]
 
+    class Decision(Message):
+        """Something is to be decided about a row, or about all that are filtered."""
+
+        def __init__(self, what: str, number: int | None) -> None:
+            super().__init__()
+            self.what, self.number = what, number
+
     def __init__(self) -> None:
         super().__init__()
         self.list = VirtualList(self._draw, header=self._header, id="rows")
@@ -65,17 +73,7 @@ class Table(View):
         self.ask = AskLine()
         self._state = Static(id="state", markup=False)
         self.columns = [columns.column(name) for name in columns.SHOWN]
-        self.order: Array | None = None
-        """Numbers of the rows in the table; None: all, as they come."""
-        self.filter_line = ""
-        self.sorted_by: tuple[columns.Column, bool] | None = None
-        self.needle = Filter()
-        self.needle_line = ""
-        self.matches: list[int] = []
-        """Places in the table that the search found so far, in their order once it has ended."""
-        self._working = ""
-        self._part = 0.0
-        self._job = 0
+        self.find = Find(self)
 
     def compose(self) -> ComposeResult:
         with Container(id="both"):
@@ -89,7 +87,7 @@ class Table(View):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        found = ("rows.next",) if self.needle.terms else ()
+        found = ("rows.next",) if self.find.needle.terms else ()
         return (*found, "rows.filter", "rows.search", "rows.view", "rows.edit", "rows.drop",
                 "rows.columns")  # fmt: skip
 
@@ -102,55 +100,45 @@ class Table(View):
         """The number of the row under the cursor."""
         if self.rows is None or not self.list.count:
             return None
-        return self._number(self.list.cursor)
+        return self.find.number(self.list.cursor)
 
     # -- what is shown -------------------------------------------------------------------------
 
     def show(self, rows: Rows | None) -> None:
-        self._end_job()
-        self.order, self.filter_line, self.sorted_by = None, "", None
-        self._forget_search()
+        self.find.reset(rows)
         self.list.cursor = 0
+        self.detail.mark([])
         self.detail.clear()
         if rows is not None:
-            names = [c.id.removeprefix(columns.FIELD) for c in self.columns if c.id[0] == "."]
-            rows.fields = tuple(names)
+            rows.show_fields(c.id[1:] for c in self.columns if c.id[0] == columns.FIELD)
         super().show(rows)
 
     def look_again(self) -> None:
         """More rows were found, or more is known of them."""
         if self.rows is None:
             return
-        self.list.set_count(self.rows.count if self.order is None else len(self.order))
+        self.list.set_count(self.find.count)
         self._show_row()
-        self._say_state()
+        self.say_state()
 
     def again(self) -> None:
         """The survey has ended: what it knows more of may pass the filter now."""
-        if self.filter_line or self.sorted_by:
-            self._arrange(self.filter_line, self.sorted_by, keep=True)
+        find = self.find
+        if find.filter_line or find.sorted_by:
+            find.arrange(find.filter_line, find.sorted_by, self.number)
 
     def on_resize(self) -> None:
         self.set_class(self.size.width >= SIDE_BY_SIDE, "-wide")
 
     def go_to(self, number: int) -> None:
         """Put the cursor on a row; the filter goes when it hides that row."""
-        place = self._place(number)
+        place = self.find.place(number)
         if place is None:
-            self.filter_line, self.sorted_by, self.order = "", None, None
-            self._forget_search()
+            self.find.reset(self.rows)
+            self.detail.mark([])
             self.look_again()
             place = number
         self.list.move_to(place)
-
-    def _number(self, place: int) -> int:
-        return place if self.order is None else int(self.order[place])
-
-    def _place(self, number: int) -> int | None:
-        if self.order is None:
-            return number
-        found = np.flatnonzero(self.order == number)
-        return int(found[0]) if len(found) else None
 
     def _show_row(self) -> None:
         number = self.number
@@ -167,7 +155,7 @@ class Table(View):
         if rows is None or rows.codec is None:
             return
         last = min(first + self.list.page, self.list.count)
-        unknown = [n for n in map(self._number, range(first, last)) if rows.wants_tokens(n)]
+        unknown = [n for n in map(self.find.number, range(first, last)) if rows.wants_tokens(n)]
         if not unknown:
             return
 
@@ -183,7 +171,7 @@ class Table(View):
     def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
         event.stop()
         self._show_row()
-        self._say_state()
+        self.say_state()
 
     def on_virtual_list_selected(self, event: VirtualList.Selected) -> None:
         """Enter gives the row most of the room, and takes it back."""
@@ -211,7 +199,7 @@ class Table(View):
         if self.rows is None:
             return
         known = self._known() if purpose != "go to" else {}
-        value = {"filter": self.filter_line, "search": self.needle_line}.get(purpose, "")
+        value = {"filter": self.find.filter_line, "search": self.find.needle_line}.get(purpose, "")
         value += " " if value and purpose == "filter" else ""
         offer = None if purpose == "go to" else lambda line: suggest(line, known)
         check = self._goal if purpose == "go to" else parse
@@ -227,196 +215,106 @@ class Table(View):
         if event.purpose == "filter":
             self.filter(event.text)
         elif event.purpose == "search":
-            self.search(event.text)
+            self._search(event.text)
         elif event.text:
             goal = self._goal(event.text)
             if goal is not None:
                 self.go_to(goal)
 
+    def action_columns(self) -> None:
+        """Choose columns and the one to sort by."""
+        from tui.screens.columns import Chosen, ColumnsScreen
+
+        by = self.find.sorted_by[0].id if self.find.sorted_by else ""
+        shown = [one.id for one in self.columns]
+
+        def chosen(choice: Chosen | None) -> None:
+            if choice is None or self.rows is None:
+                return
+            self.columns = [columns.column(name) for name in choice.shown]
+            self.rows.show_fields(name[1:] for name in choice.shown if name[0] == columns.FIELD)
+            self.list.refresh()
+            if choice.sort:
+                self.find.sort(columns.column(choice.sort))
+
+        self.app.push_screen(ColumnsScreen(shown, by, self.fields()), chosen)
+
+    def action_edit(self) -> None:
+        """Change the text of the row."""
+        self.post_message(self.Decision("edit", self.number))
+
+    def action_drop(self) -> None:
+        """Leave the row out, or take it back."""
+        self.post_message(self.Decision("drop", self.number))
+
+    def action_drop_all(self) -> None:
+        """Leave out all rows that are filtered."""
+        self.post_message(self.Decision("drop_all", None))
+
     def action_clear(self) -> None:
         """End what goes on; else forget the search, then the filter, then the order."""
-        if self._working:
-            self._end_job()
-        elif self.needle.terms:
-            self._forget_search()
-        elif self.filter_line:
-            self._arrange("", self.sorted_by, keep=True)
-        elif self.sorted_by:
-            self._arrange("", None, keep=True)
-        self._say_state()
+        find = self.find
+        if find.working:
+            find.end_job()
+        elif find.needle.terms:
+            find.forget_search()
+            self.detail.mark([])
+        elif find.filter_line:
+            find.arrange("", find.sorted_by, self.number)
+        elif find.sorted_by:
+            find.arrange("", None, self.number)
+        self.say_state()
         self.post_message(self.Changed())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Escape is ours only while there is something to end or to clear."""
         if action == "clear":
-            busy = self._working or self.needle.terms or self.filter_line or self.sorted_by
-            return bool(busy) and not self.ask.open
+            return bool(self.find.state(0)) and not self.ask.open
         return True
 
-    # -- filter and sort -----------------------------------------------------------------------
+    # -- filter, sort, search ------------------------------------------------------------------
 
     def filter(self, line: str) -> None:
         """Show only the rows that pass a filter line. It must be a right one."""
-        self._arrange(line, self.sorted_by)
+        self.find.arrange(line, self.find.sorted_by)
 
-    def sort(self, column: columns.Column) -> None:
-        """Sort by a column: upwards, downwards, then as the rows come."""
-        now = self.sorted_by
-        if now is None or now[0].id != column.id:
-            self._arrange(self.filter_line, (column, column.right and column.id != "row"))
-        else:
-            first = column.right and column.id != "row"
-            self._arrange(self.filter_line, (column, not first) if now[1] == first else None)
-
-    def _arrange(
-        self, line: str, by: tuple[columns.Column, bool] | None, *, keep: bool = False
-    ) -> None:
-        """Find and order rows, in a thread. `keep` leaves the cursor on its row."""
-        rows = self.rows
-        if rows is None:
-            return
-        wanted = parse(line)
-        if not wanted.terms and by is None:
-            self._arranged(line, by, None, keep)
-            return
-        tick = self._begin_job("filtering" if wanted.terms else "sorting")
-
-        def work() -> None:
-            try:
-                found = scan.select(rows, wanted, tick)
-                if by is not None:
-                    found = scan.sort(rows, found, by[0], down=by[1], tick=tick)
-            except scan.Ended:
-                return
-            except FinetuiError as error:
-                self.app.call_from_thread(self._failed, error)
-                return
-            self.app.call_from_thread(self._arranged, line, by, found, keep)
-
-        self.run_worker(work, thread=True, group="arrange")
-
-    def _arranged(
-        self, line: str, by: tuple[columns.Column, bool] | None, order: Array | None, keep: bool
-    ) -> None:
-        self._end_job()
-        number = self.number if keep else None
-        self.filter_line, self.sorted_by, self.order = line, by, order
-        again, self.needle_line = self.needle_line, ""
-        self._forget_search()
+    def arranged(self, number: int | None) -> None:
+        """The finder chose and ordered rows."""
         self.look_again()
-        place = self._place(number) if number is not None else 0
+        place = self.find.place(number) if number is not None else 0
         self.list.move_to(place or 0)
-        if again:
-            self.search(again, jump=False)
         self.post_message(self.Changed())
 
-    # -- search --------------------------------------------------------------------------------
+    def found(self, place: int) -> None:
+        """The finder found the first row of a search."""
+        self.list.move_to(place)
 
-    def search(self, line: str, *, jump: bool = True) -> None:
-        """Find rows of the table, from the cursor on, in a thread; go to the first at once."""
-        self._forget_search()
-        rows, order, start = self.rows, self.order, self.list.cursor
-        self.needle, self.needle_line = parse(line), line
-        self.detail.mark([term.pattern for term in self.needle.terms if term.pattern
-                          and not term.negated])  # fmt: skip
+    def _search(self, line: str) -> None:
+        self.find.search(line, self.list.cursor)
+        self.detail.mark(self.find.patterns)
+        self.say_state()
         self.post_message(self.Changed())
-        if rows is None or not self.needle.terms:
-            self._say_state()
-            return
-        wanted = self.needle
-        tick = self._begin_job("searching")
-
-        def work() -> None:
-            found: list[int] = []
-            try:
-                for place in scan.search(rows, wanted, order, start, tick):
-                    found.append(place)
-                    if len(found) == 1 and jump:
-                        self.app.call_from_thread(self._found_first, wanted, place)
-            except scan.Ended:
-                pass
-            except FinetuiError as error:
-                self.app.call_from_thread(self._failed, error)
-                return
-            self.app.call_from_thread(self._found_all, wanted, sorted(found))
-
-        self.run_worker(work, thread=True, group="arrange")
-
-    def _found_first(self, wanted: Filter, place: int) -> None:
-        if wanted is self.needle:
-            self.matches = [place]
-            self.list.move_to(place)
-
-    def _found_all(self, wanted: Filter, found: list[int]) -> None:
-        if wanted is self.needle:
-            self._end_job()
-            self.matches = found
-            self._say_state()
 
     def action_next_match(self, direction: int) -> None:
         """Go to the next row that the search found, round the end."""
-        if not self.matches:
-            return
-        at = np.searchsorted(self.matches, self.list.cursor, "right" if direction > 0 else "left")
-        place = int(at) if direction > 0 else int(at) - 1
-        self.list.move_to(self.matches[place % len(self.matches)])
+        place = self.find.next_match(self.list.cursor, direction)
+        if place is not None:
+            self.list.move_to(place)
 
-    def _forget_search(self) -> None:
-        self.needle, self.needle_line, self.matches = Filter(), "", []
-        self.detail.mark([])
-
-    # -- work in threads -----------------------------------------------------------------------
-
-    def _begin_job(self, what: str) -> Callable[[float], None]:
-        """End what goes on, and begin something new; gives its `tick`."""
-        self._end_job()
-        self._working, self._part = what, 0.0
-        mine = self._job
-
-        def tick(part: float) -> None:
-            if mine != self._job or not self.is_attached:
-                raise scan.Ended
-            self._part = part
-            self.app.call_from_thread(self._say_state)
-
-        self._say_state()
-        return tick
-
-    def _end_job(self) -> None:
-        self._job += 1
-        self._working = ""
-
-    def _failed(self, error: FinetuiError) -> None:
-        self._end_job()
-        self._say_state()
+    def failed(self, error: FinetuiError) -> None:
+        """The finder could not do it."""
+        self.find.end_job()
+        self.say_state()
         todo = "".join(f"\n→ {remedy}" for remedy in error.remedies)
         self.notify(inert(error.message + todo, keep="\n"), severity="error", markup=False)
 
     # -- words ---------------------------------------------------------------------------------
 
-    def _say_state(self) -> None:
-        rows, parts = self.rows, []
-        if rows is not None and self.filter_line:
-            of = f"{numbers.count(len(self.order) if self.order is not None else 0)} of"
-            parts.append(f"{self.filter_line}  {of} {numbers.count(rows.count)}")
-        if self.sorted_by:
-            parts.append(f"{'↓' if self.sorted_by[1] else '↑'} {self.sorted_by[0].title}")
-        if self.needle.terms:
-            parts.append(self._search_state())
-        if self._working:
-            parts.append(f"{self._working} {self._part:.0%}, esc ends it")
-        elif parts:
-            parts.append("esc clears")
-        self._state.update(Content(inert("  ·  ".join(parts))))
-        self._state.display = bool(parts)
-
-    def _search_state(self) -> str:
-        what = f"search {self.needle_line}"
-        if not self.matches:
-            return what if self._working else f"{what}: not found"
-        at = int(np.searchsorted(self.matches, self.list.cursor, "right"))
-        so_far = " so far" if self._working else ""
-        return f"{what}: {at:,} of {len(self.matches):,}{so_far}"
+    def say_state(self) -> None:
+        """Say what was asked, and how far it is."""
+        text = self.find.state(self.list.cursor)
+        self._state.update(Content(inert(text)))
+        self._state.display = bool(text)
 
     def _known(self) -> dict[str, list[tuple[str, str]]]:
         """What the filter line may complete."""
@@ -462,7 +360,7 @@ class Table(View):
         count = self.rows.count if self.rows else 0
         cells: list[Cell] = [("  ", "")]
         for one, wide in columns.arrange(self.columns, width - 2, count):
-            by = self.sorted_by
+            by = self.find.sorted_by
             arrow = ("↓" if by[1] else "↑") if by and by[0].id == one.id else ""
             title = one.title[: wide - len(arrow)] + arrow
             cells.append((f"{title.rjust(wide) if one.right else title.ljust(wide)}  ", "head"))
@@ -472,7 +370,7 @@ class Table(View):
         rows = self.rows
         if rows is None:
             return []
-        number = self._number(place)
+        number = self.find.number(place)
         reason, decided = rows.reason(number), rows.glance(number).decided
         tokens = rows.tokens(number) or 0
         mark = _MARKS.get(decided) or (

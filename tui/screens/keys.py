@@ -13,6 +13,7 @@ from textual.widgets import Static
 
 from tui.bindings import Key, groups
 
+_GAP = 3  # cells between two columns
 _FRAME = 8  # cells of the box around the table: border, padding, scrollbar, and some air
 
 
@@ -43,24 +44,42 @@ class KeysScreen(ModalScreen[None]):
 
 
 def help_page(width: int) -> Content:
-    """The table as text, in two columns where they fit."""
+    """The table as text, in as many columns as fit."""
     blocks = [_block(name, keys) for name, keys in groups()]
-    half = sum(len(block) + 1 for block in blocks) / 2
-    left: list[Content] = []
-    right: list[Content] = []
+    for count in (3, 2):
+        columns = _columns(blocks, count)
+        wide = [max(line.cell_length for line in column) for column in columns]
+        if sum(wide) + _GAP * (len(columns) - 1) <= width - _FRAME:
+            rows = max(len(column) for column in columns)
+            lines = [
+                Content("").join(_cell(column, row, wide[n]) for n, column in enumerate(columns))
+                for row in range(rows)
+            ]
+            return Content("\n").join(lines)
+    return Content("\n\n").join(Content("\n").join(block) for block in blocks)
+
+
+def _columns(blocks: list[list[Content]], count: int) -> list[list[Content]]:
+    """The blocks in their order, in columns that are as low as they can be."""
+    height = max(len(block) for block in blocks)
+    while len(columns := _packed(blocks, height)) > count:
+        height += 1
+    return columns
+
+
+def _packed(blocks: list[list[Content]], height: int) -> list[list[Content]]:
+    columns: list[list[Content]] = []
     for block in blocks:
-        column = left if len(left) < half and not right else right
-        column += [*block, Content("")]
-    rows = max(len(left), len(right))
-    left += [Content("")] * (rows - len(left))
-    right += [Content("")] * (rows - len(right))
-    wide = max(line.cell_length for line in left) + 3
-    if wide + max(line.cell_length for line in right) > width - _FRAME:
-        return Content("\n\n").join(Content("\n").join(block) for block in blocks)
-    lines = [
-        a + Content(" " * (wide - a.cell_length)) + b for a, b in zip(left, right, strict=True)
-    ]
-    return Content("\n").join(lines)
+        if columns and len(columns[-1]) + 1 + len(block) <= height:
+            columns[-1] += [Content(""), *block]
+        else:
+            columns.append(list(block))
+    return columns
+
+
+def _cell(column: list[Content], row: int, width: int) -> Content:
+    line = column[row] if row < len(column) else Content("")
+    return line + Content(" " * (width + _GAP - line.cell_length))
 
 
 def _block(name: str, keys: list[Key]) -> list[Content]:

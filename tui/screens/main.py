@@ -161,7 +161,10 @@ class MainScreen(Screen[None]):
         pane = self.panes[self.current]
         editing = isinstance(pane, ConfigPane) and pane.form.editing is not None
         zoom = ("pane.zoom",) if self.size.width >= WIDE else ()
-        near: tuple[str, ...] = (*ids, *pane.keys, *zoom, "app.help", "app.palette")
+        # While a run can be steered its keys stand first; else those of the pane that is shown.
+        steered = "run.stop" in ids or not self.alone
+        first = (*ids, *pane.keys) if steered else (*pane.keys, *ids)
+        near: tuple[str, ...] = (*first, *zoom, "app.help", "app.palette")
         if editing:  # letters are typed now: only the input's own keys act
             near, labels = ("config.edit", "config.leave"), {"config.edit": "done"}
         rows = [key_of(key_id) for key_id in dict.fromkeys(near)]

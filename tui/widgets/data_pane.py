@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
+from textual.message import Message
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
@@ -16,12 +18,15 @@ from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
 from tui import numbers
 from tui.bindings import bindings
+from tui.draft import Name
 from tui.inert import inert
 from tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
     from core.data.survey import Survey
     from core.data.tokens import ChatCodec
+    from tui.inspector.decide import Decide
+    from tui.inspector.problems import Problems
     from tui.inspector.table import Table
     from tui.inspector.view import View
     from tui.rows import Rows
@@ -30,3 +35,429 @@ _EMPTY = "No data yet.\n\no opens a .jsonl or .json file: Alpaca, ShareGPT, mess
 
 _LOOK_SECONDS = 0.25
 """How often the pane shows what threads have found meanwhile."""
+
+
+class DataPane(Pane):
+    """The rows that will be learned from. Files, tokenizer and survey are at work in threads.
+
+    The views are made when the first data is there: what they stand on takes time to import.
+    """
+
+    NAME = "data"
+
+    DEFAULT_CSS = """
+    DataPane {
+        #view-names { height: 1; color: $foreground 60%; }
+        #no-data { display: none; color: $foreground 60%; padding: 1 1; }
+        &.-empty #no-data { display: block; }
+        &.-empty #view-names, &.-empty View { display: none; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("data")]
+
+    can_focus = True
+    """Until there are views."""
+
+    class Setting(Message):
+        """A setting is wanted to have another value."""
+
+        def __init__(self, name: Name, text: str) -> None:
+            super().__init__()
+            self.name, self.text = name, text
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names = Static(id="view-names")
+        self._note = Static(_EMPTY, id="no-data", markup=False)
+        self._views: list[View] = []
+        self._at = 0
+        self._config = RunConfig()
+        self._rows: Rows | None = None
+        self._codec: ChatCodec | None = None
+        self._codec_ready = False
+        self._model_note = ""
+        self._asked: tuple[object, ...] = ()
+        self._model_asked: tuple[object, ...] = ()
+        self._surveyed: object = None
+        self._survey: Survey | None = None
+        self._seen: tuple[object, ...] = ()
+        self._timer: Timer | None = None
+        self.locked = ""
+        """Why nothing can be decided about rows now; empty when it can."""
+
+    def compose(self) -> ComposeResult:
+        yield self._note
+        yield self._names
+
+    def on_mount(self) -> None:
+        self._say(_EMPTY)
+        self._timer = self.set_interval(_LOOK_SECONDS, self._look, pause=True)
+
+    def on_unmount(self) -> None:
+        self._close()
+
+    def target(self) -> Widget:
+        return self.view.target() if self._rows is not None and self._views else self
+
+    @property
+    def view(self) -> View:
+        """The view that is shown."""
+        return self._views[self._at]
+
+    @property
+    def table(self) -> Table:
+        """The view of rows."""
+        from tui.inspector.table import Table
+
+        return self.query_one(Table)
+
+    @cached_property
+    def _decide(self) -> Decide:
+        from tui.inspector.decide import Decide
+
+        return Decide(self)
+
+    @property
+    def rows(self) -> Rows | None:
+        """The rows that are shown."""
+        return self._rows
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        if self._rows is None or not self._views:
+            return ("run.data",)
+        problem = ("data.problem",) if self._problems else ()
+        return (*self.view.keys, *problem, "data.next", "data.write")
+
+    @property
+    def told(self) -> str:
+        """The data in a few words; empty while there is none that can be used."""
+        if self._rows is None:
+            return ""
+        names = ", ".join(Path(name).name for name in self._rows.files)
+        return f"{names}, {numbers.count(self._rows.count)} rows"
+
+    def look_at(self, config: RunConfig, locked: str = "") -> None:
+        """Show the data of a configuration; does nothing when it is shown already."""
+        self.locked = locked
+        self._config = config
+        asked = data_key(config)
+        if asked != self._asked:
+            self._asked = asked
+            self._open(config)
+        model = (config.model.name_or_path, config.model.revision)
+        if model != self._model_asked and config.data.files:
+            self._model_asked = model
+            self._load_codec(config)
+        if self._rows is not None:
+            self._use_settings()
+
+    # -- opening, in threads -----------------------------------------------------------------
+
+    def _open(self, config: RunConfig) -> None:
+        self._close()
+        files = list(config.data.files)
+        if not files:
+            self._say(_EMPTY)
+            return
+        self._say(f"reading {', '.join(Path(name).name for name in files)} …")
+        asked = self._asked
+
+        def told() -> bool:
+            return asked == self._asked and self.is_attached
+
+        def read() -> None:
+            from tui import inspector
+            from tui.inspector import table  # noqa: F401 - imported here, not while keys are typed
+            from tui.rows import Rows
+
+            try:
+                rows = Rows(config)
+                rows.open()
+                self.app.call_from_thread(self._opened, asked, rows, inspector.views())
+                rows.scan(told)
+            except (FinetuiError, OSError) as error:
+                self.app.call_from_thread(self._refuse, asked, error)
+
+        self.run_worker(read, thread=True, group="rows")
+
+    def _close(self) -> None:
+        self._survey = self._surveyed = None
+        rows, self._rows = self._rows, None
+        if rows is not None:
+            for view in self._views:
+                view.show(None)
+            rows.close()
+
+    def _load_codec(self, config: RunConfig) -> None:
+        name, revision = wanted = self._model_asked
+        self._codec_ready = False
+        assert isinstance(name, str)
+
+        def load() -> None:
+            from core.data.tokens import ChatCodec
+
+            codec, note = None, ""
+            if name:
+                try:
+                    codec = ChatCodec.load(name, config.model.revision)
+                except FinetuiError as error:
+                    note = error.message
+            self.app.call_from_thread(self._codec_loaded, wanted, codec, note)
+
+        self.run_worker(load, thread=True, exclusive=True, group="codec", name=str(revision))
+
+    def _codec_loaded(self, wanted: tuple[object, ...], codec: ChatCodec | None, note: str) -> None:
+        if wanted == self._model_asked:
+            self._model_note, self._codec, self._codec_ready = note, codec, True
+            self._use_settings()
+
+    def _opened(self, asked: tuple[object, ...], rows: Rows, views: list[type[View]]) -> None:
+        if asked != self._asked:
+            rows.close()
+            return
+        self._rows = rows
+        if self._views:
+            self._take(rows)
+        else:
+            self._views = [view() for view in views]
+            self.mount_all(self._views)
+            self.call_after_refresh(self._take, rows)
+
+    def _take(self, rows: Rows) -> None:
+        """Show rows in all views."""
+        if self._rows is not rows:
+            return
+        had_focus = self.has_focus
+        self.can_focus = False
+        self.set_class(False, "-empty")
+        for view in self._views:
+            view.show(rows)
+        self._show_view()
+        self._use_settings()
+        self._look()
+        if had_focus:
+            self.view.target().focus()
+        if self._timer is not None:
+            self._timer.resume()
+
+    def _use_settings(self) -> None:
+        """Let the rows, and the survey of them, follow tokenizer and settings."""
+        rows, config = self._rows, self._config
+        if rows is None:
+            return
+        if rows.codec is not self._codec or rows.config is not config:
+            rows.use(self._codec, config)
+            for view in self._views:
+                view.look_again()
+        wanted = (survey_key(config), id(self._codec))
+        if self._codec_ready and wanted != self._surveyed:
+            self._surveyed = wanted
+            self._begin_survey(rows, config, self._codec)
+
+    def _begin_survey(self, rows: Rows, config: RunConfig, codec: ChatCodec | None) -> None:
+        from core.data.survey import Survey
+        from tui.scan import Ended
+
+        survey = self._survey = Survey(config, codec)
+        if rows.survey is None or not rows.survey.complete:
+            rows.survey = survey
+
+        def alive(_: Survey) -> None:
+            if self._survey is not survey or not self.is_attached:
+                raise Ended
+
+        def look() -> None:
+            try:
+                survey.run(alive)
+            except Ended:
+                return
+            except (FinetuiError, OSError) as error:
+                self.app.call_from_thread(self._refuse, self._asked, error)
+                return
+            self.app.call_from_thread(self._survey_done, rows, survey)
+
+        self.run_worker(look, thread=True, group="survey")
+        if self._timer is not None:
+            self._timer.resume()
+
+    def _survey_done(self, rows: Rows, survey: Survey) -> None:
+        if self._survey is survey and self._rows is rows:
+            rows.survey = survey
+            rows.forget()
+            self._seen = ()
+            self._look()
+            self.table.again()
+
+    def _refuse(self, asked: tuple[object, ...], error: Exception) -> None:
+        if asked == self._asked:
+            self._close()
+            todo = "".join(f"\n→ {remedy}" for remedy in getattr(error, "remedies", ()))
+            self._say(f"✗ {error}{todo}\n\no opens another file")
+            self.post_message(self.Changed())
+
+    def _say(self, text: str) -> None:
+        self.set_class(True, "-empty")
+        self.can_focus = True
+        self._note.update(Content(inert(text, keep="\n")))
+        self.head()
+        self.foot("")
+
+    # -- views ---------------------------------------------------------------------------------
+
+    def action_next_view(self, by: int) -> None:
+        """The next view, or the one before."""
+        if self._rows is not None:
+            self.show_view((self._at + by) % len(self._views))
+
+    def show_view(self, at: int) -> None:
+        """Show a view, and give it the keys."""
+        self._at = at
+        self._show_view()
+        self.view.target().focus()
+        self.post_message(self.Changed())
+
+    def _show_view(self) -> None:
+        for number, view in enumerate(self._views):
+            view.display = number == self._at
+        self.view.look_again()
+        self._name_views()
+
+    def _name_views(self) -> None:
+        parts: list[tuple[str, str]] = []
+        for number, view in enumerate(self._views):
+            style = "bold $accent" if number == self._at else "$foreground 60%"
+            parts.append((view.NAME, style))
+            if view.count:
+                parts.append((f" {view.count}", style if number == self._at else "$warning"))
+            parts.append(("   ", ""))
+        self._names.update(Content.assemble(*parts, ("← →", "$foreground 40%")))
+        self.foot(self.view.caption or (self._model_note if self._at == 0 else ""))
+
+    def _look(self) -> None:
+        """Show what threads have found meanwhile."""
+        rows = self._rows
+        if rows is None:
+            return
+        seen = (rows.count, rows.complete, rows.known, self._survey_part, len(rows.patches))
+        if seen != self._seen:
+            self._seen = seen
+            self.redraw()
+        elif rows.complete and (self._survey is None or self._survey.complete) and self._timer:
+            self._timer.pause()
+
+    def redraw(self) -> None:
+        """Say anew what is known of the rows."""
+        rows = self._rows
+        if rows is None:
+            return
+        bad = self._problems
+        problems = f"{numbers.count(bad)} problem{'s' if bad > 1 else ''}" if bad else ""
+        part = "" if rows.complete else f"reading {rows.scanned:.0%}"
+        self.head(f"{numbers.count(rows.count)} rows", part or self._survey_part, problems)
+        self.view.look_again()
+        self._name_views()
+        self.post_message(self.Changed())
+
+    @property
+    def _survey_part(self) -> str:
+        """How far a survey is that goes on; empty when none does."""
+        survey = self._survey
+        if survey is None or survey.complete or not survey.progress.total_bytes:
+            return ""
+        return f"looking through it {survey.done / max(1, self._count):.0%}"
+
+    @property
+    def _count(self) -> int:
+        return self._rows.count if self._rows is not None else 0
+
+    @property
+    def _problems(self) -> int:
+        return int((self._rows.reasons()[1] != 0).sum()) if self._rows is not None else 0
+
+    # -- keys ----------------------------------------------------------------------------------
+
+    def action_next_problem(self) -> None:
+        """The next row that will be rejected, beginning again at the top."""
+        rows, number = self._rows, self.table.number if self._views else None
+        if rows is None or number is None:
+            return
+        found = rows.next_problem(number)
+        if found is None:
+            self.notify("no row of this data is rejected")
+        else:
+            self.go_to(found)
+
+    def on_view_wanted(self, event: View.Wanted) -> None:
+        """A view asks for the table: at a row, or with a filter."""
+        event.stop()
+        self.show_view(0)
+        if event.number is not None:
+            self.table.go_to(event.number)
+        elif event.line is not None:
+            self.table.filter(event.line)
+
+    def on_view_changed(self, event: View.Changed) -> None:
+        event.stop()
+        self._name_views()
+        self.post_message(self.Changed())
+
+    def on_view_set(self, event: View.Set) -> None:
+        """A view sets a setting."""
+        event.stop()
+        self.post_message(self.Setting((event.section, event.key), event.text))
+
+    def on_table_decision(self, event: Table.Decision) -> None:
+        """A key of the table decides about rows."""
+        event.stop()
+        if event.what == "drop_all":
+            find = self.table.find
+            self._decide.drop_all(find.order if find.filter_line else None)
+        elif event.number is not None:
+            act = self._decide.edit if event.what == "edit" else self._decide.drop
+            act(event.number)
+
+    def on_problems_forget(self, event: Problems.Forget) -> None:
+        event.stop()
+        self._decide.forget(event.marks)
+
+    def action_undo(self) -> None:
+        """Take the last decision about rows back."""
+        if self._rows is not None:
+            self._decide.undo()
+
+    def action_write(self) -> None:
+        """Ask for a name, and write the rows that are kept."""
+        if self._rows is None:
+            return
+        from tui.screens.name import NameScreen
+
+        stem = Path(self._rows.files[0]).stem or "rows"
+        hint = "The rows that are kept, as they were cleaned: .jsonl or .parquet."
+        screen = NameScreen("Write the cleaned rows", hint, f"{stem}.clean.jsonl")
+        self.app.push_screen(screen, lambda name: self._decide.write(name) if name else None)
+
+    def overlay_made(self, name: str) -> None:
+        """The first decision made an overlay file: it becomes a setting of the data."""
+        config = self._config.model_copy(deep=True)
+        config.data.overlay = name
+        self._asked = data_key(config)
+        self.post_message(self.Setting(("data", "overlay"), name))
+
+    def go_to(self, number: int) -> None:
+        """Show a row in the table."""
+        if self._at:
+            self.show_view(0)
+        self.table.go_to(number)
+
+
+def data_key(config: RunConfig) -> tuple[object, ...]:
+    """What makes it other rows."""
+    data = config.data
+    return tuple(data.files), data.format, data.overlay
+
+
+def survey_key(config: RunConfig) -> str:
+    """What makes it another survey of the same rows."""
+    return config.data.model_dump_json()

@@ -1,0 +1,194 @@
+"""Rows dropped, edited and taken back by hand; what is kept, written to a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from idle import TRAINING, settle, shown
+from textual.widgets import TextArea
+from using import give, opened, words
+
+from core.config.schema import RunConfig
+from core.data.overlay import Overlay
+from core.record.folder import RunFolder
+from tui.app import FinetuiApp
+from tui.screens.ask import Ask
+from tui.screens.edit import EditScreen
+
+
+async def test_a_row_is_dropped_and_taken_back(app: FinetuiApp, tmp_path: Path) -> None:
+    before = (tmp_path / "general.jsonl").read_bytes()
+    async with opened(app) as pilot:
+        rows = app.main.data.table.rows
+        assert rows is not None
+        await pilot.press("down", "delete")
+        await settle(pilot)
+        assert rows.reason(1) == "dropped_by_hand"
+        assert "3 problems" in shown(app)
+        assert "dropped by hand" in shown(app)
+        assert app.main.config.draft.text(("data", "overlay")) == "general.overlay"
+        assert Overlay("general.overlay").dropped == 1
+        assert app.main.data.table.rows is rows  # nothing was opened anew
+        await give(pilot, "f", "is:dropped")
+        assert len(words(app)) == 1
+        await pilot.press("delete")
+        await settle(pilot)
+        assert rows.reason(1) == ""
+        assert len(Overlay("general.overlay")) == 0
+        await pilot.press("u")
+        await settle(pilot)
+        assert rows.reason(1) == "dropped_by_hand"
+    assert (tmp_path / "general.jsonl").read_bytes() == before
+
+
+async def test_a_row_is_edited_text_by_text(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("e")
+        await pilot.pause()
+        assert isinstance(app.screen, EditScreen)
+        assert "Edit general.jsonl:1" in shown(app)
+        area = app.screen.query_one(TextArea)
+        assert area.text == "Question 1 about a refund"
+        await pilot.press("tab")
+        await pilot.pause()
+        area.text = "A better answer."
+        await pilot.press("f2")
+        await settle(pilot)
+        rows = app.main.data.table.rows
+        assert rows is not None
+        assert rows.overlay.edited == 1
+        assert "A better answer." in shown(app)
+        assert "✎" in shown(app)
+        await give(pilot, "f", "is:edited")
+        assert len(words(app)) == 1
+        await give(pilot, "slash", "better")
+        assert app.main.data.table.find.matches == [0]
+        await pilot.press("escape", "u")
+        await settle(pilot)
+        assert rows.overlay.edited == 0
+
+
+async def test_an_edit_is_not_lost_by_escape(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("e")
+        await pilot.pause()
+        await pilot.press("x", "escape")
+        await pilot.pause()
+        assert isinstance(app.screen, EditScreen)
+        assert "Changed, and not kept" in shown(app)
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is app.main
+        assert not Path("general.overlay").exists()
+
+
+async def test_a_row_without_an_answer_is_repaired_as_json(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await give(pilot, "g", "12")
+        await pilot.press("e", "f3")
+        await pilot.pause()
+        area = app.screen.query_one(TextArea)
+        assert '"output": ""' in area.text
+        area.text = "no json"
+        await pilot.press("f2")
+        await pilot.pause()
+        assert "this is no row" in shown(app)
+        area.text = '{"instruction": "No answer here", "output": "Now there is."}'
+        await pilot.press("f2")
+        await settle(pilot)
+        rows = app.main.data.table.rows
+        assert rows is not None
+        assert rows.reason(11) == ""
+        assert "1 problem" in shown(app)
+
+
+async def test_all_filtered_rows_are_dropped_after_a_question(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("D")
+        await pilot.pause()
+        assert "first filter" in [n.message for n in app._notifications][-1]
+        await give(pilot, "f", ".topic:money")
+        await pilot.press("D")
+        await pilot.pause()
+        assert isinstance(app.screen, Ask)
+        assert "6 rows are filtered" in shown(app)
+        await pilot.press("d")
+        await settle(pilot)
+        assert Overlay("general.overlay").dropped == 6
+        rows = app.main.data.table.rows
+        assert rows is not None
+        assert int(rows.word("is", "dropped").sum()) == 6
+
+
+async def test_decisions_are_there_at_the_next_start(
+    make_app: Callable[..., FinetuiApp], config: RunConfig
+) -> None:
+    first = make_app(config=config)
+    async with opened(first) as pilot:
+        await pilot.press("delete")
+        await settle(pilot)
+    config.data.overlay = "general.overlay"
+    second = make_app(config=config)
+    async with opened(second):
+        text = shown(second)
+        assert "dropped by hand" in text
+
+
+async def test_decisions_whose_row_is_gone_are_listed_and_let_go(
+    make_app: Callable[..., FinetuiApp], config: RunConfig
+) -> None:
+    first = make_app(config=config)
+    async with opened(first) as pilot:
+        await pilot.press("delete", "down", "delete")
+        await settle(pilot)
+    lines = Path("general.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    Path("general.jsonl").write_text("".join(lines[1:]), encoding="utf-8")
+    config.data.overlay = "general.overlay"
+    second = make_app(config=config)
+    async with opened(second) as pilot:
+        await pilot.press("right")
+        await settle(pilot)
+        assert "decisions that fit no row any more" in shown(second)
+        await pilot.press("delete")
+        await settle(pilot)
+        assert "decisions that fit no row any more" not in shown(second)
+        assert len(Overlay("general.overlay")) == 0
+
+
+async def test_rows_of_a_run_are_not_decided_about(
+    make_app: Callable[..., FinetuiApp], make_run: Callable[..., RunFolder]
+) -> None:
+    app = make_app(make_run(TRAINING))
+    async with opened(app) as pilot:
+        await pilot.press("delete")
+        await pilot.pause()
+        assert "n begins a new run" in [n.message for n in app._notifications][-1]
+        assert not list(Path.cwd().glob("*.overlay"))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+async def test_what_is_kept_is_written(app: FinetuiApp, suffix: str) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("delete", "w")
+        await pilot.pause()
+        assert "general.clean.jsonl" in shown(app)
+        for _ in "general.clean.jsonl":
+            await pilot.press("backspace")
+        await pilot.press(*f"out.{suffix}".replace(".", " ").replace(" ", "."), "enter")
+        await settle(pilot)
+        rows = app.main.data.table.rows
+        assert rows is not None
+        kept = int((rows.reasons()[1] == 0).sum())
+        chats = [rows.chat(int(n)) for n in np.flatnonzero(rows.reasons()[1] == 0)]
+    if suffix == "jsonl":
+        written = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+        assert [row["messages"] for row in written] == chats
+        assert len(written) == kept
+    else:
+        import pyarrow.parquet as pq
+
+        assert pq.read_table("out.parquet").num_rows == kept

@@ -1,0 +1,187 @@
+"""The table of rows as a person uses it: scroll, filter, search, sort, choose, look closely."""
+
+from __future__ import annotations
+
+import pytest
+from idle import settle, shown
+from using import give, opened, words
+
+from tui.app import FinetuiApp
+
+
+async def test_it_shows_rows_and_what_they_come_to(app: FinetuiApp) -> None:
+    async with opened(app):
+        text = shown(app)
+        assert "13 rows ─ 2 problems" in text
+        assert "Question 1 about a refund" in text
+        assert "rendered  raw  tokens" in text
+        assert "tokens carry loss" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("reason:duplicate", ["Question 1 about a refund"]),
+        ("file:domain is:kept", ["Is it \x1b[31mred[/]?", "Tell me all"]),
+        ("role:system", ["Is it \x1b[31mred[/]?"]),
+        ("tokens>300", ["Tell me all"]),
+        ("is:cut", ["Tell me all"]),
+        (".topic:money is:kept turns:2 -/[135]/", ["Question 7 about a refund",
+                                                   "Question 9 about a refund"]),
+        ("user:refund /question (8|9)/", ["Question 8 about a refund",
+                                          "Question 9 about a refund"]),
+        ("nothing", []),
+    ],
+)  # fmt: skip
+async def test_a_filter_leaves_the_rows_that_pass(
+    app: FinetuiApp, line: str, left: list[str]
+) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("f")
+        app.main.data.table.ask._input.value = line
+        await pilot.press("enter")
+        await settle(pilot)
+        assert words(app) == left
+        assert f"{len(left)} of 13 rows" in shown(app)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert len(words(app)) == 13
+
+
+async def test_a_wrong_filter_is_said_and_stays_open(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("f")
+        app.main.data.table.ask._input.value = "tokens>many"
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "many is not a number" in shown(app)
+        assert app.main.data.table.ask.open
+        await pilot.press("escape")
+        await pilot.pause()
+        assert not app.main.data.table.ask.open
+        assert app.main.data.table.list.has_focus
+
+
+async def test_the_last_word_is_completed(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("f", "r", "e")
+        await pilot.pause()
+        assert "why it is rejected" in shown(app)
+        await pilot.press("tab")
+        await pilot.pause()
+        assert "duplicate" in shown(app)
+        await pilot.press("down", "down", "enter", "enter")
+        await settle(pilot)
+        assert app.main.data.table.find.filter_line == "reason:duplicate"
+        assert words(app) == ["Question 1 about a refund"]
+
+
+async def test_a_search_goes_from_match_to_match_and_round(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        table = app.main.data.table
+        await pilot.press("down")
+        await give(pilot, "slash", "answer 3")
+        assert table.list.cursor == 2
+        assert "1 of 1" in shown(app)
+        await pilot.press("escape")
+        await give(pilot, "slash", "refund")
+        places = [table.list.cursor]
+        for key in ("n", "n", "N"):
+            await pilot.press(key)
+            places.append(table.list.cursor)
+        assert places == [2, 3, 4, 3]
+        await pilot.press("end", "n")
+        assert table.list.cursor == 0
+        await give(pilot, "slash", "nowhere")
+        assert "not found" in shown(app)
+
+
+async def test_a_search_goes_through_the_filtered_rows_only(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        table = app.main.data.table
+        await give(pilot, "f", ".topic:money")
+        await give(pilot, "slash", "refund")
+        assert len(table.find.matches) == 6
+        assert table.find.matches == list(range(6))
+
+
+async def test_sorting_by_a_column_and_back(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        table = app.main.data.table
+        await pilot.press("c", "down", "down", "enter")
+        await settle(pilot)
+        assert words(app)[0] == "Tell me all"
+        assert "tokens↓" in shown(app)
+        await pilot.press("c", "down", "down", "enter")
+        await settle(pilot)
+        assert words(app)[-1] == "Tell me all"
+        await pilot.press("escape")
+        await settle(pilot)
+        assert table.find.order is None
+        await pilot.press("c", "down", "down", "down", "enter")
+        await settle(pilot)
+        assert words(app)[0] == "Is it \x1b[31mred[/]?"
+
+
+async def test_columns_of_fields_are_shown(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("c", "end", "space", "escape")
+        await pilot.pause()
+        text = shown(app)
+        assert "topic" in text
+        assert "money" in text
+
+
+async def test_going_to_a_row_by_number_and_by_place(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        table = app.main.data.table
+        await give(pilot, "g", "13")
+        assert table.list.cursor == 12
+        await give(pilot, "g", "general.jsonl:4")
+        assert table.list.cursor == 3
+        await give(pilot, "g", "domain:2")
+        assert table.list.cursor == 11
+        await give(pilot, "g", "99")
+        assert "there are rows 1 to 13" in shown(app)
+
+
+async def test_the_row_in_three_views_and_with_ids(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("v")
+        await pilot.pause()
+        assert '"instruction": "Question 1' in shown(app)
+        await pilot.press("v")
+        await pilot.pause()
+        tokens = shown(app)
+        assert "│" in tokens
+        await pilot.press("i")
+        await pilot.pause()
+        assert "tokens + ids" in shown(app)
+        assert app.main.data.table.detail.look is not None
+        encoded = app.main.data.table.detail.look.encoded
+        assert encoded is not None
+        assert f"{encoded.ids[0]}:" in shown(app)
+
+
+async def test_enter_gives_the_row_the_room(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        table = app.main.data.table
+        before = table.detail.size.height
+        await pilot.press("enter")
+        await settle(pilot)
+        assert table.detail.size.height > before
+        await pilot.press("enter")
+        await settle(pilot)
+        assert table.detail.size.height == before
+
+
+async def test_hostile_text_is_inert_in_every_place(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await give(pilot, "g", "11")
+        await pilot.press("c", "end", "space", "escape")
+        for _ in range(3):
+            text = shown(app)
+            assert "\x1b" not in text
+            assert "␛[31mred[/]" in text or "\\u001b[31mred" in text
+            await pilot.press("v")
+            await pilot.pause()

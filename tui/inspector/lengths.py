@@ -1,0 +1,158 @@
+"""How long the rows are: a histogram, the cut of max_length, and what each other cut would cost."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.content import Content
+from textual.widget import Widget
+from textual.widgets import Static
+
+from core.data.histogram import Bar, histogram, proposed
+from tui import numbers
+from tui.bindings import bindings
+from tui.inert import inert
+from tui.inspector.view import View
+from tui.widgets.virtual_list import Cell, VirtualList
+
+_LABEL = 20
+_ROWS = 10
+
+
+class Lengths(View):
+    """One bar a line; the cursor chooses a length, enter sets it."""
+
+    NAME = "lengths"
+
+    DEFAULT_CSS = """
+    Lengths {
+        VirtualList { height: 1fr; min-height: 3; }
+        #forecast { height: auto; color: $foreground 90%; margin-top: 1; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("data.lengths")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.list = VirtualList(self._draw, header=self._header)
+        self._forecast = Static(id="forecast", markup=False)
+        self.bars: list[Bar] = []
+        self._proposed: int | None = None
+        self._seen: tuple[object, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield self.list
+        yield self._forecast
+
+    def target(self) -> Widget:
+        return self.list
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        return ("lengths.set",) if self._in_tokens else ("run.model",)
+
+    @property
+    def count(self) -> str:
+        if self.rows is None or not self._in_tokens:
+            return ""
+        cut = int(self.rows.word("is", "cut").sum())
+        return f"✂ {numbers.count(cut)}" if cut else ""
+
+    @property
+    def _in_tokens(self) -> bool:
+        survey = self.rows.survey if self.rows is not None else None
+        return survey is not None and survey.codec is not None
+
+    @property
+    def _limit(self) -> int:
+        return self.rows.config.data.max_length if self.rows is not None else 0
+
+    def look_again(self) -> None:
+        rows = self.rows
+        if rows is None or not self.display:
+            return
+        seen = (id(rows), rows.known, self._in_tokens, len(rows.patches))
+        if seen != self._seen:
+            first = not self._seen or self._seen[0] != id(rows)
+            self._seen = seen
+            kept = rows.reasons()[1] == 0
+            lengths = rows.number("tokens" if self._in_tokens else "chars")
+            kept = kept & (lengths > 0)
+            self.bars = histogram(lengths[kept])
+            self._proposed = proposed(self.bars) if self._in_tokens else None
+            self.list.set_count(len(self.bars))
+            if first:
+                self.list.move_to(self._line_of(self._limit), tell=False)
+        self.list.refresh()
+        self._say()
+
+    def _line_of(self, length: int) -> int:
+        return next((n for n, bar in enumerate(self.bars) if bar.high >= length),
+                    len(self.bars) - 1)  # fmt: skip
+
+    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
+        event.stop()
+        self._say()
+
+    def on_virtual_list_selected(self, event: VirtualList.Selected) -> None:
+        """Set max_length to where this bar ends."""
+        event.stop()
+        if self._in_tokens:
+            self.post_message(self.Set("data", "max_length", str(self.bars[event.index].high)))
+
+    # -- words and bars ------------------------------------------------------------------------
+
+    def _say(self) -> None:
+        if not self.bars:
+            self._forecast.update("No rows yet.")
+            return
+        bar = self.bars[min(self.list.cursor, len(self.bars) - 1)]
+        total = sum(one.rows for one in self.bars)
+        if not self._in_tokens:
+            text = "In characters: b chooses a base model, then lengths are in its tokens."
+            self._forecast.update(text)
+            return
+        lines = [_costs(f"max_length {bar.high:,}", bar.cut_rows, bar.lost, total)]
+        if self._proposed is not None:
+            same = self._proposed == self._limit
+            why = "leaves 99 of 100 rows whole" + (", and is set" if same else "")
+            lines.append(f"◆ {self._proposed:,} {why}; ✂ marks where max_length cuts now")
+        self._forecast.update(Content(inert("\n".join(lines), keep="\n")))
+
+    def _header(self, width: int) -> list[Cell]:
+        what = "tokens" if self._in_tokens else "characters"
+        return [(f"  {what:>{_LABEL - 2}}{'rows':>{_ROWS}}  ", "head")]
+
+    def _draw(self, index: int, width: int) -> list[Cell]:
+        bar = self.bars[index]
+        limit = self._limit if self._in_tokens else 0
+        cuts = bar.low < limit <= bar.high
+        mark = "◆ " if bar.high == self._proposed else "  "
+        label = f"{bar.low + 1:,} – {bar.high:,}"
+        beyond = self._in_tokens and bar.low >= limit
+        room = max(1, width - _LABEL - _ROWS - 4)
+        most = max(one.rows for one in self.bars)
+        filled = round(bar.rows / most * room) if most else 0
+        filled = max(filled, 1 if bar.rows else 0)
+        drawn = "▇" * filled
+        cells: list[Cell] = [
+            (mark, "accent"),
+            (f"{label:>{_LABEL - 2}}", "warning" if beyond else ""),
+            (f"{numbers.count(bar.rows):>{_ROWS}}  ", "warning" if beyond else ""),
+            (drawn, "warning" if beyond else "accent"),
+        ]
+        if cuts:
+            cells.append((f" ✂ max_length {limit:,}"[: max(0, room - filled + 2)], "warning"))
+        return cells
+
+
+def _costs(what: str, rows: int, lost: int, total: int) -> str:
+    if not rows:
+        return f"{what} cuts no row."
+    return (
+        f"{what} cuts {numbers.count(rows)} of {numbers.count(total)} rows ({rows / total:.1%}) "
+        f"and {numbers.count(lost)} tokens at their ends."
+    )

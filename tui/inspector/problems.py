@@ -1,0 +1,227 @@
+"""The list of problems: reasons with their rows, and what was noted of rows that are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.widget import Widget
+
+from core.data.filter import Array
+from core.data.overlay import Mark
+from tui import numbers
+from tui.bindings import bindings
+from tui.inert import inert
+from tui.inspector.detail import Detail
+from tui.inspector.view import View
+from tui.rows import Rows
+from tui.widgets.virtual_list import Cell, VirtualList
+
+REASON, NOTE, UNMET = "reason", "note", "unmet"
+_UNMET_NAME = "decisions that fit no row any more"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that have something in common: why they are rejected, or what was noted of them."""
+
+    kind: str
+    name: str
+    numbers: Array
+    marks: tuple[Mark, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return len(self.marks) or len(self.numbers)
+
+
+class Problems(View):
+    """Groups that unfold into their rows; enter on a row goes to it in the table."""
+
+    NAME = "problems"
+
+    DEFAULT_CSS = """
+    Problems {
+        VirtualList { height: 1fr; min-height: 3; }
+        Detail { height: 1fr; }
+        Detail.-hidden { display: none; }
+    }
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("data.problems")]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.list = VirtualList(self._draw)
+        self.detail = Detail()
+        self.groups: list[Group] = []
+        self._open: set[tuple[str, str]] = set()
+        self._starts: list[int] = []
+        self._seen: tuple[object, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        yield self.list
+        yield self.detail
+
+    def target(self) -> Widget:
+        return self.list
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        if not self.groups:
+            return ()
+        group, _ = self._at(self.list.cursor)
+        forget = ("problems.forget",) if group.kind == UNMET else ("problems.filter",)
+        return ("problems.open", *forget)
+
+    @property
+    def count(self) -> str:
+        if self.rows is None:
+            return ""
+        bad = int((self.rows.reasons()[1] != 0).sum())
+        return numbers.count(bad) if bad else ""
+
+    @property
+    def caption(self) -> str:
+        survey = self.rows.survey if self.rows else None
+        return "" if survey is None or survey.complete else "more may come: not all is looked at"
+
+    def show(self, rows: Rows | None) -> None:
+        self._open.clear()
+        self.list.cursor, self._seen = 0, ()
+        super().show(rows)
+
+    def look_again(self) -> None:
+        rows = self.rows
+        seen = (id(rows), rows.known, len(rows.patches), len(rows.overlay)) if rows else ()
+        if seen != self._seen:
+            self._seen = seen
+            self.groups = _groups(rows) if rows else []
+        if self.display:
+            self._lay()
+
+    def _lay(self) -> None:
+        at = 0
+        self._starts = []
+        for group in self.groups:
+            self._starts.append(at)
+            at += 1 + (group.size if (group.kind, group.name) in self._open else 0)
+        self.list.set_count(at or 1)
+        self._show_row()
+
+    def _at(self, line: int) -> tuple[Group, int]:
+        """The group a line belongs to, and which of its rows it is; -1: its header."""
+        place = int(np.searchsorted(self._starts, line, "right")) - 1
+        return self.groups[place], line - self._starts[place] - 1
+
+    def _number(self, line: int) -> int | None:
+        """The row of a line; of a header, its first."""
+        group, at = self._at(line)
+        return int(group.numbers[max(0, at)]) if len(group.numbers) else None
+
+    def _show_row(self) -> None:
+        number = self._number(self.list.cursor) if self.groups else None
+        self.detail.set_class(number is None, "-hidden")
+        if number is not None and self.rows is not None:
+            self.detail.show(self.rows, number)
+        self.post_message(self.Changed())
+
+    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
+        event.stop()
+        self._show_row()
+
+    def on_virtual_list_selected(self, event: VirtualList.Selected) -> None:
+        """Unfold or fold a group; go to a row."""
+        event.stop()
+        if not self.groups:
+            return
+        group, at = self._at(event.index)
+        if at < 0:
+            self._open ^= {(group.kind, group.name)}
+            self._lay()
+        elif group.kind != UNMET:
+            self.post_message(self.Wanted(number=int(group.numbers[at])))
+
+    def action_filter(self) -> None:
+        """Show the rows of the group in the table."""
+        if self.groups:
+            group, _ = self._at(self.list.cursor)
+            if group.kind != UNMET:
+                self.post_message(self.Wanted(line=f"{group.kind}:{group.name}"))
+
+    def action_forget(self) -> None:
+        """Let decisions go that fit no row any more."""
+        if self.rows is not None and self.groups:
+            group, at = self._at(self.list.cursor)
+            if group.kind == UNMET:
+                self.post_message(self.Forget(group.marks if at < 0 else group.marks[at : at + 1]))
+
+    def action_scroll_detail(self, by: int) -> None:
+        """Scroll the row."""
+        self.detail.scroll_by(by)
+
+    def action_next_view(self) -> None:
+        """The row rendered, raw, in tokens."""
+        self.detail.next_view()
+
+    def _draw(self, index: int, width: int) -> list[Cell]:
+        if not self.groups:
+            return [(_nothing(self.rows), "dim")]
+        group, at = self._at(index)
+        if at < 0:
+            fold = "▾" if (group.kind, group.name) in self._open else "▸"
+            style = {REASON: "error", UNMET: "warning"}.get(group.kind, "")
+            note = "  noted, and kept" if group.kind == NOTE else ""
+            name = inert(group.name.replace("_", " "))
+            size = numbers.count(group.size)
+            return [(f"{fold} ", "accent"), (f"{size:>9}  ", ""), (name, style), (note, "dim")]
+        if group.kind == UNMET:
+            file, line, _ = group.marks[at].key
+            what = "dropped" if group.marks[at].value is None else "edited"
+            return [(f"    {inert(file)}:{line}  ", "dim"), (what, "")]
+        assert self.rows is not None
+        number = int(group.numbers[at])
+        glance = self.rows.glance(number)
+        place = f"{Path(glance.file).name}:{glance.line}"
+        return [
+            (f"  {numbers.count(number + 1):>9}  ", "dim"),
+            (inert(glance.words)[: max(0, width - 40)].ljust(max(0, width - 40)), ""),
+            (f"  {inert(place)[-24:]}", "dim"),
+        ]
+
+    class Forget(View.Changed):
+        """Decisions are to be let go."""
+
+        def __init__(self, marks: tuple[Mark, ...]) -> None:
+            super().__init__()
+            self.marks = marks
+
+
+def _groups(rows: Rows) -> list[Group]:
+    """What is wrong, most rows first; then what was noted."""
+    names, codes = rows.reasons()
+    none = np.zeros(0, dtype=np.int64)
+    found = [Group(REASON, n, np.flatnonzero(codes == c)) for c, n in enumerate(names) if c]
+    survey = rows.survey
+    unmet: list[Group] = []
+    noted: list[Group] = []
+    if survey is not None:
+        lost = tuple(rows.unmet()) if survey.complete and len(rows.overlay) else ()
+        unmet = [Group(UNMET, _UNMET_NAME, none, lost)]
+        noted = [Group(NOTE, n, np.flatnonzero(rows.word(NOTE, n))) for n in survey.notes]
+    kinds = (unmet, found, noted)
+    return [group for kind in kinds for group in sorted(kind, key=_by_size) if group.size]
+
+
+def _by_size(group: Group) -> tuple[int, str]:
+    return -group.size, group.name
+
+
+def _nothing(rows: Rows | None) -> str:
+    if rows is not None and rows.survey is not None and rows.survey.complete:
+        return "Nothing is wrong with these rows: all of them are kept."
+    return "Nothing is wrong so far."
