@@ -6,6 +6,7 @@ Nothing here is imported before the first paint: the readers and the tokenizer l
 
 from __future__ import annotations
 
+import resource
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from core.data.filter import Array, Mask, field_of, texts_of
 from core.data.formats import Chat
 from core.data.index import RowIndex
 from core.data.overlay import DROPPED, EDITED, Key, Mark, Overlay, digest
+from core.data.paths import expand
 from core.data.sources import Rejected, Row
 from core.data.survey import Survey
 from core.data.tokens import ChatCodec, Encoded
@@ -28,6 +30,8 @@ from core.data.tokens import ChatCodec, Encoded
 KEPT = "kept"
 _WORDS = 400
 _KNOWN = {"answer": "loss_tokens"}
+_OTHER_FILES = 256
+"""Files that the program has open besides the data."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,10 @@ class Rows:
 
     def __init__(self, config: RunConfig):
         self.config = config
-        self.files = list(config.data.files)
-        self.pipeline = Pipeline(config)
-        self.overlay = Overlay(config.data.overlay)
+        self.files: list[str] = []
+        """The files themselves; of the names in the settings some may mean several."""
+        self._overlay = Overlay(config.data.overlay)
+        self.pipeline = self._pipeline()
         self.codec: ChatCodec | None = None
         self.survey: Survey | None = None
         self.patches: dict[int, Patch] = {}
@@ -103,10 +108,30 @@ class Rows:
 
     # -- finding rows --------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """Find the first rows. Raises InputError for files that cannot be used at all."""
-        self._indexes = [RowIndex(name) for name in self.files]
+    def open(self, say: Callable[[str], None] | None = None) -> None:
+        """Find the first rows; `say` hears of downloads. Raises InputError for files that cannot
+        be used at all."""
+        paths = expand(self.config.data.files, say)
+        _allow_files(len(paths))
+        self.files = [str(path) for path in paths]
+        self._indexes = [RowIndex(path) for path in paths]
         self._indexes[0].scan()
+
+    @property
+    def overlay(self) -> Overlay:
+        """What was decided by hand about rows."""
+        return self._overlay
+
+    @overlay.setter
+    def overlay(self, overlay: Overlay) -> None:
+        self._overlay = overlay
+        self.pipeline = self._pipeline()
+
+    def _pipeline(self) -> Pipeline:
+        """What rows go through, with the decisions as they are now."""
+        pipeline = Pipeline(self.config)
+        pipeline.overlay = self._overlay
+        return pipeline
 
     def scan(self, told: Callable[[], bool]) -> None:
         """Find all other rows, in a thread: a second a gigabyte. `told` is called now and then,
@@ -151,7 +176,7 @@ class Rows:
 
     def chat(self, number: int) -> Chat | None:
         """What would be learned of a row; None when nothing."""
-        outcome = self.pipeline.outcome(self.row(number))
+        outcome = self.pipeline.outcome(self.source(number))
         return outcome.chat if isinstance(outcome, Kept) else None
 
     def number_at(self, file: str, line: int) -> int | None:
@@ -185,7 +210,7 @@ class Rows:
     def use(self, codec: ChatCodec | None, config: RunConfig) -> None:
         """Look at rows through another tokenizer or other settings."""
         self.codec, self.config = codec, config
-        self.pipeline = Pipeline(config)
+        self.pipeline = self._pipeline()
         self._counted.clear()
         self.forget()
 
@@ -239,7 +264,7 @@ class Rows:
     def _glance(self, number: int) -> Glance:
         source = self.source(number)
         row = self.overlay.apply(source)
-        outcome = self.pipeline.outcome(row)
+        outcome = self.pipeline.outcome(source)
         chat = outcome.chat if isinstance(outcome, Kept) else []
         said = next((m["content"] for m in chat if m["role"] in ("user", "text")), "")
         if not said:
@@ -260,7 +285,7 @@ class Rows:
     def _look(self, number: int) -> Look:
         source = self.source(number)
         row = self.overlay.apply(source)
-        outcome = self.pipeline.outcome(row)
+        outcome = self.pipeline.outcome(source)
         if isinstance(outcome, Rejected):
             return Look(source, row, None, None, outcome.reason, outcome.detail)
         reason = self.reason(number)
@@ -318,8 +343,9 @@ class Rows:
             hits = [n for n, name in enumerate(self.survey.files) if text in name.lower()]
             return np.isin(self.survey.file, hits)
         if key == "note":
-            bits = sum(1 << n for n, name in enumerate(self.survey.notes) if text in name)
-            return self._noted(np.uint32(bits), edited=text in EDITED)
+            return self._noted(text)
+        if key == "role":
+            return np.isin(self.survey.roles, _with_role(self.survey.patterns, text))
         if key == "is":
             return self._in_state(text)
         known, codes = self.reasons()
@@ -353,18 +379,20 @@ class Rows:
             cut: Mask = self.number("tokens") > self.config.data.max_length
             return cut
         if state == "edited":
-            return self._noted(np.uint32(0), edited=True)
+            return self._noted(EDITED)
         names, codes = self.reasons()
         if state == "dropped":
             return np.isin(codes, [n for n, name in enumerate(names) if name == DROPPED])
         found: Mask = codes == 0 if state == KEPT else codes != 0
         return found
 
-    def _noted(self, bits: np.uint32, *, edited: bool) -> Mask:
+    def _noted(self, text: str) -> Mask:
         assert self.survey is not None
-        if edited and EDITED in self.survey.notes:
-            bits |= np.uint32(1 << self.survey.notes.index(EDITED))
-        found: Mask = (self.survey.flags & bits) != 0
+        survey, edited = self.survey, text in EDITED
+        found = np.zeros(survey.done, dtype=bool)
+        for name in survey.notes:
+            if text in name:
+                found |= survey.noted(name)[: len(found)]
         if edited:
             for at, patch in self.patches.items():
                 if at < len(found):
@@ -424,7 +452,7 @@ class Rows:
         self.forget()
         for number in numbers:
             source = self.source(number)
-            outcome = self.pipeline.outcome(self.overlay.apply(source))
+            outcome = self.pipeline.outcome(source)
             if isinstance(outcome, Rejected):
                 self.patches[number] = Patch(outcome.reason, 0, 0, 0, 0, edited=False)
                 continue
@@ -445,3 +473,19 @@ class Rows:
                 loss,
                 edited=decided,
             )
+
+
+def _with_role(patterns: list[str], role: str) -> list[int]:
+    """Orders of roles that have a role. They name roles by first letters; raw text stands alone."""
+    if "text".startswith(role) and role != "t":
+        return [n for n, pattern in enumerate(patterns) if pattern == "t"]
+    found = (n for n, pattern in enumerate(patterns) if role[0] in pattern)
+    return [n for n in found if patterns[n] != "t"]
+
+
+def _allow_files(count: int) -> None:
+    """Let the program hold that many files open, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + _OTHER_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))

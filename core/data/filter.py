@@ -38,11 +38,11 @@ WORDS: Mapping[str, str] = {
     "file": "name of its file",
     "note": "what was done to it, or found in it",
     "is": "kept, rejected, dropped, edited or cut",
+    "role": "has a turn of this role",
 }
 """What is asked by name, and what it is."""
 
 SIDES: Mapping[str, str] = {
-    "role": "has a turn of this role",
     "user": "text in what the user says",
     "assistant": "text in what the assistant says",
     "system": "text in the system turn",
@@ -139,9 +139,6 @@ class Term:
         return self._found(row, chat) != self.negated
 
     def _found(self, row: Row | Rejected, chat: Callable[[], Chat | None]) -> bool:
-        if self.key == "role":
-            roles = {message["role"] for message in chat() or []}
-            return any(role.startswith(word) for word in self.words for role in roles)
         assert self.pattern is not None
         if self.key in SIDES:
             said = (m["content"] for m in chat() or [] if m["role"] == self.key)
@@ -237,7 +234,7 @@ def _term(piece: str) -> Term:
         return Term(key, negated, low, high)
     if sign not in ":=" or not (key in WORDS or key in SIDES or key.startswith(".")):
         raise _unknown(key, sign)
-    if key in WORDS or key == "role":
+    if key in WORDS:
         words = tuple(word.lower() for word in value.strip('"').split(",") if word)
         for word in words:
             if key == "is" and word not in STATES:

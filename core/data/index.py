@@ -5,13 +5,20 @@ Of a row only its place is held (20 bytes); it is read and parsed when it is loo
 
 from __future__ import annotations
 
+import os
+import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from pathlib import Path
 
-from core.data.scan import Found, scan_of
+import numpy as np
+
+from core.data.scan import Found, Places, scan_of
 from core.data.sources import Rejected, Row, check_file, look, open_file
 
 _PIECE_BYTES = 4 << 20
+_ESCAPED = re.compile(rb"\\u00[2-7]")
+"""Letters that JSON need not escape, and some writers do."""
 
 
 class RowIndex:
@@ -68,6 +75,20 @@ class RowIndex:
         return self._scan.row(
             int(found.starts[place]), int(found.lengths[place]), int(found.lines[place])
         )
+
+    def holding(self, needle: bytes) -> Iterator[tuple[Places, float]]:
+        """Numbers of the rows that may hold ``needle`` (lower case, as JSON writes it) in some
+        case, piece by piece, each with the part of the rows that is done by then."""
+        for first, found in zip(list(self._firsts), list(self._found), strict=False):
+            base = int(found.starts[0])
+            raw = os.pread(
+                self._scan.fd, int(found.starts[-1]) - base + int(found.lengths[-1]), base
+            )
+            hits = [match.start() for match in re.finditer(re.escape(needle), raw.lower())]
+            hits += [match.start() for match in _ESCAPED.finditer(raw)]
+            places = np.array(sorted(hits), dtype=np.int64) + base
+            rows = np.searchsorted(found.starts, places, "right")
+            yield np.unique(rows) - 1 + first, (first + len(found.starts)) / max(1, self.count)
 
     def close(self) -> None:
         """Let go of the file and of what was copied of it."""

@@ -45,6 +45,8 @@ class Scan(Protocol):
     """A way to look through one file."""
 
     ended: bool
+    fd: int
+    """Where the rows lie at their places, as JSON."""
 
     @property
     def part(self) -> float:
@@ -79,7 +81,7 @@ class LineScan:
         self._packed_size = max(1, os.fstat(file.fileno()).st_size)
         self._spool = None if source.plain else Spool()
         self._stream = None if source.plain else source.text(file)
-        self._fd = file.fileno() if self._spool is None else self._spool.fd
+        self.fd = file.fileno() if self._spool is None else self._spool.fd
         self._offset = 0
         self._line_start = _BOM_BYTES if source.plain and source.bom else 0
         self._line = 1
@@ -117,7 +119,7 @@ class LineScan:
 
     def _next(self, size: int) -> bytes:
         if self._stream is None or self._spool is None:
-            return os.pread(self._fd, size, self._offset)
+            return os.pread(self.fd, size, self._offset)
         block = self._stream.read(size)
         self._spool.add(block)
         return block
@@ -147,7 +149,7 @@ class LineScan:
         return np.flatnonzero(np.isin(first, _SPACES))
 
     def _read(self, start: int, length: int) -> bytes:
-        return os.pread(self._fd, min(length, limits.LINE_LIMIT_BYTES + 1), start)
+        return os.pread(self.fd, min(length, limits.LINE_LIMIT_BYTES + 1), start)
 
 
 class RowScan:
@@ -161,6 +163,7 @@ class RowScan:
         self._part = 0.0
         self._spool = Spool()
         self._error: Exception | None = None
+        self.fd = self._spool.fd
         self._rows = rows_of(source, file, Counter(), self._tell)
         self._columnar = source.kind in ("parquet", "arrow")
 

@@ -76,7 +76,7 @@ class Lengths(View):
             return
         seen = (id(rows), rows.known, self._in_tokens, len(rows.patches))
         if seen != self._seen:
-            first = not self._seen or self._seen[0] != id(rows)
+            first = not self.bars or not self._seen or self._seen[0] != id(rows)
             self._seen = seen
             kept = rows.reasons()[1] == 0
             lengths = rows.number("tokens" if self._in_tokens else "chars")

@@ -22,7 +22,7 @@ class KeysScreen(ModalScreen[None]):
 
     DEFAULT_CSS = """
     KeysScreen {
-        VerticalScroll { scrollbar-size-vertical: 1; }
+        VerticalScroll { scrollbar-size-vertical: 1; padding: 0 2; max-height: 98%; }
     }
     """
 

@@ -34,6 +34,7 @@ class Facts:
             "reason": ["kept", "duplicate", "empty_answer"],
             "file": ["general.jsonl", "domain.jsonl", "domain.jsonl"],
             "is": ["kept", "rejected", "rejected"],
+            "role": ["system user assistant", "user assistant", ""],
         }
         return np.array([text in name for name in names[key]])
 
@@ -55,6 +56,8 @@ def holds(line: str, row: Row | Rejected = ROW, chat: Chat | None = CHAT) -> boo
         ("-reason:duplicate", [0, 2]),
         ("!reason:duplicate file:domain", [2]),
         ("is:kept", [0]),
+        ("role:system", [0]),
+        ("-role:user,tool", [2]),
         ("tokens>2048", [2]),
         ("tokens>=2048", [1, 2]),
         ("tokens<2048", [0]),
@@ -90,9 +93,6 @@ def test_what_is_known_of_all_rows(line: str, rows: list[int]) -> None:
         ("assistant:/\\d+ days/", True),
         ("system:brief", True),
         ("tool:x", False),
-        ("role:system", True),
-        ("role:tool", False),
-        ("role:tool,user", True),
         (".topic:bill", True),
         (".topic:/^billing$/", True),
         (".meta.n:12", True),

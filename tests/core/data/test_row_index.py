@@ -67,3 +67,29 @@ def test_a_file_cut_short_meanwhile_does_no_harm(tmp_path: Path) -> None:
     index.scan_all()
     assert index.complete
     assert index.count >= 1
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "csv"])
+def test_rows_that_may_hold_some_bytes(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"rows.{suffix}"
+    texts = [f"row {n} {'Needle' if n % 7 == 0 else 'hay'}" for n in range(50)]
+    values = [{"prompt": text, "completion": "ok"} for text in texts]
+    if suffix == "csv":
+        path.write_text("prompt,completion\n" + "".join(f"{t},ok\n" for t in texts), "utf-8")
+    else:
+        lines = [json.dumps(value) for value in values]
+        path.write_text("\n".join(lines) if suffix == "jsonl" else f"[{','.join(lines)}]", "utf-8")
+    index = RowIndex(path)
+    index.scan_all()
+    found = [number for numbers, _ in index.holding(b"needle") for number in numbers.tolist()]
+    assert found == [n for n in range(50) if n % 7 == 0]
+    index.close()
+
+
+def test_letters_that_were_escaped_are_not_missed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"a": "x"}\n{"a": "\\u006eeedle"}\n{"a": "\\u00e9"}\n', encoding="utf-8")
+    index = RowIndex(path)
+    index.scan_all()
+    assert [numbers.tolist() for numbers, _ in index.holding(b"needle")] == [[1]]
+    index.close()
