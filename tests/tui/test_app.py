@@ -315,6 +315,7 @@ async def test_hostile_rows_are_shown_as_they_are(
     make_app: MakeApp, data_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = RunConfig.model_validate({"data": {"files": [str(data_file)]}})
+    config.clean.control_characters = False
     app = make_app(config=config)
     async with app.run_test(size=(120, 40)) as pilot:
         await settle(pilot)

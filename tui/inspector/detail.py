@@ -113,7 +113,10 @@ class Detail(Vertical):
             pieces = views.marked(pieces, self._patterns)
         except FinetuiError:
             self._patterns = ()  # the search itself says that its pattern is too slow
-        above = [(f"✎ edited by hand\n{'' if look.problem else chr(10)}", "accent")] * look.edited
+        above = [("✎ edited by hand\n\n", "accent")] * look.edited
+        if look.notes:
+            noted = ", ".join(name.replace("_", " ") for name in look.notes)
+            above.append((f"noted: {noted}\n\n", "dim"))
         if look.problem:
             above.append((f"✗ {look.problem}\n\n", "error"))
         self._text.show([*above, *pieces], stay=stay)

@@ -22,7 +22,7 @@ class KeysScreen(ModalScreen[None]):
 
     DEFAULT_CSS = """
     KeysScreen {
-        VerticalScroll { scrollbar-size-vertical: 1; padding: 0 2; max-height: 98%; }
+        VerticalScroll { scrollbar-size-vertical: 1; }
     }
     """
 
@@ -37,6 +37,7 @@ class KeysScreen(ModalScreen[None]):
         with box:
             page = help_page(self.app.size.width)
             box.styles.width = max(line.cell_length for line in page.split("\n")) + _FRAME - 2
+            box.styles.max_height, box.styles.padding = "98%", (0, 2)
             yield Static(page)
 
     def action_close(self) -> None:
