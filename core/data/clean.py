@@ -66,10 +66,14 @@ class Cleaned(NamedTuple):
 
 
 class Cleaner:
-    """Applies the rules that are on to one chat after another."""
+    """Applies the rules that are on to one chat after another.
+
+    Raises InputError for a language that no text can be found to have.
+    """
 
     def __init__(self, config: CleanConfig):
         self._config = config
+        language.check(config.languages)
         on = [rule for rule in RULES if rule.is_on(config)]
         self._repairs = [rule for rule in on if rule.repair is not None]
         self._tests = [rule.may_apply for rule in self._repairs if rule.may_apply is not None]

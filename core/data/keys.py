@@ -27,7 +27,7 @@ _DOTTED = re.compile(
 )
 _BLOCK = re.compile(
     r"-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-    r".{40,20000}?-----END (?:[A-Z]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----",
+    r"(?:(?!-----BEGIN).){40,20000}?-----END (?:[A-Z]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----",
     re.DOTALL,
 )
 _IN_ADDRESS = re.compile(

@@ -27,7 +27,7 @@ def of(text: str) -> str | None:
 
 def check(codes: list[str]) -> None:
     """Refuse codes that no text can ever be found to have. Raises InputError."""
-    known = _identifier().labels
+    known = _identifier().labels if codes else ()
     for code in codes:
         if code not in known:
             raise InputError(

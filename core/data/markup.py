@@ -36,9 +36,9 @@ _TAG = re.compile(
 _PAGE = re.compile(
     r"<!doctype\b|<(?:html|head|body|script|style|template)[\s>]|<\?(?:php|xml)\b", re.IGNORECASE
 )
-_COMMENT = re.compile(r"<!--(?!\[if).{,20000}?-->", re.DOTALL)
+_COMMENT = re.compile(r"<!--(?!\[if)(?:(?!<!--).){,20000}?-->", re.DOTALL)
 _PRE = re.compile(
-    r"<pre(?:\s[^<>]*)?>\s*(?:<code(?:\s[^<>]*)?>)?\n?(?P<body>[^`]{,20000}?)(?:</code>)?\s*</pre>",
+    r"<pre(?:\s[^<>]*)?>\s*(?:<code(?:\s[^<>]*)?>)?\n?(?P<body>(?:(?!<pre)[^`]){,20000}?)(?:</code>)?\s*</pre>",
     re.IGNORECASE,
 )
 _CODE = re.compile(r"<code(?:\s[^<>]*)?>(?P<body>[^\n`]{1,400}?)</code>", re.IGNORECASE)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -77,18 +78,32 @@ _REGIONS = ("US", "GB", "DE", "FR", "IT", "ES", "NL", "CH", "AT", "BE", "IN", "B
 """Where a number without its country's code is tried, when the text calls it a phone number."""
 
 
+_PATIENCE = 300
+"""Numbers of a text that may turn out to be none, at up to a millisecond each; then no more are
+tried: such a text is a table of something else."""
+
+
 def phones(text: str) -> Iterator[Found]:
     """Phone numbers that can be dialled: international, American, or called so by the text."""
+    patience = _PATIENCE
+    for hit, number, regions in _candidates(text):
+        if _can_be_dialled(number, regions):
+            yield Found("phone", hit.start(), hit.end())
+        else:
+            patience -= 1
+            if patience < 0:
+                return
+
+
+def _candidates(text: str) -> Iterator[tuple[re.Match[str], str, tuple[str | None, ...]]]:
     for hit in _apart(_INTERNATIONAL, text, "+."):
-        number = hit.group() if hit.group().startswith("+") else "+" + hit.group()[2:]
-        if _can_be_dialled(number, (None,)):
-            yield Found("phone", hit.start(), hit.end())
+        number = hit.group()
+        yield hit, number if number.startswith("+") else "+" + number[2:], (None,)
     for hit in _apart(_AMERICAN, text, ".+-/("):
-        if _can_be_dialled(hit.group(), ("US",)):
-            yield Found("phone", hit.start(), hit.end())
+        yield hit, hit.group(), ("US",)
     for hit in _apart(_NUMBER, text, ".+-/"):
-        if _is_spoken_of(text, hit.start()) and _can_be_dialled(hit.group(), _REGIONS):
-            yield Found("phone", hit.start(), hit.end())
+        if _is_spoken_of(text, hit.start()):
+            yield hit, hit.group(), _REGIONS
 
 
 def _is_spoken_of(text: str, start: int) -> bool:
@@ -105,6 +120,7 @@ def _apart(pattern: re.Pattern[str], text: str, but: str = "") -> Iterator[re.Ma
             yield hit
 
 
+@lru_cache(maxsize=4096)
 def _can_be_dialled(number: str, regions: tuple[str | None, ...]) -> bool:
     import phonenumbers
 

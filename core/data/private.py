@@ -6,6 +6,7 @@ Nothing here proves that a row holds none. It says what it found.
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,44 +27,49 @@ MASKS = {
 """What stands in place of what was found; the names that other tools give it too."""
 
 _Finder = Callable[[str], Iterator[Found]]
-_LONG = bytes(
-    97 if (chr(byte).isalnum() and byte < 128) or byte in b"_-+/" else 32 for byte in range(256)
+_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_NUMERALS = frozenset(b"0123456789")
+_BETWEEN = frozenset(b" -()/\t")
+"""What may stand between the digits of one number."""
+_LONG = bytes(97 if {byte} & (_LETTERS | _NUMERALS | {43, 45, 47}) else 32 for byte in range(256))
+_SHAPE = bytes(
+    48 if byte in _NUMERALS else 97 if byte in _LETTERS else 45 if byte in _BETWEEN else byte
+    for byte in range(256)
 )
-_DIGITS = bytes(48 if 48 <= byte <= 57 else 46 if byte == 46 else 97 for byte in range(256))
-_NO_DIGITS = bytes(byte for byte in range(256) if not 48 <= byte <= 57)
-_FEWEST = 4
-"""Digits of the shortest thing that is made of them, an address such as 1.1.1.1."""
 _QUAD = re.compile(rb"0\.0{1,3}\.0{1,3}\.0")
-_BETWEEN = b" -()/\t"
 
 
 def may_hold(text: str) -> tuple[_Finder, ...]:
     """Which searches a text is worth: all others surely find nothing in it.
 
-    The surest come first: of places that overlap the first one counts.
+    The surest come first: of places that overlap the first one counts. The text is looked at as a
+    shape, in which a digit is ``0``, a letter ``a`` and what may stand between digits ``-``.
     """
-    data = text.encode("utf-8", "surrogatepass")
-    address = "@" in text
+    shape = text.encode("utf-8", "surrogatepass").translate(_SHAPE)
+    address, count = "@" in text, shape.count(b"0")
     finders: list[_Finder] = []
-    if b"aaaaaaaaaaaaaaaa" in data.translate(_LONG) or (address and "://" in text):
+    if (count > 1 and _has_long_run(text)) or (address and "://" in text):
         finders.append(secrets)
-    counted = len(data.translate(None, _NO_DIGITS))
-    digits = data.translate(_DIGITS, _BETWEEN) if counted >= _FEWEST else b""
+    dotted = count > 3 and b"0.0" in shape
+    digits = shape.translate(None, b"-") if count > 6 else b""
     if b"0000000000" in digits:
         finders.append(ibans)
     if b"0000000000000" in digits:
         finders.append(cards)
     if address:
         finders.append(emails)
-    dotted = b"0.0" in digits
-    if b"0000000" in (data.translate(_DIGITS, _BETWEEN + b".") if dotted else digits):
+    if b"0000000" in (digits.translate(None, b".") if dotted else digits):
         finders.append(phones)
-    if dotted and _QUAD.search(data.translate(_DIGITS)):
+    if dotted and _QUAD.search(shape):
         finders.append(ipv4_addresses)
-    colons = text.count(":")
+    colons = text.count(":") if count else 0
     if colons > 6 or (colons > 1 and "::" in text):
         finders.append(ipv6_addresses)
     return tuple(finders)
+
+
+def _has_long_run(text: str) -> bool:
+    return b"aaaaaaaaaaaaaaaa" in text.encode("utf-8", "surrogatepass").translate(_LONG)
 
 
 def find(text: str) -> list[Found]:
@@ -71,9 +77,11 @@ def find(text: str) -> list[Found]:
     taken: list[Found] = []
     for finder in may_hold(text):
         for found in finder(text):
-            if all(found.end <= other.start or found.start >= other.end for other in taken):
-                taken.append(found)
-    return sorted(taken, key=lambda found: found.start)
+            place = bisect(taken, found.start, key=lambda other: other.start)
+            free = place == 0 or taken[place - 1].end <= found.start
+            if free and (place == len(taken) or taken[place].start >= found.end):
+                taken.insert(place, found)
+    return taken
 
 
 def masked(text: str, places: list[Found]) -> str:

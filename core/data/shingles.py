@@ -100,7 +100,7 @@ class Shingles:
         self._group_file.close()
 
     def add(self, number: int, chat: Chat) -> None:
-        answer = sum(len(turn["content"]) for turn in chat if turn["role"] != "user")
+        answer = sum(len(turn["content"]) for turn in chat if turn["role"] in ("assistant", "text"))
         self._waiting.append((number, answer, fingerprint(chat), words_of(chat)))
         self.count += 1
         if len(self._waiting) >= _BATCH:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.config.errors import InputError
 from core.config.schema import CleanConfig
 from core.data.clean import RULES, Cleaned, Cleaner, token_defect
 from core.data.formats import Chat, Defect
@@ -219,6 +220,12 @@ def test_an_answer_of_tool_calls_alone_is_not_empty() -> None:
 )  # fmt: skip
 def test_only_a_language_that_is_sure_rejects(text: str, expected: str | None) -> None:
     assert reason(text, languages="en") == expected
+
+
+def test_a_language_that_cannot_be_told_is_refused_at_once() -> None:
+    with pytest.raises(InputError, match="'xx' is no language") as caught:
+        Cleaner(CleanConfig(languages="en, xx"))  # type: ignore[arg-type]
+    assert "de, " in caught.value.remedies[0]
 
 
 def test_limits_in_tokens() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from itertools import pairwise
 from typing import Any
@@ -165,3 +166,16 @@ def test_a_search_that_is_left_out_would_find_nothing(text: str) -> None:
     for finder in (secrets, cards, emails, phones, ipv4_addresses, ipv6_addresses):
         if finder not in worth:
             assert list(finder(text)) == [], finder.__name__
+
+
+@pytest.mark.parametrize(
+    "unit",
+    ["<pre>", "<code>", "<!-- a>", "<p><b>", "` ```\n", "tel 1234567 ", "+49 30 901820 ", "x1 -----BEGIN "
+     "PRIVATE KEY-----", "eyJa1b2c3d4e5.", "a@b.", "key = 'aB3", "1 ", "&amp;", "x   y\n", "Ã©"],
+)  # fmt: skip
+def test_a_long_hostile_text_costs_no_more_than_its_length(unit: str) -> None:
+    """With anything quadratic this would take minutes."""
+    config = CleanConfig(html=True, whitespace=True, placeholders=True, refusals=True)
+    began = time.process_time()
+    assert isinstance(Cleaner(config).clean(chat_of(unit * (100_000 // len(unit)))), Cleaned)
+    assert time.process_time() - began < 5
