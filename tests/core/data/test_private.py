@@ -170,8 +170,9 @@ def test_a_search_that_is_left_out_would_find_nothing(text: str) -> None:
 
 @pytest.mark.parametrize(
     "unit",
-    ["<pre>", "<code>", "<!-- a>", "<p><b>", "` ```\n", "tel 1234567 ", "+49 30 901820 ", "x1 -----BEGIN "
-     "PRIVATE KEY-----", "eyJa1b2c3d4e5.", "a@b.", "key = 'aB3", "1 ", "&amp;", "x   y\n", "Ã©"],
+    ["<pre>", "<code>", "<!-- a>", "<p><b>", "` ```\n", "tel 1234567 ", "+49 30 901820 ",
+     "x1 -----BEGIN " "PRIVATE KEY-----", "eyJa1b2c3d4e5.", "a@b.", "key = 'aB3", "1 ", "&amp;",
+     "x   y\n", "Ã©"],
 )  # fmt: skip
 def test_a_long_hostile_text_costs_no_more_than_its_length(unit: str) -> None:
     """With anything quadratic this would take minutes."""
