@@ -18,10 +18,10 @@ from core.config.schema import RunConfig
 from core.data.chats import Kept, Pipeline, keys
 from core.data.clean import token_defect
 from core.data.forecast import Lengths
-from core.data.formats import Defect
+from core.data.formats import Chat, Defect
 from core.data.lines import line_blocks, parse_line
 from core.data.overlay import Key
-from core.data.pieces import Piece, file_changed
+from core.data.pieces import LARGEST_KEY, Piece, file_changed
 from core.data.sources import Rejected, Row
 from core.data.spool import chats_path, write_chat
 from core.data.tokens import ChatCodec, Encoded
@@ -209,17 +209,17 @@ class _Entries:
         return Block(
             piece, blanks, self.columns, hashes[0], hashes[1], self.reasons.names,
             self.notes.names, self.formats.names, self.roles.names, self.groups.names,
-            rejected, self.late, self._sample(piece.below), applied, self.lengths,
+            rejected, self.late, self._sample(piece.below, hashes[0]), applied, self.lengths,
         )  # fmt: skip
 
-    def _sample(self, below: int) -> list[tuple[int, Sample]]:
-        found = []
-        for number, (key, _) in zip(self.kept.tolist(), self.hashes, strict=True):
-            order = int.from_bytes(key[:8], "little")
-            row = self.outcomes[number]
-            if order < below and isinstance(row, Kept):
-                found.append((number, _sampled(row, order)))
-        return found
+    def _sample(self, below: int, keys: Array) -> list[tuple[int, Sample]]:
+        orders = keys.view("<u8").reshape(-1, 2)[:, 0]
+        few = self.kept if below > LARGEST_KEY else self.kept[orders[self.kept] < np.uint64(below)]
+        return [
+            (number, _sampled(row.chat, int(orders[number])))
+            for number in few.tolist()
+            if isinstance(row := self.outcomes[number], Kept)
+        ]
 
 
 def cut(whole: Encoded | Defect, config: RunConfig) -> Encoded | Defect:
@@ -240,9 +240,9 @@ def token_columns(encoded: Encoded) -> tuple[tuple[str, int], ...]:
     )
 
 
-def _sampled(row: Kept, order: int) -> Sample:
-    prompts = [t["content"] for t in row.chat if t["role"] != "assistant"]
-    answers = [t["content"] for t in row.chat if t["role"] == "assistant"]
+def _sampled(chat: Chat, order: int) -> Sample:
+    prompts = [turn["content"] for turn in chat if turn["role"] != "assistant"]
+    answers = [turn["content"] for turn in chat if turn["role"] == "assistant"] or prompts
     return Sample(order, prompts[-1][:SAMPLE_TEXT] if prompts else "", answers[-1][:SAMPLE_TEXT])
 
 

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple
 from core.config.schema import RunConfig
 from core.data.clean import Cleaner
 from core.data.columns import check_columns
-from core.data.formats import Chat, Converted, Defect, Format, Message, to_chat
+from core.data.formats import Chat, Defect, Format, Message, to_chat
 from core.data.overlay import EDITED, Overlay
 from core.data.quick import quick_chat
 from core.data.sources import RAW_LIMIT, Rejected, Row, read_rows
@@ -141,19 +141,24 @@ class Pipeline:
         decided = self.overlay.apply(row) if self.overlay else row
         if isinstance(decided, Rejected):
             return decided
-        result: Converted | Defect | None = quick_chat(decided.value) if self._quick else None
-        if result is None:
+        name: str
+        notes: tuple[str, ...] = ()
+        quick = quick_chat(decided.value) if self._quick else None
+        if quick is not None:
+            chat, name = quick
+        else:
             result = to_chat(decided.value, self._format, self._columns)
-        if isinstance(result, Defect):
-            return rejection(decided, result.reason, result.detail)
-        cleaned = self._cleaner.clean(result.chat)
+            if isinstance(result, Defect):
+                return rejection(decided, result.reason, result.detail)
+            chat, name, notes = result.chat, result.format, result.notes
+        cleaned = self._cleaner.clean(chat)
         if isinstance(cleaned, Defect):
             return rejection(decided, cleaned.reason, cleaned.detail)
-        notes = (*result.notes, *cleaned.notes)
+        notes = (*notes, *cleaned.notes)
         if decided is not row:
             notes = (EDITED, *notes)
         group = self._group(decided)
-        return Kept(row.file, row.line, cleaned.chat, result.format, notes, group)
+        return Kept(row.file, row.line, cleaned.chat, name, notes, group)
 
     def _group(self, row: Row) -> str:
         if self._stratify_by is None:
@@ -184,27 +189,29 @@ def fingerprint(chat: Chat) -> bytes:
 
 def keys(chat: Chat) -> tuple[bytes, bytes]:
     """Two hashes of a chat: as ``fingerprint``, and of the chat as it stands."""
-    text = "".join([_headed(message, message["content"]) for message in chat])
+    parts: list[str] = []
+    trimmed = True
+    for message in chat:
+        content = message["content"]
+        parts += (_head(message, len(content)), content)
+        trimmed = trimmed and content == content.strip()
+    text = "".join(parts)
     exact = hashlib.sha256(text.encode()).digest()[:16]
-    contents = [message["content"] for message in chat]
-    if text.isascii() and all(map(_is_trim, contents)):
+    if trimmed and text.isascii():
         return exact, exact
-    normal = [unicodedata.normalize("NFC", content.strip()) for content in contents]
-    text = "".join(map(_headed, chat, normal))
-    return hashlib.sha256(text.encode()).digest()[:16], exact
+    parts = []
+    for message in chat:
+        content = unicodedata.normalize("NFC", message["content"].strip())
+        parts += (_head(message, len(content)), content)
+    return hashlib.sha256("".join(parts).encode()).digest()[:16], exact
 
 
-def _is_trim(text: str) -> bool:
-    return text == text.strip()
-
-
-def _headed(message: Message, content: str) -> str:
-    """A turn's text behind all else that it has, so that no two chats are one text."""
-    more = ""
-    if len(message) > 2:
-        rest = {k: v for k, v in message.items() if k not in ("role", "content")}
-        more = json.dumps(rest, sort_keys=True)
-    return f"\0{message['role']} {len(content)} {more}\0{content}"
+def _head(message: Message, size: int) -> str:
+    """What stands before a turn's text in a hash, so that no two chats are one text."""
+    if len(message) == 2:
+        return f"\0{message['role']} {size} \0"
+    rest = {k: v for k, v in message.items() if k not in ("role", "content")}
+    return f"\0{message['role']} {size} {json.dumps(rest, sort_keys=True)}\0"
 
 
 def read_chats(

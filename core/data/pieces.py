@@ -17,7 +17,8 @@ FIRST_BYTES = 64 << 10
 """Size of the first piece; each is twice as large as the one before, so that rows show at once."""
 PIECE_ROWS = 2000
 BOM_BYTES = 3
-EVERY_KEY = 1 << 64
+LARGEST_KEY = (1 << 64) - 1
+EVERY_KEY = LARGEST_KEY + 1
 """A bound that no key reaches: all rows are sampled."""
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.data.formats import Chat, Converted, Format
+from core.data.formats import Chat, Format
 
 _ALPACA = frozenset({"instruction", "input", "output"})
 _NEXT = {"user": "assistant", "assistant": "user"}
 
 
-def quick_chat(row: dict[str, Any]) -> Converted | None:
-    """A row of nothing but the usual fields, all in order; None for every other row."""
+def quick_chat(row: dict[str, Any]) -> tuple[Chat, Format] | None:
+    """A row of nothing but the usual fields, all in order, and its format; None for others."""
     if "instruction" in row:
         chat = _alpaca(row)
         name: Format = "alpaca"
@@ -25,7 +25,7 @@ def quick_chat(row: dict[str, Any]) -> Converted | None:
     else:
         chat = _pair(row)
         name = "prompt_completion"
-    return None if chat is None else Converted(chat, (), name)
+    return None if chat is None else (chat, name)
 
 
 def _alpaca(row: dict[str, Any]) -> Chat | None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.data.formats import to_chat
+from core.data.formats import Converted, to_chat
 from core.data.quick import quick_chat
 
 TEXT = st.sampled_from(["", " ", "\n", "hello", " hello ", "a\n\nb", "\u3000"])
@@ -33,9 +33,8 @@ ROW = st.one_of(
 def test_it_agrees_where_it_answers(row: dict[str, Any]) -> None:
     found = quick_chat(copy.deepcopy(row))
     if found is not None:
-        wanted = to_chat(row, "auto")
-        assert found == wanted
-        assert found.format == wanted.format  # type: ignore[union-attr]
+        assert Converted(*found[:1], format=found[1]) == (wanted := to_chat(row, "auto"))
+        assert found[1] == wanted.format  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -49,4 +48,6 @@ def test_it_agrees_where_it_answers(row: dict[str, Any]) -> None:
     ],
 )  # fmt: skip
 def test_it_takes_plain_rows(row: dict[str, Any]) -> None:
-    assert quick_chat(row) == to_chat(row, "auto")
+    wanted = to_chat(row, "auto")
+    assert isinstance(wanted, Converted)
+    assert quick_chat(row) == (wanted.chat, wanted.format)

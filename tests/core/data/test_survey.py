@@ -73,3 +73,15 @@ def test_tokens_are_counted_with_a_codec(
     assert [found.reasons[number] for number in found.reason] == ["kept", "answer_cut_off"]
     assert 0 < found.loss_tokens[0] < found.tokens[0] <= 64
     assert np.array_equal(found.loss_tokens[1:], [0])
+
+
+def test_raw_text_is_surveyed_too(tmp_path: Path) -> None:
+    path = tmp_path / "book.txt"
+    path.write_text("The first paragraph of a book.\n\nThe second one.\n", encoding="utf-8")
+    found = survey(config_of(path))
+    assert found.tally.kept == 2
+    assert found.patterns[found.roles[0]] == "x"
+    assert found.answer_chars.tolist() == [0, 0]
+    assert {sample.answer for sample in found.sample} == {
+        "The first paragraph of a book.", "The second one.",
+    }  # fmt: skip
