@@ -1,6 +1,6 @@
-"""Files to chats, with an account of every row: read = kept + rejected.
+"""Rows to chats, and the account of every row: read = kept + rejected.
 
-The one pipeline that both the inspector and the preparation of a run go through.
+The one pipeline that the inspector, the report and the preparation of a run go through.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import hashlib
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 from core.config.schema import RunConfig
@@ -20,7 +19,7 @@ from core.data.columns import check_columns
 from core.data.formats import Chat, Defect, Format, Message, to_chat
 from core.data.overlay import EDITED, Overlay
 from core.data.quick import quick_chat
-from core.data.sources import RAW_LIMIT, Rejected, Row, read_rows
+from core.data.sources import RAW_LIMIT, Rejected, Row
 
 GROUP_CHARS = 100
 """Characters by which the groups of a stratified split are told apart."""
@@ -40,7 +39,7 @@ class Kept(NamedTuple):
 
 @dataclass
 class Tally:
-    """The account of all rows. ``reject`` may also take back a row that was kept before."""
+    """The account of all rows."""
 
     read: int = 0
     kept: int = 0
@@ -69,24 +68,6 @@ class Tally:
                 whole._file(name).update(counts)
         return whole
 
-    def keep(self, file: str) -> None:
-        self.read += 1
-        self.kept += 1
-        counts = self._file(file)
-        counts["read"] += 1
-        counts["kept"] += 1
-
-    def reject(self, file: str, reason: str, *, was_kept: bool = False) -> None:
-        counts = self._file(file)
-        if was_kept:
-            self.kept -= 1
-            counts["kept"] -= 1
-        else:
-            self.read += 1
-            counts["read"] += 1
-        self.rejected[reason] += 1
-        counts[reason] += 1
-
     def enter(self, file: str, kept: int, rejected: Mapping[str, int]) -> None:
         """Take in many rows of a file at once."""
         counts = self._file(file)
@@ -96,6 +77,14 @@ class Tally:
             self.read += number
         self.kept += kept
         self.rejected.update(rejected)
+
+    def take_back(self, file: str, reason: str) -> None:
+        """Reject a row that was entered as kept."""
+        counts = self._file(file)
+        self.kept -= 1
+        counts["kept"] -= 1
+        self.rejected[reason] += 1
+        counts[reason] += 1
 
     @property
     def balanced(self) -> bool:
@@ -167,21 +156,6 @@ class Pipeline:
         return "" if value is None else str(value)[:GROUP_CHARS]
 
 
-class Seen:
-    """Chats met so far, to tell exact repetitions; 16 bytes of hash and a place each."""
-
-    def __init__(self) -> None:
-        self._places: dict[bytes, tuple[str, int]] = {}
-
-    def place_of(self, row: Kept) -> tuple[str, int] | None:
-        """File and line of the first row with the same chat; notes this one when it is new."""
-        key = fingerprint(row.chat)
-        first = self._places.get(key)
-        if first is None:
-            self._places[key] = (row.file, row.line)
-        return first
-
-
 def fingerprint(chat: Chat) -> bytes:
     """Hash of the whole chat; space around a turn and the way accents are composed do not count."""
     return keys(chat)[0]
@@ -212,44 +186,6 @@ def _head(message: Message, size: int) -> str:
         return f"\0{message['role']} {size} \0"
     rest = {k: v for k, v in message.items() if k not in ("role", "content")}
     return f"\0{message['role']} {size} {json.dumps(rest, sort_keys=True)}\0"
-
-
-def read_chats(
-    files: Sequence[str | Path],
-    format: Format | Literal["auto"],  # noqa: A002
-    tally: Tally,
-    seen: Seen,
-    *,
-    repeat_reason: str = "duplicate",
-) -> Iterator[Kept | Rejected]:
-    """Every row of the files as a chat or as a rejection, entered into ``tally``.
-
-    Chats that ``seen`` knows are rejected as ``repeat_reason``. Raises InputError for files that
-    cannot be used at all.
-    """
-    config = RunConfig()
-    config.data.format = format
-    pipeline = Pipeline(config)
-    for row in read_rows(files, tally.blank_lines):
-        outcome = _unless_seen(pipeline.outcome(row), seen, repeat_reason)
-        if isinstance(outcome, Rejected):
-            tally.reject(outcome.file, outcome.reason)
-        else:
-            tally.keep(outcome.file)
-            tally.formats[outcome.format] += 1
-            tally.notes.update(outcome.notes)
-        yield outcome
-
-
-def _unless_seen(outcome: Kept | Rejected, seen: Seen, repeat_reason: str) -> Kept | Rejected:
-    if isinstance(outcome, Rejected):
-        return outcome
-    place = seen.place_of(outcome)
-    if place is None:
-        return outcome
-    where = f"line {place[1]}" if place[0] == outcome.file else f"{place[0]}, line {place[1]}"
-    raw = json.dumps(outcome.chat, ensure_ascii=False)[:RAW_LIMIT]
-    return Rejected(outcome.file, outcome.line, repeat_reason, f"repeats {where}", raw)
 
 
 def rejection(row: Row, reason: str, detail: str) -> Rejected:

@@ -235,7 +235,7 @@ class Survey:
     def take_back(self, number: int, rejected: Rejected) -> None:
         """Reject a row that was kept, for a reason that only a later stage knows."""
         self._columns["reason"][number] = self._words["reason"].number(rejected.reason)
-        self.tally.reject(rejected.file, rejected.reason, was_kept=True)
+        self.tally.take_back(rejected.file, rejected.reason)
         self._tell(number, rejected)
 
     def enter_tokens(self, number: int, encoded: Encoded) -> None:

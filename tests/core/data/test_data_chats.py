@@ -7,13 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.config.errors import InputError
-from core.data.chats import Kept, Seen, Tally, read_chats
+from core.config.schema import RunConfig
 from core.data.sources import Rejected
+from core.data.survey import Survey, survey
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=8),
@@ -40,31 +42,32 @@ def test_every_line_is_accounted_for(
 ) -> None:
     path = tmp_path_factory.mktemp("dirty") / "rows.jsonl"
     path.write_bytes(b'{"instruction": "first", "output": "row"}\n' + b"\n".join(lines))
-    tally = Tally()
+    told: list[tuple[int, Rejected]] = []
+    config = RunConfig.model_validate({"data": {"files": [str(path)]}})
     try:
-        outcomes = list(read_chats([path], "auto", tally, Seen()))
+        found = Survey(config, on_rejected=lambda *entry: told.append(entry)).run()
     except InputError as error:  # binary bytes near the front: the file is refused in words
         if "binary" in error.message:
             return
         raise
     in_file = path.read_bytes().split(b"\n")
+    tally = found.tally
     assert tally.balanced
-    assert tally.read == len(outcomes)
+    assert tally.read == found.done
     assert tally.read + tally.blank_lines.total() + (in_file[-1] == b"") == len(in_file)
-    assert tally.kept == sum(isinstance(outcome, Kept) for outcome in outcomes)
-    assert [outcome.line for outcome in outcomes] == [
-        number for number, line in enumerate(in_file, 1) if line.strip()
-    ]
-    assert all(o.reason and o.detail for o in outcomes if isinstance(o, Rejected))
+    assert tally.kept == int((found.reason == 0).sum())
+    assert found.line.tolist() == [number for number, line in enumerate(in_file, 1) if line.strip()]
+    assert [number for number, _ in told] == np.flatnonzero(found.reason).tolist()
+    assert all(row.reason and row.detail for _, row in told)
 
 
 def test_repetitions_name_the_row_they_repeat(write_lines: Callable[..., Path]) -> None:
     row: dict[str, Any] = {"instruction": "Cafe\u0301?", "output": "Yes."}
     one = write_lines(row, {"instruction": "Café? ", "output": "Yes.", "id": 7}, name="a.jsonl")
     two = write_lines(row, {"instruction": "Café?", "output": "No."}, name="b.jsonl")
-    tally = Tally()
-    outcomes = list(read_chats([one, two, one], "auto", tally, Seen()))
-    rejected = [o for o in outcomes if isinstance(o, Rejected)]
+    rejected: list[Rejected] = []
+    config = RunConfig.model_validate({"data": {"files": [str(one), str(two), str(one)]}})
+    tally = Survey(config, on_rejected=lambda _, row: rejected.append(row)).run().tally
     assert [o.reason for o in rejected] == ["duplicate"] * 4
     assert rejected[0].detail == "repeats line 1"
     assert rejected[1].detail == f"repeats {one}, line 1"
@@ -78,6 +81,5 @@ def test_mixed_formats_are_counted(write_lines: Callable[..., Path]) -> None:
         {"prompt": "q2", "completion": "a"},
         {"prompt": "q3", "completion": "a"},
     )
-    tally = Tally()
-    list(read_chats([path], "auto", tally, Seen()))
+    tally = survey(RunConfig.model_validate({"data": {"files": [str(path)]}})).tally
     assert tally.formats == {"prompt_completion": 2, "alpaca": 1}
