@@ -121,11 +121,14 @@ _ALL = ("finetui", "unsloth", "unsloth-padded", "trl", "axolotl", "finetui-peft"
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
-        Row("8b-2x2048", "Llama-3.1-8B, 2 x 2048", "llama31-8b", _ALL),
+        Row(
+            "8b-2x2048", "Llama-3.1-8B, 2 x 2048", "llama31-8b", _ALL,
+            settings={"memory.limit_gib": "7.2"},
+        ),
         Row(
             "8b-8x2048", "Llama-3.1-8B, 8 x 2048", "llama31-8b",
             ("finetui", "unsloth", "unsloth-padded", "trl", "axolotl"),
-            batch=8, steps=7, warm_up=3,
+            batch=8, steps=7, warm_up=3, settings={"memory.limit_gib": "8.3"},
         ),
         Row(
             "8b-spare", "Llama-3.1-8B, 2 x 2048, up to 21 GiB", "llama31-8b",
@@ -134,12 +137,19 @@ ROWS: dict[str, Row] = {
         Row(
             "8b-packed", "Llama-3.1-8B, 2 x 2048, chat lengths, packed", "llama31-8b",
             ("finetui", "unsloth", "trl-liger", "axolotl"), mixed=True,
+            settings={"memory.limit_gib": "7.2"},
         ),
         Row(
             "1b-2x2048", "Llama-3.2-1B, 2 x 2048", "llama32-1b", _ALL, steps=24, warm_up=6,
         ),
-        Row("qwen25-7b", "Qwen2.5-7B, 2 x 2048", "qwen25-7b", _ALL, as_text=False),
-        Row("qwen3-8b", "Qwen3-8B, 2 x 2048", "qwen3-8b", _ALL),
+        Row(
+            "qwen25-7b", "Qwen2.5-7B, 2 x 2048", "qwen25-7b", _ALL, as_text=False,
+            settings={"memory.limit_gib": "7.4"},
+        ),
+        Row(
+            "qwen3-8b", "Qwen3-8B, 2 x 2048", "qwen3-8b", _ALL,
+            settings={"memory.limit_gib": "7.4"},
+        ),
         Row(
             "guides", "Qwen2.5-7B, 2 x 2048, accumulation 8, dropout 0.05", "qwen25-7b",
             ("finetui", "guides"), accumulation=8, steps=7, warm_up=3, dropout=0.05,

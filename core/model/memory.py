@@ -8,10 +8,12 @@ state) and what follows a formula (activations, loss) stand side by side in `Est
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 
 from core.config.schema import RunConfig
+from core.model.fast import plan as fast
 from core.model.shapes import Linear, ModelShape
 
 CONTEXT_BYTES = 512 << 20
@@ -28,6 +30,7 @@ _LEAST_8BIT = 4096
 _STATE_BLOCK = 256
 _BYTES_A_LOGIT = 12
 """Backward pass of one tile: log-probabilities, their gradient and its product, in fp32."""
+_FUSED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _GROUPS = {
     "q_proj": "attention", "k_proj": "attention", "v_proj": "attention", "o_proj": "output",
     "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "down",
@@ -143,7 +146,9 @@ def estimate(
     count = sum(_adapter_tensors_size(config, one) * one.count for one in adapted)
     head, embedding = _ends(shape, dims, storage)
     work = work_of(config, adapted, compute)
-    path, why = path_of(config, shape)
+    path, why = path_of(config, shape, gpu=gpu)
+    if path == "fused":
+        return _fused(config, shape, dims)
     live = activations(path, dims, work)
     tile = loss_bytes(dims, work)
     return Estimate(
@@ -165,9 +170,65 @@ def estimate(
     )
 
 
-def path_of(config: RunConfig, shape: ModelShape) -> tuple[str, str]:
-    """Which training path a run takes, and why."""
-    return "PEFT", "the only training path of this version"
+def path_of(config: RunConfig, shape: ModelShape, *, gpu: bool) -> tuple[str, str]:
+    """Which training path a run takes by its settings, and why the fused one is not taken.
+
+    The model itself is looked at once it is loaded (``core.model.fast.route``).
+    """
+    why = {
+        "train.path asks for it": config.train.path == "peft",
+        "the fused path is for NVIDIA GPUs": not gpu,
+        "the fused path is for NF4 bases": config.quantization.label != "NF4",
+        "the fused path knows no DoRA": config.adapter.use_dora,
+        "train.full_determinism asks for deterministic kernels": config.train.full_determinism,
+        "the fused path computes in bf16 alone": not _bf16(config),
+        f"the fused path does not know {shape.architecture}": shape.architecture not in _FUSED,
+    }
+    found = [text for text, holds in why.items() if holds]
+    return ("PEFT", found[0]) if found else ("fused", "")
+
+
+def _bf16(config: RunConfig) -> bool:
+    wanted = {config.model.dtype, config.quantization.bnb_4bit_compute_dtype}
+    return wanted <= {"auto", "bfloat16"}
+
+
+def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
+    """The fused path within ``memory.limit_gib``; without a limit, the least that it needs."""
+    numbers = fast.Dims(
+        dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
+        shape.tied, config.adapter.r,
+    )  # fmt: skip
+    limit = config.memory.limit_gib
+    plan = fast.choose(
+        numbers,
+        length=config.data.max_length,
+        effective_batch=config.effective_batch,
+        limit_bytes=int((limit or 0) * fast.GIB),
+        host_limit_bytes=sys.maxsize,
+        state_bytes=fast.state_bytes(config.train.optim),
+    )
+    if plan is None:
+        return None
+    parts = fast.parts(numbers, plan, fast.state_bytes(config.train.optim))
+    ends = parts["embedding and head"]
+    head = min(ends, dims.vocab * dims.hidden * 2)
+    return Estimate(
+        weights=parts["weights"],
+        head=head,
+        embedding=ends - head,
+        adapter=parts["adapter"],
+        gradients=parts["gradients"],
+        optimizer=parts["optimizer"],
+        activations=parts["activations"] + parts["kept layers"],
+        layer=0,
+        loss=0,
+        scratch=parts["dequantized weights, logits"],
+        context=fast.CONTEXT_BYTES,
+        path="fused",
+        why=plan.told if limit else f"at least; more is used to save work. {plan.told}",
+        notes=_notes(shape),
+    )
 
 
 # --- shape ----------------------------------------------------------------------------------------

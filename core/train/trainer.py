@@ -16,7 +16,7 @@ from core.config.schema import RunConfig
 from core.model import adapters
 from core.model import load as models
 from core.model.fast.model import FastModel
-from core.model.fast.plan import CONTEXT_BYTES, GIB, Dims, Plan, choose
+from core.model.fast.plan import CONTEXT_BYTES, GIB, Dims, Plan, choose, state_bytes
 from core.model.fast.route import obstacle
 from core.model.room import free_memory_bytes
 from core.record import events as ev
@@ -301,7 +301,7 @@ def memory_plan(config: RunConfig, model: Any, micro_batch: int) -> Plan | None:
         effective_batch=config.effective_batch,
         limit_bytes=int(limit * GIB if limit else free * _SHARE),
         host_limit_bytes=int(free_memory_bytes() * _SHARE),
-        state_bytes=2 if "8bit" in config.train.optim else 8,
+        state_bytes=state_bytes(config.train.optim),
         micro_batch=micro_batch,
     )
 

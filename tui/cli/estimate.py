@@ -66,7 +66,7 @@ def _print(fit: Fit, asked: Asked) -> None:
     rows.append(("total", f"{found.total / numbers.GIB:8.3f}", "at the peak, estimated"))
     out.table(("part", "     GiB", "what"), rows)
     out.say()
-    out.say(f"path: {found.path} ({found.why})")
+    out.say(f"path: {found.path}" + (f" ({found.why})" if found.why else ""))
     for note in found.notes:
         out.say(f"note: {note}", "yellow")
     out.say(verdict(fit), "green" if fit.fits else "yellow")

@@ -163,6 +163,9 @@ def summary(config: RunConfig, section: str) -> str:
             return _clean(config)
         case "train":
             return _train(config)
+        case "memory":
+            limit = config.memory.limit_gib
+            return f"at most {limit:g} GiB" if limit else "what is free"
         case "evaluate":
             every = {"steps": f"every {config.evaluate.eval_steps} steps", "epoch": "every epoch"}
             when = every.get(config.evaluate.eval_strategy, "never")

@@ -21,7 +21,8 @@ def card(gib: float, free: float | None = None) -> Listing:
 def test_a_run_is_reckoned_for_the_device_it_would_take(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = from_overrides({"model.name_or_path": str(tiny_model)}).config
+    given = {"model.name_or_path": str(tiny_model), "train.path": "peft"}
+    config = from_overrides(given).config
     monkeypatch.setattr(fits, "listing", lambda: Listing(why="no GPU: none"))
     on_cpu = fits.reckon(config)
     assert on_cpu is not None

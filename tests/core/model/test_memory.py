@@ -36,8 +36,9 @@ QWEN_7B = shape(3584, 18944, 28, 28, 4, 152064, architecture="Qwen2ForCausalLM")
 
 
 def config(**changes: str) -> RunConfig:
-    """Two full rows of 2,048 tokens a micro-batch, rank 16 on all linear layers, no dropout."""
-    values = {"lora_dropout": "0", "data.packing": "no", "data.max_length": "2048", **changes}
+    """PEFT, two full rows of 2,048 tokens a micro-batch, rank 16 on all linears, no dropout."""
+    values = {"lora_dropout": "0", "data.packing": "no", "data.max_length": "2048",
+              "train.path": "peft"} | changes  # fmt: skip
     return from_overrides(values).config
 
 
@@ -63,6 +64,25 @@ def test_our_own_measured_run_is_within_five_percent() -> None:
     # docs/measured.md: device memory by NVML, context included.
     found = needed(config(lora_dropout="0.05"), LLAMA_8B)
     assert found.total / GIB == pytest.approx(8.95, rel=0.05)
+
+
+def test_the_fused_path_is_within_five_percent_of_its_measured_peak() -> None:
+    # docs/performance.md: Llama-3.1-8B, 2 x 2048, no layer kept, 6.11 GiB allocated.
+    wish = config(**{"train.path": "auto", "memory.limit_gib": "7.2",
+                     "gradient_accumulation_steps": "4"})  # fmt: skip
+    found = needed(wish, LLAMA_8B)
+    assert (found.path, found.why) == ("fused", "2 sequences a pass, no layer kept")
+    assert found.allocated / GIB == pytest.approx(6.11, rel=0.05)
+    assert found.total / GIB <= 7.2
+
+
+def test_the_path_that_is_reckoned_for_is_the_one_that_runs() -> None:
+    auto = {"train.path": "auto"}
+    assert needed(config(**auto), LLAMA_8B).path == "fused"
+    assert needed(config(**auto), LLAMA_8B, gpu=False).path == "PEFT"
+    assert needed(config(**auto, use_dora="yes"), LLAMA_8B).why == "the fused path knows no DoRA"
+    other = replace(LLAMA_8B, architecture="GemmaForCausalLM")
+    assert "GemmaForCausalLM" in needed(config(**auto), other).why
 
 
 def test_parts_follow_the_settings() -> None:
