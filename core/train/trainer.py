@@ -10,14 +10,14 @@ import torch
 from transformers import set_seed
 from trl import SFTTrainer
 
-from core.config.errors import FailedError
+from core.config.errors import FailedError, RefusedError
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
 from core.model import adapters
 from core.model import load as models
 from core.model.fast.model import FastModel
 from core.model.fast.plan import CONTEXT_BYTES, GIB, Dims, Plan, choose, state_bytes
-from core.model.fast.route import obstacle
+from core.model.fast.route import kernels_fail, obstacle
 from core.model.room import free_memory_bytes
 from core.record import events as ev
 from core.record.commands import Stopped
@@ -279,14 +279,24 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
 def route(
     job: Job, model: Any, tally: Tally, device: str, dtype: torch.dtype
 ) -> tuple[Plan | None, str]:
-    """How the fused path trains this run; None, and why, where PEFT's layers do."""
-    why = no_fast_path(model, job.config, device, dtype)
-    if why is not None:
-        return None, why
-    plan = memory_plan(job.config, model, tally.micro_batch)
-    if plan is None:
-        return None, "the fused path needs more free memory (RAM) of the host"
-    return plan, plan.told
+    """How the fused path trains this run; None, and why, where PEFT's layers do.
+
+    A resumed run stays on its path, of which its optimizer's state is. Raises RefusedError where
+    that cannot be.
+    """
+    if tally.step and not tally.micro_batch:
+        return None, "this run began on PEFT's layers"
+    plan, why = None, no_fast_path(model, job.config, device, dtype)
+    if why is None:
+        plan = memory_plan(job.config, model, tally.micro_batch)
+        why = plan.told if plan else "the fused path needs more free memory (RAM) of the host"
+    if plan is None and tally.micro_batch:
+        raise RefusedError(
+            f"this run was trained on the fused path, and cannot go on without it: {why}",
+            kind="changed",
+            remedies=("resume it where it began", "or start a new run with the same settings"),
+        )
+    return plan, why
 
 
 def memory_plan(config: RunConfig, model: Any, micro_batch: int) -> Plan | None:
@@ -316,7 +326,7 @@ def no_fast_path(model: Any, config: RunConfig, device: str, dtype: torch.dtype)
         return f"the fused path computes in bf16 alone, not in {dtype}"
     if config.train.full_determinism:
         return "train.full_determinism asks for deterministic kernels"
-    return obstacle(model)
+    return obstacle(model) or kernels_fail(torch.device(device))
 
 
 def _deliver(job: Job, tally: Tally, *, trained: int) -> Result:

@@ -162,6 +162,8 @@ class Attentions:
         try:
             out, state = self._cudnn.forward(q, k, k, documents)
             self._cudnn.backward(out, q, k, k, out, state, documents)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, NotImplementedError):
             return False  # this shape, card or version: flash takes it
         return True

@@ -188,7 +188,7 @@ class _Step(torch.autograd.Function):
 
 def _moved_to_host(weight: torch.nn.Parameter) -> Tensor:
     """The embedding in pinned memory, from where kernels read its rows; the device's is freed."""
-    table = pinned(weight.numel(), weight.dtype).view(weight.shape)
+    table = pinned(*weight.shape, dtype=weight.dtype)
     table.copy_(weight.detach())
     weight.data = weight.new_empty(0, weight.shape[1])
     return table

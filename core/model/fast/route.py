@@ -143,6 +143,25 @@ def head_of(model: Any, tile: int, device: torch.device) -> Head:
                 pieces_for(device))  # fmt: skip
 
 
+def kernels_fail(device: torch.device) -> str | None:
+    """Why the kernels do not run on this machine, tried on a small one; None when they do.
+
+    Triton needs a C compiler and Python's headers, which a bare machine may lack.
+    """
+    x = torch.randn(4, 64, device=device)
+    out, wanted, ones = torch.empty_like(x), torch.empty_like(x), torch.ones(64, device=device)
+    try:
+        pieces_for(device).rms_norm(x, ones, 1e-6, out)
+        plain.rms_norm(x, ones, 1e-6, wanted)
+        right = torch.allclose(out, wanted, atol=1e-5)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever a compiler, a linker or a driver may say
+        lines = str(error).strip().splitlines()
+        return f"Triton does not run here: {lines[-1] if lines else type(error).__name__}"
+    return None if right else "Triton computes something else here than it should"
+
+
 @functools.cache
 def pieces_for(device: torch.device) -> Any:
     """The kernels on a GPU, their twins elsewhere."""

@@ -166,7 +166,7 @@ class Stash:
         for _ in range(self._layers):
             self._tails.append(torch.empty(tokens * sum(self._widths.tails), **new))
         for _ in range(self._sent - _RING):
-            self._host_slots.append(pinned(tokens * self._widths.sent, self._dtype))
+            self._host_slots.append(pinned(tokens * self._widths.sent, dtype=self._dtype))
         self._capacity = tokens
         self.moves += 1
 
@@ -199,20 +199,25 @@ _MAPPED = 2
 """The GPU's kernels may read such memory themselves (cudaHostRegisterMapped)."""
 
 
-def pinned(count: int, dtype: torch.dtype) -> Tensor:
-    """Memory of the host that the GPU copies from and to by itself.
+def pinned(*shape: int, dtype: torch.dtype) -> Tensor:
+    """Memory of the host that the GPU copies from and to by itself, as long as the tensor lives.
 
-    torch's own pinned allocator rounds sizes up to a power of two.
+    torch's own pinned allocator rounds sizes up to a power of two. Raises FailedError when the
+    system does not give so much.
     """
-    tensor = torch.empty(count, dtype=dtype)
+    tensor = torch.empty(shape, dtype=dtype)
     runtime = torch.cuda.cudart()
     size = tensor.numel() * tensor.element_size()
     result = runtime.cudaHostRegister(tensor.data_ptr(), size, _MAPPED)
     if int(result) != 0:
         raise FailedError(
-            f"{size / 2**30:.1f} GiB of memory (RAM) could not be pinned for the GPU: {result}",
+            f"{size / 2**30:.1f} GiB of memory (RAM) could not be pinned for the GPU (error "
+            f"{int(result)} of CUDA)",
             kind="out_of_host_memory",
-            remedies=("close other programs, or shorten data.max_length",),
+            remedies=(
+                "close other programs, or raise the limit of locked memory (ulimit -l)",
+                'or train without the fused path: train.path = "peft"',
+            ),
         )
     weakref.finalize(tensor, _unpin, tensor.data_ptr(), runtime.cudaHostUnregister)
     return tensor

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from core.config.errors import RefusedError
+from core.config.schema import RunConfig
 from core.model.fast.plan import Plan
 from core.model.fast.route import obstacle
 from core.record import events as ev
 from core.record.commands import Control
+from core.record.folder import RunFolder
 from core.train import trainer
 from core.train.collate import FlatCollator
 
@@ -26,6 +29,11 @@ def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
     monkeypatch.setattr(trainer, "memory_plan", lambda *_: Plan(2, longest=64))
     return
+
+
+def stop_at(step: int, event: ev.Event, control: Control) -> None:
+    if isinstance(event, ev.StepDone) and event.step == step:
+        control.take("StopAndSave")
 
 
 def losses(events: list[Any]) -> list[float]:
@@ -50,14 +58,28 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(lab: Lab) -> None:
     straight = lab.train(*lab.run("fast-straight"))
     folder, config = lab.run("fast-stopped")
 
-    def watch(event: ev.Event, control: Control) -> None:
-        if isinstance(event, ev.StepDone) and event.step == 5:
-            control.take("StopAndSave")
-
-    lab.train(folder, config, watch)
+    lab.train(folder, config, lambda event, control: stop_at(5, event, control))
     again = lab.train(folder, config, attempt=2)
     assert again.of(ev.Resumed)[0].from_step in (5, 6)
     assert again.sha256 == straight.sha256
+
+
+def test_a_run_stays_on_its_path(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half(name: str) -> tuple[RunFolder, RunConfig]:
+        folder, config = lab.run(name)
+        lab.train(folder, config, lambda event, control: stop_at(3, event, control))
+        return folder, config
+
+    plain = half("began-plain")
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
+        patch.setattr(trainer, "memory_plan", lambda *_: Plan(2, longest=64))
+        again = lab.train(*plain, attempt=2)
+        assert [event.path for event in again.of(ev.ModelLoaded)] == ["PEFT"]
+        fast = half("began-fused")
+    refused = lab.train(*fast, attempt=2)
+    assert isinstance(refused.error, RefusedError)
+    assert "the fused path is for NVIDIA GPUs" in str(refused.error)
 
 
 def test_documents_lie_one_after_the_other() -> None:
