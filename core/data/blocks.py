@@ -83,8 +83,9 @@ class Words:
 class Block:
     """What became of the rows of a piece. Numbers of reasons and the like are into its own lists.
 
-    ``keys`` and ``contents`` are 16 bytes a row: the chat as duplicates are told, and as it
-    stands. ``late_reason`` is one that counts only when the row repeats no other.
+    ``line`` counts from 1 where the piece does not know its first one. ``keys`` and ``contents``
+    are 16 bytes a row: the chat as duplicates are told, and as it stands. ``late_reason`` is one
+    that counts only when the row repeats no other.
     """
 
     piece: Piece
@@ -271,7 +272,7 @@ class _Range:
 
 def _range_rows(piece: Piece, blanks: Counter[str]) -> Iterator[Row | Rejected]:
     """The rows of a range of lines, which ends where a line ends."""
-    number = piece.first_line - 1
+    number = (piece.first_line or 1) - 1
     with _reopened(piece.file) as file:
         for lines in line_blocks(_Range(file, piece)):
             for raw in lines:

@@ -17,6 +17,7 @@ FIRST_BYTES = 64 << 10
 """Size of the first piece; each is twice as large as the one before, so that rows show at once."""
 PIECE_ROWS = 2000
 BOM_BYTES = 3
+LOOK_BYTES = 16 << 10
 LARGEST_KEY = (1 << 64) - 1
 EVERY_KEY = LARGEST_KEY + 1
 """A bound that no key reaches: all rows are sampled."""
@@ -30,7 +31,8 @@ class Piece:
     file: str
     reached: int
     """Bytes of all files that are done with this piece."""
-    first_line: int = 1
+    first_line: int | None = 1
+    """Number of its first line; None where lines are only counted when it is scanned."""
     start: int = 0
     end: int = 0
     rows: list[Row | Rejected] | None = None
@@ -41,10 +43,17 @@ class Piece:
 class Pieces:
     """The pieces of all files that ``names`` mean, in order; ``say`` hears of downloads.
 
-    Raises InputError for a file that cannot be used at all.
+    ``numbered`` pieces know their first line, for which all of a file is read here too. Raises
+    InputError for a file that cannot be used at all.
     """
 
-    def __init__(self, names: Sequence[str | Path], say: Callable[[str], None] | None = None):
+    def __init__(
+        self,
+        names: Sequence[str | Path],
+        say: Callable[[str], None] | None = None,
+        *,
+        numbered: bool = True,
+    ):
         if not names:
             expand(names)
         found = [(entry, path) for entry, name in enumerate(names) for path in expand([name], say)]
@@ -59,6 +68,7 @@ class Pieces:
         """Blank lines of files whose rows are read here."""
         self.below = EVERY_KEY
         """The bound that the next piece gets."""
+        self._numbered = numbered
         self._piece_bytes = FIRST_BYTES
         self._stamps = [_stamp(path) for path in self.paths]
         self._number = 0
@@ -85,11 +95,14 @@ class Pieces:
         name, start, line = str(source.path), BOM_BYTES if source.bom else 0, 1
         with open_file(source.path) as file:
             while True:
-                end, lines = _whole_lines(file.fileno(), start, self._piece_bytes)
+                end = _line_end(file.fileno(), start, self._piece_bytes)
                 if end == start:
                     return
-                yield Piece(self._next(), name, before + end, line, start, end, below=self.below)
-                start, line = end, line + lines
+                first = line if self._numbered else None
+                yield Piece(self._next(), name, before + end, first, start, end, below=self.below)
+                if self._numbered:
+                    line += os.pread(file.fileno(), end - start, start).count(b"\n")
+                start = end
                 self._piece_bytes = min(2 * self._piece_bytes, PIECE_BYTES)
 
     def _batches(self, source: Source, before: int, size: int) -> Iterator[Piece]:
@@ -124,12 +137,12 @@ def _stamp(path: Path) -> tuple[int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _whole_lines(descriptor: int, start: int, about: int) -> tuple[int, int]:
-    """Where a range of whole lines from ``start`` ends, and how many lines it has."""
-    end, lines = start, 0
-    while raw := os.pread(descriptor, about, end):
-        last = raw.rfind(b"\n")
-        if last >= 0:
-            return end + last + 1, lines + raw.count(b"\n")
-        end += len(raw)  # a line longer than this, or the last one
-    return end, lines
+def _line_end(descriptor: int, start: int, about: int) -> int:
+    """Where a line ends, at or behind ``about`` bytes from ``start``, else the end of the file."""
+    end = start + about - 1
+    while raw := os.pread(descriptor, LOOK_BYTES, end):
+        newline = raw.find(b"\n")
+        if newline >= 0:
+            return end + newline + 1
+        end += len(raw)
+    return max(start, os.fstat(descriptor).st_size)

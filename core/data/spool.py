@@ -11,6 +11,7 @@ import numpy.typing as npt
 import orjson
 
 from core.data.chats import Kept
+from core.data.formats import Chat
 
 Array = npt.NDArray[Any]
 
@@ -26,11 +27,10 @@ def chats_path(folder: Path, number: int) -> Path:
 def write_chat(file: IO[bytes], row: Kept) -> int:
     """Write one chat; returns where it begins."""
     place = file.tell()
-    entry = [row.file, row.line, row.chat]
     try:
-        file.write(orjson.dumps(entry) + b"\n")
+        file.write(orjson.dumps(row.chat) + b"\n")
     except (TypeError, ValueError):  # whole numbers beyond 64 bit, in a tool's arguments
-        file.write(json.dumps(entry).encode() + b"\n")
+        file.write(json.dumps(row.chat).encode() + b"\n")
     return place
 
 
@@ -48,14 +48,14 @@ class Spool:
         self._firsts.append(first)
         self._numbers.append(number)
 
-    def get(self, row: int, place: int) -> Kept:
+    def get(self, row: int, place: int) -> Chat:
         """The chat of a row that begins at ``place`` in its file."""
-        return Kept(*json.loads(self._line(row, place)))
+        chat: Chat = json.loads(self._line(row, place))
+        return chat
 
     def text(self, row: int, place: int, limit: int) -> str:
         """The beginning of a row's chat as JSON."""
-        chat = json.loads(self._line(row, place))[2]
-        return json.dumps(chat, ensure_ascii=False)[:limit]
+        return json.dumps(self.get(row, place), ensure_ascii=False)[:limit]
 
     def close(self) -> None:
         """Close the files and remove them with their folder."""

@@ -108,6 +108,8 @@ class Survey:
         self._names = list(config.data.files if files is None else files)
         self._on_rejected, self._say = on_rejected, say
         self._entries: dict[str, int] = {}
+        self._lines = 0
+        """Lines of the present file before the next piece."""
         self._columns: dict[str, Array] = {n: np.zeros(1024, t) for n, t in _COLUMNS.items()}
         self._contents = np.zeros(1024, "V16")
         self._keys = np.zeros(1024, "V16")
@@ -199,7 +201,8 @@ class Survey:
     def chat(self, number: int) -> Kept:
         """The chat of a row that was not rejected on its own. Needs a spool."""
         assert self.spool is not None
-        return self.spool.get(number, int(self._columns["place"][number]))
+        chat = self.spool.get(number, int(self._columns["place"][number]))
+        return Kept(*self.place(number), chat)
 
     def key(self, numbers: Array) -> Array:
         """What duplicates are told by, 16 bytes a row."""
@@ -210,7 +213,7 @@ class Survey:
 
         Raises InputError for files that cannot be used at all, FailedError when one changes.
         """
-        pieces = Pieces(self._names, self._say)
+        pieces = Pieces(self._names, self._say, numbered=bool(self.overlay))
         self.sources, self._entries = pieces.sources, pieces.entries
         self.progress = Progress(total_bytes=pieces.total_bytes)
         for block in self._scanned(pieces):
@@ -272,9 +275,13 @@ class Survey:
         rows = slice(first, first + count)
         if self.files[-1:] != [block.piece.file]:
             self.files.append(block.piece.file)
+            self._lines = 0
         self._make_room(first + count)
         for name, values in block.columns.items():
             self._columns[name][rows] = self._translated(name, values, block)
+        if block.piece.first_line is None:
+            self._columns["line"][rows] += self._lines
+            self._lines += count + block.blanks
         self._columns["file"][rows] = len(self.files) - 1
         self._keys[rows], self._contents[rows] = block.keys, block.contents
         self.overlay.applied |= block.applied
@@ -343,6 +350,7 @@ class Survey:
     def _tell(self, number: int, rejected: Rejected) -> None:
         if self._on_rejected is None:
             return
+        rejected = replace(rejected, line=int(self._columns["line"][number]))
         place = int(self._columns["place"][number])
         if not rejected.raw and self.spool is not None and place >= 0:
             raw = self.spool.text(number, place, RAW_LIMIT)

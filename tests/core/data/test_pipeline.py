@@ -25,7 +25,9 @@ from core.config.errors import FailedError, InputError
 from core.config.schema import RunConfig
 from core.data import prepare as module
 from core.data.inspect import inspect
+from core.data.overlay import Overlay
 from core.data.prepare import load_frozen, prepare
+from core.data.sources import read_rows
 from core.data.survey import Survey, survey
 from core.data.tokens import ChatCodec
 from core.record import events as ev
@@ -300,9 +302,29 @@ def test_one_process_and_several_find_the_same(
     assert [s.key for s in alone.sample] == [s.key for s in shared.sample]
     assert told == [(n, int(alone.line[n])) for n in range(alone.done) if alone.reason[n]]
     number = int(shared.kept[-1])
-    assert shared.chat(number).chat[0]["content"] == "x"
+    last = shared.chat(number)
+    assert (last.file, last.line, last.chat[0]["content"]) == (str(second), 51, "x")
     shared.close()
     assert not spool.exists()
+
+
+def test_decisions_by_hand_find_their_rows_in_every_piece(
+    write_lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write_lines(b"", *[good(n) for n in range(200)])
+    overlay = Overlay(tmp_path / "rows.overlay")
+    rows = list(read_rows([path]))
+    overlay.drop(rows[150])
+    overlay.edit(rows[199], good(5000))
+    values = {"files": [str(path)], "overlay": str(tmp_path / "rows.overlay")}
+    monkeypatch.setattr("core.data.pieces.FIRST_BYTES", 500)
+    monkeypatch.setattr("core.data.pieces.PIECE_BYTES", 500)
+    found = survey(RunConfig.model_validate({"data": values}))
+    assert found.tally.rejected == {"dropped_by_hand": 1}
+    assert found.tally.notes == {"edited_by_hand": 1}
+    assert found.line[found.reason > 0].tolist() == [152]
+    assert found.line[found.noted("edited_by_hand")].tolist() == [201]
+    found.overlay.check()
 
 
 def test_a_preparation_killed_halfway_leaves_nothing_that_is_used(
