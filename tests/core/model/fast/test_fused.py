@@ -1,0 +1,129 @@
+"""The Triton kernels against their twins: on a GPU, or with TRITON_INTERPRET=1 on a CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+import torch
+from fast_models import quantized
+
+from core.model.fast import plain
+from core.model.fast.attention import Attention, Cudnn, Documents, Flash, Plain
+from core.model.fast.dropout import Mask
+from core.model.fast.nf4 import nf4_of
+
+pytest.importorskip("triton", reason="comes with torch for GPUs")
+GPU = torch.cuda.is_available()
+if not GPU and os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("kernels need a GPU", allow_module_level=True)
+
+from core.model.fast import fused  # noqa: E402
+
+DEVICE = "cuda" if GPU else "cpu"
+TOKENS = 70
+
+
+def tensor(*shape: int, pad: int = 0) -> torch.Tensor:
+    """Random numbers; with ``pad`` a part of a wider tensor, as buffers are here."""
+    whole = torch.randn(*shape[:-1], shape[-1] + pad, device=DEVICE)
+    return whole[..., : shape[-1]]
+
+
+def near(found: torch.Tensor, wanted: torch.Tensor, limit: float = 1e-5) -> None:
+    assert float((found - wanted).norm()) <= limit * float(wanted.norm())
+
+
+def both(call: Callable[..., None], *buffers: torch.Tensor, limit: float = 1e-5) -> None:
+    """Call the twin and the kernel on copies of the buffers that they write, and compare."""
+    copies = [buffer.clone() for buffer in buffers]
+    call(plain, *copies)
+    call(fused, *buffers)
+    for found, wanted in zip(buffers, copies, strict=True):
+        near(found, wanted, limit)
+
+
+@pytest.mark.parametrize("columns", [64, 192, 256])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dequantized_weights_are_those_of_bitsandbytes(columns: int, dtype: torch.dtype) -> None:
+    if dtype == torch.bfloat16 and not GPU:
+        pytest.skip("the interpreter rounds to bf16 in a way of its own")
+    sizes = (96, 32, 70)
+    linears = [quantized(torch.nn.Linear(columns, n, bias=False)).to(DEVICE) for n in sizes]
+    weights = [nf4_of(linear) for linear in linears]
+    rows, pad = sum(sizes), 32
+    a, b = tensor(12, columns).to(dtype), tensor(rows, 4).to(dtype)
+    found = torch.full((rows + pad, columns + pad), 7.0, dtype=dtype, device=DEVICE)
+    wanted = found.clone()
+    fused.expand(weights, a, b, found)
+    plain.expand(weights, a, b, wanted)
+    assert torch.equal(found[:rows], wanted[:rows])
+    assert torch.equal(found[rows:, :columns], wanted[rows:, :columns])
+
+
+def test_norms() -> None:
+    x, dy, residual = (tensor(TOKENS, 96, pad=n) for n in (16, 0, 8))
+    weight = torch.rand(96, device=DEVICE) + 0.5
+    both(lambda p, out: p.rms_norm(x, weight, 1e-6, out), tensor(TOKENS, 96, pad=24))
+    for beside in (None, residual):
+        both(lambda p, out, r=beside: p.rms_norm_backward(dy, x, weight, 1e-6, r, out),
+             tensor(TOKENS, 96))  # fmt: skip
+
+
+def test_heads_are_normalized_and_rotated() -> None:
+    qk, weight = tensor(TOKENS, 3, 32), torch.rand(32, device=DEVICE) + 0.5
+    cos, sin = tensor(TOKENS, 16), tensor(TOKENS, 16)
+    for back in (False, True):
+        both(lambda p, out, b=back: p.rotate(qk, cos, sin, out, back=b), tensor(TOKENS, 3, 32))
+    both(lambda p, out: p.head_norm(qk, weight, 1e-6, out), tensor(TOKENS, 3, 32))
+    both(lambda p, dy: p.head_norm_backward(dy, qk, weight, 1e-6), tensor(TOKENS, 3, 32))
+
+
+def test_swiglu() -> None:
+    gate_up = tensor(TOKENS, 180, pad=16)
+    both(lambda p, out: p.swiglu(gate_up, out), tensor(TOKENS, 90, pad=16))
+    both(lambda p, gu, grad: p.swiglu_backward(gu, grad), tensor(TOKENS, 180), tensor(TOKENS, 90))
+
+
+@pytest.mark.parametrize("rank", [4, 16])
+@pytest.mark.parametrize("part", [0.0, 0.1])
+def test_adapters(rank: int, part: float) -> None:
+    seed = torch.tensor(3_456_789_012, device=DEVICE)
+    mask = Mask(part, seed).at(3, 1) if part else None
+    x, a, tail = tensor(TOKENS, 96, pad=16), tensor(3 * rank, 96), tensor(TOKENS, 64)
+    both(lambda p, out: p.project(x, a, out, 3, mask), tensor(TOKENS, 64), limit=1e-3)
+    both(lambda p, grad: p.project_backward(x, tail, grad, 3, mask), tensor(3 * rank, 96),
+         limit=1e-3)  # fmt: skip
+    if mask is not None:
+        both(lambda p, dx: p.spread(dx, tail, a, 3, mask), tensor(TOKENS, 96), limit=1e-3)
+
+
+def test_loss_and_embedding() -> None:
+    logits, losses = tensor(20, 9000) * 3, torch.zeros(20, device=DEVICE)
+    targets = torch.randint(0, 9000, (20,), device=DEVICE)
+    both(lambda p, scores, sums: p.cross_entropy(scores, targets, sums), logits, losses)
+    table, ids = tensor(50, 96), torch.randint(0, 50, (TOKENS,), device=DEVICE)
+    both(lambda p, out: p.embed(table, ids, out), tensor(TOKENS, 96))
+
+
+@pytest.mark.skipif(not GPU, reason="attention's kernels are torch's own, for GPUs")
+@pytest.mark.parametrize(
+    ("attention", "lengths"),
+    [(Flash(), [512, 512]), (Flash(), [300, 1, 723]), (Cudnn(), [512] * 2)],
+)
+def test_attention(attention: Attention, lengths: list[int]) -> None:
+    ends = torch.tensor([0, *torch.tensor(lengths).cumsum(0).tolist()], dtype=torch.int32)
+    documents = Documents(ends.to(DEVICE), sum(lengths), max(lengths), len(set(lengths)) == 1)
+    q, k, v, grad = (
+        torch.randn(sum(lengths), heads, 64, device=DEVICE, dtype=torch.bfloat16)
+        for heads in (8, 2, 2, 8)
+    )
+    out, state = attention.forward(q, k, v, documents)
+    found = attention.backward(grad, q, k, v, out, state, documents)
+    exact = [part.float() for part in (q, k, v, grad)]
+    wanted, nothing = Plain().forward(*exact[:3], documents)
+    near(out.float(), wanted, 1e-2)
+    grads = Plain().backward(exact[3], *exact[:3], wanted, nothing, documents)
+    for one, other in zip(found, grads, strict=True):
+        near(one.float(), other, 2e-2)
