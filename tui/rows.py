@@ -64,6 +64,9 @@ class Look:
     problem: str
     """Why the row is not learned from; empty for a good one."""
     notes: tuple[str, ...] = ()
+    twin: int | None = None
+    """The number of the row that this one repeats."""
+    twin_chat: Chat | None = None
 
     @property
     def edited(self) -> bool:
@@ -290,6 +293,10 @@ class Rows:
             return Look(source, row, None, None, outcome.reason, outcome.detail)
         reason = self.reason(number)
         problem = self._problem(number, reason) if reason else ""
+        twin = self.origin(number)
+        if twin is not None and reason:
+            chat = self.chat(twin)
+            return Look(source, row, outcome.chat, None, reason, problem, outcome.notes, twin, chat)
         if self.codec is None:
             return Look(source, row, outcome.chat, None, reason, problem, outcome.notes)
         encoded = self.codec.encode(outcome.chat, self.config.data.max_length)
@@ -305,8 +312,18 @@ class Rows:
         if origin is None:
             return reason.replace("_", " ")
         twin = self.glance(origin)
-        like = "repeats" if reason == "duplicate" else "is much like"
-        return f"{like} row {origin + 1:,}, {Path(twin.file).name}:{twin.line}"
+        where = f"row {origin + 1:,}, {Path(twin.file).name}:{twin.line}"
+        if reason == "duplicate":
+            return f"repeats {where}"
+        share = self._shares().get(number)
+        return f"shares {share:.0%} of its word groups with {where}" if share else f"like {where}"
+
+    def _shares(self) -> dict[int, float]:
+        """How near near duplicates are to the row that is kept."""
+        if self.survey is None:
+            return {}
+        clusters = self.survey.clusters
+        return {number: share for one in clusters for number, share in one.others}
 
     def origin(self, number: int) -> int | None:
         """The row that this one repeats."""

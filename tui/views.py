@@ -46,6 +46,9 @@ def rendered_view(look: Look, codec: ChatCodec | None) -> list[Piece]:
         return raw_view(look)
     if look.encoded is not None:
         return _runs(look.encoded)
+    if look.twin is not None:
+        kept = [(f"row {look.twin + 1:,} is kept\n\n", "success"), *_plain(look.twin_chat or [])]
+        return [*_plain(look.chat), *kept]
     if codec is not None:
         try:
             return [(codec.render(look.chat), "")]
@@ -98,6 +101,22 @@ def marked(pieces: Iterable[Piece], patterns: Iterable[Pattern]) -> list[Piece]:
     for pattern in patterns:
         left = [part for piece in left for part in _marked(piece, pattern)]
     return left
+
+
+def private(pieces: Iterable[Piece]) -> list[Piece]:
+    """The same pieces with personal data and secrets that are found in them in the style `match`,
+    each with its kind."""
+    from core.data.private import find
+
+    left: list[Piece] = []
+    for text, style in pieces:
+        at = 0
+        for place in find(text):
+            left += [(text[at : place.start], style), (text[place.start : place.end], "match")]
+            left.append((f"‹{place.kind}›", "warning"))
+            at = place.end
+        left.append((text[at:], style))
+    return [piece for piece in left if piece[0]]
 
 
 def _marked(piece: Piece, pattern: Pattern) -> list[Piece]:

@@ -13,6 +13,7 @@ def views() -> list[type[View]]:
     from tui.inspector.facts import Facts
     from tui.inspector.lengths import Lengths
     from tui.inspector.problems import Problems
+    from tui.inspector.rules import Rules
     from tui.inspector.table import Table
 
-    return [Table, Problems, Lengths, Facts]
+    return [Table, Problems, Lengths, Rules, Facts]

@@ -109,6 +109,8 @@ class Detail(Vertical):
             pieces = views.token_view(look, ids=self._ids)
         else:
             pieces = views.rendered_view(look, self._rows.codec)
+        if any(note.endswith("_found") for note in look.notes) and name != "tokens":
+            pieces = views.private(pieces)
         try:
             pieces = views.marked(pieces, self._patterns)
         except FinetuiError:

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from core.data.facts import facts_of
+from core.data.stats import TokenStats
+from core.data.survey import Survey
+from core.data.verdict import Finding, verdict
 from tui import numbers
 from tui.inert import inert
 from tui.inspector.view import View
 from tui.rows import Rows
 
 Line = tuple[str, str]
+
+_MARKS = {"warning": ("!", "$warning"), "note": ("·", "$accent"), "good": ("✓", "$success")}
+_LABEL = 24
 
 
 class FactsScroll(VerticalScroll, can_focus=True):
@@ -23,7 +33,7 @@ class FactsScroll(VerticalScroll, can_focus=True):
 
 
 class Facts(View):
-    """Figures of the survey, and the verdict."""
+    """The verdict, and the figures it stands on. Found in a thread when the survey is complete."""
 
     NAME = "facts"
 
@@ -33,6 +43,9 @@ class Facts(View):
         super().__init__()
         self._text = Static(markup=False)
         self._scroll = FactsScroll()
+        self._of: Survey | None = None
+        self.facts: Mapping[str, Any] = {}
+        self.findings: list[Finding] = []
 
     def compose(self) -> ComposeResult:
         with self._scroll:
@@ -42,10 +55,46 @@ class Facts(View):
         return self._scroll
 
     def look_again(self) -> None:
-        if self.rows is not None and self.display:
-            blocks = [_heading("Account"), *map(_line, account(self.rows)), Content("")]
-            blocks += [_heading("Lengths"), *map(_line, lengths(self.rows))]
-            self._text.update(Content("\n").join(blocks))
+        if self.rows is None or not self.display:
+            return
+        survey = self.rows.survey
+        if survey is not None and survey.complete and survey is not self._of:
+            self._of = survey
+            self._find(survey)
+        self._say(self.rows)
+
+    def _find(self, survey: Survey) -> None:
+        def work() -> None:
+            facts = facts_of(survey)
+            tokens = TokenStats.of(survey) if survey.counted else None
+            found = verdict(survey, facts, tokens)
+            self.app.call_from_thread(self._found, survey, facts, found)
+
+        self.run_worker(work, thread=True, exclusive=True, group="facts")
+
+    def _found(self, survey: Survey, facts: Mapping[str, Any], findings: list[Finding]) -> None:
+        if survey is self._of and self.rows is not None:
+            self.facts, self.findings = facts, findings
+            self._say(self.rows)
+
+    def _say(self, rows: Rows) -> None:
+        whole = rows.survey is not None and rows.survey is self._of
+        facts = self.facts if whole else {}
+        blocks: list[Content] = []
+        if facts:
+            blocks += [_heading("Verdict"), *map(_finding, self.findings), Content("")]
+        for title, lines in (
+            ("Account", account(rows)),
+            ("Lengths", lengths(facts)),
+            ("Training", training(facts)),
+            ("Variety", variety(facts)),
+        ):
+            if lines:
+                blocks += [_heading(title), *map(_line, lines), Content("")]
+        if not facts:
+            blocks.append(Content.styled("The verdict comes when all rows are looked at.",
+                                         "$foreground 60%"))  # fmt: skip
+        self._text.update(Content("\n").join(blocks))
 
 
 def account(rows: Rows) -> list[Line]:
@@ -55,49 +104,79 @@ def account(rows: Rows) -> list[Line]:
         return [("", "nothing was looked at yet")]
     names, codes = rows.reasons()
     kept = int((codes == 0).sum())
+    lost = rows.known - kept
     lines = [
         ("rows looked at", f"{numbers.count(rows.known)} of {numbers.count(rows.count)}"),
         ("kept", f"{numbers.count(kept)}  {_share(kept, rows.known)}"),
-        (
-            "rejected",
-            f"{numbers.count(rows.known - kept)}  {_share(rows.known - kept, rows.known)}",
-        ),
+        ("rejected", f"{numbers.count(lost)}  {_share(lost, rows.known)}"),
     ]
     for code, name in enumerate(names):
         count = int((codes == code).sum())
         if code and count:
-            lines.append((f"  {name.replace('_', ' ')}", numbers.count(count)))
+            lines.append((f"  {_words(name)}", numbers.count(count)))
     tally = survey.tally
-    if tally.formats:
-        formats = ", ".join(f"{name} {n:,}" for name, n in tally.formats.most_common())
-        lines.append(("formats", formats))
+    for source in survey.sources:
+        lines.append((source.path.name, source.words))
+    lines.append(("formats", _counts(tally.formats)))
     if tally.blank_lines.total():
         lines.append(("blank lines", numbers.count(tally.blank_lines.total())))
     for name, count in tally.notes.most_common():
-        lines.append((f"  {name.replace('_', ' ')}", numbers.count(count)))
+        lines.append((f"  {_words(name)}", numbers.count(count)))
     if len(rows.overlay):
         by_hand = f"{rows.overlay.dropped:,} dropped, {rows.overlay.edited:,} edited"
         lines.append(("by hand", by_hand))
+    return [line for line in lines if line[1]]
+
+
+def lengths(facts: Mapping[str, Any]) -> list[Line]:
+    """Median, 95 of 100, and longest."""
+    lines = []
+    for key, name in (("tokens", "tokens"), ("chars", "characters"),
+                      ("answer_chars", "of them in answers"), ("turns", "turns")):  # fmt: skip
+        found = facts.get(key)
+        if found:
+            spread = f"median {found['median']:,.0f}  ·  95 of 100 up to {found['p95']:,.0f}"
+            lines.append((name, f"{spread}  ·  longest {found['max']:,.0f}"))
+    if facts.get("roles"):
+        lines.append(("turns of roles", _counts(facts["roles"])))
     return lines
 
 
-def lengths(rows: Rows) -> list[Line]:
-    """Median, 95 of 100, and longest."""
-    import numpy as np
+def training(facts: Mapping[str, Any]) -> list[Line]:
+    """Rows, sequences and steps of a training with these settings."""
+    plan = facts.get("training")
+    if not plan:
+        return []
+    about = "" if plan["sequences_are_exact"] else "about "
+    lines = [("rows", f"{plan['train_rows']:,} learned, {plan['held_out_rows']:,} held out")]
+    lines += [("mix", text) for text in plan.get("mix_in_words", ())]
+    if plan["sequences_an_epoch"] is not None:
+        lines.append(("sequences an epoch", f"{about}{plan['sequences_an_epoch']:,}"))
+        each = f"{plan['steps_an_epoch']:,} an epoch"
+        lines.append(("optimizer steps", f"{about}{plan['steps']:,}, {each}"))
+    else:
+        lines.append(("sequences, steps", "known once a base model is chosen (b)"))
+    return lines
 
-    kept = rows.reasons()[1] == 0
-    lines = []
-    for key, name in (("turns", "turns"), ("chars", "characters"), ("tokens", "tokens"),
-                      ("answer", "answer tokens")):  # fmt: skip
-        values = rows.number(key)[kept]
-        values = values[values > 0]
-        if len(values):
-            median, high = np.percentile(values, (50, 95))
-            lines.append(
-                (name, f"median {median:,.0f}  ·  95 of 100 up to {high:,.0f}  ·  longest "
-                       f"{int(values.max()):,}  ·  all {int(values.sum()):,}")
-            )  # fmt: skip
-    return lines or [("", "no row is kept yet")]
+
+def variety(facts: Mapping[str, Any]) -> list[Line]:
+    """Languages, and how alike the prompts are."""
+    found = facts.get("variety")
+    if not found or not found["sampled"]:
+        return []
+    lines = [("looked at", f"{found['sampled']:,} rows")]
+    lines.append(("languages of answers", _counts(found["languages"]["counts"])))
+    top = list(found["beginnings"]["top"].items())[:3]
+    lines += [("prompts begin with", f"“{words}”  {count:,}") for words, count in top if words]
+    return [line for line in lines if line[1]]
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{_words(name)} {count:,}" for name, count in counts.items())
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _share(part: int, whole: int) -> str:
@@ -108,6 +187,13 @@ def _heading(text: str) -> Content:
     return Content.styled(text, "bold $accent")
 
 
+def _finding(finding: Finding) -> Content:
+    mark, style = _MARKS[finding.level]
+    return Content.assemble((f"  {mark} ", f"bold {style}"), (inert(finding.text), ""))
+
+
 def _line(line: Line) -> Content:
     name, value = line
-    return Content.assemble((f"  {inert(name):<26}", "$foreground 60%"), (inert(value), ""))
+    return Content.assemble(
+        (f"  {inert(name)[: _LABEL - 1]:<{_LABEL}}", "$foreground 60%"), (inert(value), "")
+    )

@@ -10,7 +10,8 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
-from core.data.histogram import Bar, histogram, proposed
+from core.data.forecast import Forecast
+from core.data.histogram import Bar, histogram
 from tui import numbers
 from tui.bindings import bindings
 from tui.inert import inert
@@ -19,6 +20,7 @@ from tui.widgets.virtual_list import Cell, VirtualList
 
 _LABEL = 20
 _ROWS = 10
+_WHOLE = "99 of 100 rows and answer tokens stay whole"
 
 
 class Lengths(View):
@@ -40,7 +42,8 @@ class Lengths(View):
         self.list = VirtualList(self._draw, header=self._header)
         self._forecast = Static(id="forecast", markup=False)
         self.bars: list[Bar] = []
-        self._proposed: int | None = None
+        self._costs: Forecast | None = None
+        self._proposed = 0
         self._seen: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
@@ -52,7 +55,7 @@ class Lengths(View):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return ("lengths.set",) if self._in_tokens else ("run.model",)
+        return ("lengths.set", "lengths.propose") if self._in_tokens else ("run.model",)
 
     @property
     def count(self) -> str:
@@ -82,7 +85,8 @@ class Lengths(View):
             lengths = rows.number("tokens" if self._in_tokens else "chars")
             kept = kept & (lengths > 0)
             self.bars = histogram(lengths[kept])
-            self._proposed = proposed(self.bars) if self._in_tokens else None
+            self._costs = rows.survey.forecast if rows.survey and self._in_tokens else None
+            self._proposed = self._costs.proposed if self._costs and self._costs.rows else 0
             self.list.set_count(len(self.bars))
             if first:
                 self.list.move_to(self._line_of(self._limit), tell=False)
@@ -103,23 +107,27 @@ class Lengths(View):
         if self._in_tokens:
             self.post_message(self.Set("data", "max_length", str(self.bars[event.index].high)))
 
+    def action_propose(self) -> None:
+        """Set max_length to the proposed length."""
+        if self._proposed:
+            self.post_message(self.Set("data", "max_length", str(self._proposed)))
+
     # -- words and bars ------------------------------------------------------------------------
 
     def _say(self) -> None:
         if not self.bars:
             self._forecast.update("No rows yet.")
             return
-        bar = self.bars[min(self.list.cursor, len(self.bars) - 1)]
-        total = sum(one.rows for one in self.bars)
-        if not self._in_tokens:
+        if self._costs is None:
             text = "In characters: b chooses a base model, then lengths are in its tokens."
             self._forecast.update(text)
             return
-        lines = [_costs(f"max_length {bar.high:,}", bar.cut_rows, bar.lost, total)]
-        if self._proposed is not None:
-            same = self._proposed == self._limit
-            why = "leaves 99 of 100 rows whole" + (", and is set" if same else "")
-            lines.append(f"◆ {self._proposed:,} {why}; ✂ marks where max_length cuts now")
+        bar = self.bars[min(self.list.cursor, len(self.bars) - 1)]
+        lines = [costs(self._costs, self._limit)] if bar.high != self._limit else []
+        lines.append(costs(self._costs, bar.high))
+        if self._proposed:
+            same = ", and is set" if self._proposed == self._limit else ": a sets it"
+            lines.append(f"◆ {self._proposed:,} is proposed: {_WHOLE}{same}")
         self._forecast.update(Content(inert("\n".join(lines), keep="\n")))
 
     def _header(self, width: int) -> list[Cell]:
@@ -130,7 +138,7 @@ class Lengths(View):
         bar = self.bars[index]
         limit = self._limit if self._in_tokens else 0
         cuts = bar.low < limit <= bar.high
-        mark = "◆ " if bar.high == self._proposed else "  "
+        mark = "◆ " if bar.low < self._proposed <= bar.high else "  "
         label = f"{bar.low + 1:,} – {bar.high:,}"
         beyond = self._in_tokens and bar.low >= limit
         room = max(1, width - _LABEL - _ROWS - 4)
@@ -149,10 +157,15 @@ class Lengths(View):
         return cells
 
 
-def _costs(what: str, rows: int, lost: int, total: int) -> str:
-    if not rows:
-        return f"{what} cuts no row."
+def costs(forecast: Forecast, length: int) -> str:
+    """What a cut at a length costs, in a sentence."""
+    cut = forecast.at(length)
+    if not cut.rows_cut:
+        return f"max_length {length:,} cuts no row."
+    share = cut.rows_cut / max(1, forecast.rows)
+    answers = cut.answer_tokens_cut / max(1, forecast.answer_tokens)
+    lost = f"; {cut.rows_lost:,} lose their whole answer" if cut.rows_lost else ""
     return (
-        f"{what} cuts {numbers.count(rows)} of {numbers.count(total)} rows ({rows / total:.1%}) "
-        f"and {numbers.count(lost)} tokens at their ends."
+        f"max_length {length:,} cuts {cut.rows_cut:,} of {forecast.rows:,} rows ({share:.1%}) and "
+        f"{cut.answer_tokens_cut:,} answer tokens ({answers:.1%}){lost}."
     )

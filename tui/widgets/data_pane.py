@@ -366,7 +366,11 @@ class DataPane(Pane):
         survey = self._survey
         if survey is None or survey.complete or not survey.progress.total_bytes:
             return ""
-        return f"looking through it {survey.done / max(1, self._count):.0%}"
+        if survey.progress.stage != "reading":
+            return f"{survey.progress.stage} rows"
+        part = survey.progress.done_bytes / survey.progress.total_bytes
+        left = survey.progress.remaining_seconds
+        return f"looking through it {part:.0%} {numbers.clock(left) if left else ''}"
 
     @property
     def _count(self) -> int:
@@ -460,4 +464,4 @@ def data_key(config: RunConfig) -> tuple[object, ...]:
 
 def survey_key(config: RunConfig) -> str:
     """What makes it another survey of the same rows."""
-    return config.data.model_dump_json()
+    return config.data.model_dump_json() + config.clean.model_dump_json()
