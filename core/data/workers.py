@@ -10,10 +10,12 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -54,6 +56,7 @@ def in_order(
     one as processes become free. What the work raises as FinetuiError is raised here, in order;
     FailedError when a process dies.
     """
+    _track()
     team = [_start(make, settings) for _ in range(count)]
     try:
         yield from _collect([pipe for _, pipe in team], iter(tasks))
@@ -63,6 +66,15 @@ def in_order(
             process.terminate()
         for process, _ in team:
             process.join()
+
+
+def _track() -> None:
+    """Start multiprocessing's own helper while standard error is a file.
+
+    It inherits that, and fails on what a full-screen program has put in its place.
+    """
+    with redirect_stderr(sys.__stderr__):
+        resource_tracker.ensure_running()
 
 
 def _start(make: Callable[..., Work], settings: tuple[Any, ...]) -> tuple[Any, Connection]:
