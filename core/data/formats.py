@@ -67,7 +67,18 @@ class Detected:
 
 
 def shape_of(row: Mapping[str, Any]) -> Shape | None:
-    """Which format a row's field names speak of; None when they speak of none."""
+    """Which format a row's field names speak of; None when they speak of none.
+
+    A field that is null counts as absent, as tables have a column for each field of any row; only
+    where nothing else tells does its name speak.
+    """
+    if None in row.values():
+        full = {key: value for key, value in row.items() if value is not None}
+        return _shape_of_names(full) or _shape_of_names(row)
+    return _shape_of_names(row)
+
+
+def _shape_of_names(row: Mapping[str, Any]) -> Shape | None:
     if not _TELLING.isdisjoint(row):
         if any(better in row and worse in row for better, worse in PREFERENCES):
             return "preference"
@@ -85,9 +96,9 @@ def shape_of(row: Mapping[str, Any]) -> Shape | None:
 
 def _shape_of_turns(key: str, value: object) -> Format:
     first = value[0] if isinstance(value, list) and value else None
-    if isinstance(first, dict) and "from" in first:
+    if isinstance(first, dict) and first.get("from") is not None:
         return "sharegpt"
-    if isinstance(first, dict) and "role" in first:
+    if isinstance(first, dict) and first.get("role") is not None:
         return "messages"
     return "messages" if key == "messages" else "sharegpt"
 

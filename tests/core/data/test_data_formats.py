@@ -35,6 +35,10 @@ CHAT = [USER, ANSWER]
         ({"input": "q", "output": "a"}, "prompt_completion"),
         ({"query": "q", "response": "a", "label": 3}, "prompt_completion"),
         ({"problem": "q", "solution": "a"}, "prompt_completion"),
+        ({"messages": None, "prompt": "q", "completion": "a"}, "prompt_completion"),
+        ({"instruction": None, "text": None, "messages": CHAT}, "messages"),
+        ({"messages": None, "conversations": CHAT, "chosen": None, "rejected": None}, "messages"),
+        ({"messages": [turn | {"from": None, "value": None} for turn in CHAT]}, "messages"),
     ],
 )  # fmt: skip
 def test_every_format_becomes_the_same_chat(row: dict[str, Any], shape: str) -> None:
@@ -81,6 +85,8 @@ def turns(*roles: str) -> dict[str, Any]:
         ({"messages": "hello"}, "wrong_type"),
         ({"messages": ["hello"]}, "wrong_type"),
         ({"messages": []}, "no_assistant"),
+        ({"messages": None}, "wrong_type"),
+        ({"prompt": "q", "completion": None, "messages": None}, "missing_answer"),
         ({"messages": [USER, {"content": "a"}]}, "missing_role"),
         ({"messages": [USER, {"role": "assistant"}]}, "missing_answer"),
         ({"messages": [{"role": "user"}, ANSWER]}, "missing_prompt"),
