@@ -26,6 +26,16 @@ _LATIN_PART = 0.7
 _RUN = 2
 """Most high bytes of Western European text stand in runs of one or two beside a plain letter; in
 other encodings, in damaged UTF-8 and in binary files they stand beside each other."""
+_MARKS = "‚„‘’“”‹›«»…¿¡\xa0".encode("cp1252")
+"""Marks that stand beside a letter beyond ASCII as well: they do not count for a run's length."""
+_MARKED_RUN = 6
+_LETTERS = "ÀÁÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáãäåæçèéêëìíîïñòóôõöøùúûüŠŽšžŒœŸ".encode("cp1252")
+_ALONE = _LETTERS + _MARKS + "–—€£¥¢§°©®™²³¹µ½¼¾·•×÷±ªº†‰".encode("cp1252")
+"""What stands alone between blanks, quotes and digits too. Not here: ÿ and þ, which are a mark of
+UTF-16, and Â, Ã and â, which are what is left of most damaged letters of UTF-8."""
+_LEADS = "ÂÃâ".encode("cp1252")
+"""How the letters and marks of Western languages begin in UTF-8."""
+_BETWEEN = frozenset(b"\t\n\r" + bytes(range(32, 127)))
 _NUL_PART = 0.2
 """Part of the pairs of bytes with a NUL on the same side that makes a text UTF-16."""
 _CONTROLS = bytes([*range(9), *range(14, 32)])
@@ -39,7 +49,8 @@ def find_encoding(samples: Sequence[bytes]) -> Encoding | None:
     """The encoding of a file by pieces of it, the first from its beginning; None: not text.
 
     UTF-8 unless the bytes speak against it. A few broken bytes do not make a file Latin-1: there
-    must be no letter of UTF-8 beyond ASCII, and the high bytes must stand among plain letters.
+    must be no letter of UTF-8 beyond ASCII, and the high bytes must stand among plain letters, or
+    alone and be letters, currencies and marks of Western languages.
     """
     head = samples[0]
     if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
@@ -57,7 +68,8 @@ def find_encoding(samples: Sequence[bytes]) -> Encoding | None:
     controls = len(start) - len(start.translate(None, _CONTROLS))
     if controls > _CONTROL_PART * len(start):
         return None
-    return "cp1252" if _is_western(samples) else "utf-8"
+    western = not head.startswith(BOM) and _is_western(samples)
+    return "cp1252" if western else "utf-8"
 
 
 def _is_wide(upper: bytes, lower: bytes) -> bool:
@@ -68,18 +80,40 @@ def _is_wide(upper: bytes, lower: bytes) -> bool:
 
 
 def _is_western(samples: Sequence[bytes]) -> bool:
-    high = beside = 0
+    high = good = chance = 0
     for sample in samples:
         for match in _HIGH.finditer(sample):
             run = match.group()
             inside = match.start() > 0 and match.end() < len(sample)
             if inside and _is_utf8(run):
-                return False
-            around = sample[max(0, match.start() - 1) : match.end() + 1]
+                if not _is_chance(run):
+                    return False
+                chance += len(run)
+                continue
             high += len(run)
-            if len(run) <= _RUN and _LETTER.search(around):
-                beside += len(run)
-    return high > 0 and beside >= _LATIN_PART * high
+            beside = sample[max(0, match.start() - 1) : match.start()]
+            if _is_short(run) and _fits(run, beside + sample[match.end() : match.end() + 1]):
+                good += len(run)
+    return high > chance and good >= _LATIN_PART * high
+
+
+def _is_chance(run: bytes) -> bool:
+    """Whether a run of UTF-8 may be a Western letter before a mark, as a French é before »."""
+    return run[0] not in _LEADS and run[-1] in _MARKS and _is_short(run)
+
+
+def _is_short(run: bytes) -> bool:
+    if len(run) <= _RUN:
+        return True
+    rest = run.translate(None, _MARKS)
+    return len(run) <= _MARKED_RUN and len(rest) <= _RUN and not rest.translate(None, _LETTERS)
+
+
+def _fits(run: bytes, beside: bytes) -> bool:
+    """Whether a run is part of a word, or of what stands alone in a text."""
+    if _LETTER.search(beside):
+        return True
+    return not run.translate(None, _ALONE) and _BETWEEN.issuperset(beside)
 
 
 def _is_utf8(run: bytes) -> bool:

@@ -139,7 +139,7 @@ def _slow(raw: bytes, file: str, line: int) -> Row | Rejected:
     except _Defect as defect:
         reason, detail = defect.reason, str(defect)
     except UnicodeDecodeError as error:
-        reason, detail = "not_utf8", f"byte {error.start + 1} is not UTF-8"
+        reason, detail = "not_utf8", f"byte {error.start + 1} {limits.RECODE}"
     except json.JSONDecodeError as error:
         what = error.msg.removesuffix(" at").removesuffix(" starting")
         reason, detail = "not_json", f"{what} at character {error.pos + 1}"

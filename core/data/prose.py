@@ -60,5 +60,5 @@ def _row(paragraph: list[bytes], size: int, name: str, start: int) -> Row | Reje
         return Row(name, start, {"text": raw.decode("utf-8").rstrip()})
     except UnicodeDecodeError as error:
         line = start + raw.count(b"\n", 0, error.start)
-        detail = f"a byte in line {line} is not UTF-8"
+        detail = f"a byte in line {line} {limits.RECODE}"
         return Rejected(name, start, "not_utf8", detail, show(raw))

@@ -14,6 +14,9 @@ RAW_LIMIT = 2048
 BLOCK_BYTES = 1 << 20
 """What is read of a file at once."""
 
+RECODE = "is not UTF-8; if all of the file is Latin-1: iconv -f cp1252 -t UTF-8 OLD > NEW"
+"""The end of a sentence about a byte, with what to do about it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

@@ -191,4 +191,4 @@ def _text(raw: bytes) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise _Broken("not_utf8", f"byte {error.start + 1} is not UTF-8") from error
+        raise _Broken("not_utf8", f"byte {error.start + 1} {limits.RECODE}") from error

@@ -58,6 +58,17 @@ def test_big_endian_with_a_mark(tmp_path: Path) -> None:
         (["für".encode()], "utf-8"),
         (["für".encode("cp1252")], "cp1252"),
         ([b"plain", "für".encode("cp1252")], "cp1252"),
+        (["il y \xe9 x, y \xe9 x".encode("cp1252")], "cp1252"),
+        (["name,wert\nÄ,1\nÖl,2\n€,3\n".encode("cp1252")], "cp1252"),
+        (['{"a": "5 € – « É »", "b": "“Ä”"}'.encode("cp1252")], "cp1252"),
+        (["« santé\xa0», «\xa0à\xa0»".encode("cp1252")], "cp1252"),
+        (["頻 頻 頻, damaged x".encode() + b"\xe9"], "utf-8"),
+        ([b'{"a": "x \xc3 y"}'], "utf-8"),
+        (["да и я в дом".encode("cp1251")], "utf-8"),
+        (["мы и они".encode("koi8-r")], "utf-8"),
+        (["你好，世界。 好 吗".encode("gbk")], "utf-8"),
+        (["これは ペン です".encode("shift-jis")], "utf-8"),
+        ([bytes(range(128, 256))], "utf-8"),
         (["日本語".encode("shift-jis")], "utf-8"),  # lines that are not UTF-8 say so
         ([b'{"a": "\xff\xfe"}'], "utf-8"),
         (["für, damaged \xff: ü".encode() + b"\xff"], "utf-8"),
@@ -108,3 +119,25 @@ def test_transcoding_is_the_same_wherever_a_piece_ends(text: str, encoding: str,
     while part := stream.read(cut):
         parts.append(part)
     assert b"".join(parts).decode() == text.removeprefix("\ufeff")
+
+
+def test_letters_that_stand_alone_make_a_file_latin_1(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    value = {"prompt": "which letter is this: é ?", "completion": "é it is"}
+    path.write_bytes((json.dumps(value, ensure_ascii=False) + "\n").encode("cp1252") * 60)
+    rows, said = read(path)
+    assert said == "JSON lines, Latin-1 (Windows-1252)"
+    assert [row.value for row in rows if isinstance(row, Row)] == [value] * 60
+
+
+def test_a_byte_that_is_not_utf8_comes_with_advice(tmp_path: Path) -> None:
+    for name, raw in (
+        ("a.jsonl", b'{"a": "\xff"}\n'),
+        ("a.csv", b"a,b\n\xff,1\n"),
+        ("a.txt", b"\xff"),
+    ):
+        path = tmp_path / name
+        path.write_bytes("größer\n\n".encode() * (name == "a.txt") + raw)
+        bad = [row for row in read(path)[0] if isinstance(row, Rejected)]
+        assert [row.reason for row in bad] == ["not_utf8"]
+        assert "iconv -f cp1252 -t UTF-8 OLD > NEW" in bad[0].detail
