@@ -122,6 +122,11 @@ def _header(lines: _Lines, name: str, separator: str, blanks: Counter[str]) -> l
         blanks[name] += 1
     if raw is None:
         refuse(f"{name} has only blank lines", "check how it was written or downloaded")
+    if b"\r" in raw.rstrip(b"\r") and lines.ahead(0) is None:
+        refuse(
+            f"{name} has the line ends of old Macs: CR alone, so that all of it is one line",
+            "write them anew: tr '\\r' '\\n' < OLD > NEW",
+        )
     try:
         if len(raw) > limits.LINE_LIMIT_BYTES:
             raise _Broken("line_too_long", "too long")

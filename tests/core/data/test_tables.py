@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.errors import InputError
 from core.data import row as limits
 from core.data.sources import Rejected, Row, Source, read_rows
 
@@ -114,3 +115,10 @@ def test_what_was_written_is_read(
     csv.writer(out, quoting=csv.QUOTE_ALL).writerows([("first", "second"), *rows])
     path.write_bytes(out.getvalue().encode())
     assert [tuple(value.values()) for value in values(list(read_rows([path])))] == rows
+
+
+@pytest.mark.parametrize("content", ["q,a\r1,2\r3,4\r", 'q,a\r"x, y",2\r3,4'])
+def test_line_ends_of_old_macs_are_named(content: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="line ends of old Macs") as caught:
+        read(tmp_path / "a.csv", content)
+    assert caught.value.remedies == (r"write them anew: tr '\r' '\n' < OLD > NEW",)
