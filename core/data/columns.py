@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from core.config.errors import InputError
@@ -97,11 +98,19 @@ def mapped(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapped:
         if theirs in row:
             rest[ours] = row[theirs]
         elif ours not in _OPTIONAL:
-            raise Unfit("missing_column", f"has no {theirs}, which data.columns names for {ours}")
+            raise Unfit("missing_column", _absent(theirs, ours, row))
     return Mapped(
         rest, inner.get("role") or inner.get("from"), inner.get("content") or inner.get("value"),
         roles or None,
     )  # fmt: skip
+
+
+def _absent(theirs: str, ours: str, row: Mapping[str, Any]) -> str:
+    names = [str(key)[:40] for key in row]
+    near = get_close_matches(theirs, names, 1)
+    said = f"has no {theirs}, which data.columns names for {ours}"
+    there = f"; there are {', '.join(names[:8])}" if names else ""
+    return said + there + (f"; the nearest is {near[0]}" if near else "")
 
 
 def first_of(row: Mapping[str, Any], names: Iterable[str]) -> str | None:

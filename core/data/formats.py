@@ -160,7 +160,11 @@ def _named(row: Mapping[str, Any], columns: Mapping[str, str] | None) -> Format:
         )
     if shape is None:
         names = ", ".join(str(key)[:40] for key in list(row)[:8]) or "none"
-        raise Unfit("unknown_format", f"the fields are like no known format: {names}")
+        raise Unfit(
+            "unknown_format",
+            f"the fields are like no known format: {names}; map them by their names, as in "
+            "--data.columns prompt=Frage,completion=Antwort",
+        )
     return shape
 
 

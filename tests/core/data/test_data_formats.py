@@ -230,7 +230,7 @@ def test_a_mapping_settles_what_names_do_not(row: dict[str, Any], columns: dict[
 def test_a_mapped_field_that_is_not_there_is_told() -> None:
     result = to_chat({"Frage": "q"}, "auto", {"prompt": "Frage", "completion": "Antwort"})
     assert result == Defect(
-        "missing_column", "has no Antwort, which data.columns names for completion"
+        "missing_column", "has no Antwort, which data.columns names for completion; there are Frage"
     )
     for bad in ({"propmt": "Frage"}, {"prompt": " "}):
         with pytest.raises(InputError, match=r"data\.columns"):
