@@ -57,7 +57,8 @@ class FinetuiApp(App[None]):
     """The screen of finetui.
 
     `folder` is a run to show, `config` settings to begin with. `low_bandwidth` None means: when
-    this is an SSH session. `demo` gives the demo's settings, `links` makes the holds on runs.
+    this is an SSH session. `pane` is the one in front, `demo` gives the demo's settings, `links`
+    makes the holds on runs.
     """
 
     TITLE = "finetui"
@@ -72,6 +73,7 @@ class FinetuiApp(App[None]):
         config: RunConfig | None = None,
         low_bandwidth: bool | None = None,
         *,
+        pane: str = "graphs",
         demo: Callable[[], RunConfig] = demo_config,
         links: LinkMaker | None = None,
     ) -> None:
@@ -81,6 +83,7 @@ class FinetuiApp(App[None]):
         self.shown_config = config or RunConfig()
         """The settings that were read last: of the run that is shown, or given at the start."""
         self.main = MainScreen(self.shown_config, glyphs_for(sys.stdout.encoding))
+        self.main.current = pane
         self._folder = folder
         self._given = config is not None
         self._slow = "SSH_CONNECTION" in os.environ if low_bandwidth is None else low_bandwidth
@@ -92,6 +95,15 @@ class FinetuiApp(App[None]):
         self._heading = ""
         self._guide: str = ""
         self._terminal = _terminal()
+
+    def _fatal_error(self) -> None:
+        """Leave without a traceback on the terminal: who opened the screen tells of the error."""
+        self._close_messages_no_wait()
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the screen, where that was no one's wish."""
+        return self._exception
 
     # -- life ----------------------------------------------------------------------------------
 

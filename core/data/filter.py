@@ -131,7 +131,7 @@ class Term:
         else:
             found = facts.word(self.key, self.words[0])
             for word in self.words[1:]:
-                found = found | facts.word(self.key, word)
+                found = found | facts.word(self.key, word)[: len(found)]  # more may be known by now
         return ~found if self.negated else found
 
     def holds(self, row: Row | Rejected, chat: Callable[[], Chat | None]) -> bool:

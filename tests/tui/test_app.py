@@ -394,3 +394,20 @@ asyncio.run(main())
         check=False,
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+async def test_an_error_that_nobody_foresaw_leaves_no_traceback(
+    make_app: MakeApp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = make_app()
+
+    def broken() -> None:
+        raise RuntimeError("a fault in the program")
+
+    with pytest.raises(RuntimeError, match="a fault in the program"):
+        async with app.run_test() as pilot:
+            app.call_later(broken)
+            await pilot.pause()
+    assert isinstance(app.failure, RuntimeError)
+    shown = capsys.readouterr()
+    assert "Traceback" not in shown.out + shown.err

@@ -40,7 +40,7 @@ def inspect(asked: Asked) -> int:
     if out.screen_fits and not options.plain and not options.write:
         from tui.cli.screen import open_screen
 
-        return open_screen(asked.root, config=config)
+        return open_screen(asked.root, config=config, pane="data")
     codec = ChatCodec.of(config) if config.model.name_or_path else None
     with TemporaryDirectory(prefix="finetui-") as spool:
         folder = Path(spool) / "chats" if options.write else None

@@ -23,15 +23,25 @@ def screen(asked: Asked) -> int:
     return open_screen(asked.root)
 
 
-def open_screen(root: Path, run: RunFolder | None = None, config: RunConfig | None = None) -> int:
-    """Show the screen until the person leaves it: on a run, on a configuration, or empty."""
+def open_screen(
+    root: Path,
+    run: RunFolder | None = None,
+    config: RunConfig | None = None,
+    pane: str = "graphs",
+) -> int:
+    """Show the screen until the person leaves it: on a run, on a configuration, or empty.
+
+    ``pane`` is the one in front. An error that nobody foresaw ends the screen and passes through.
+    """
     gc.disable()  # a collection while the modules load frees nothing, and costs a tenth of it
     with curtain():
         from tui.app import FinetuiApp
 
-        app = FinetuiApp(root, run, config)
+        app = FinetuiApp(root, run, config, pane=pane)
     gc.freeze()
     gc.enable()
     app.run()
     app.session.leave()
+    if app.failure is not None:
+        raise app.failure
     return app.return_code or 0

@@ -103,12 +103,12 @@ def account(rows: Rows) -> list[Line]:
     if survey is None:
         return [("", "nothing was looked at yet")]
     names, codes = rows.reasons()
-    kept = int((codes == 0).sum())
-    lost = rows.known - kept
+    known, kept = len(codes), int((codes == 0).sum())
+    lost = known - kept
     lines = [
-        ("rows looked at", f"{numbers.count(rows.known)} of {numbers.count(rows.count)}"),
-        ("kept", f"{numbers.count(kept)}  {_share(kept, rows.known)}"),
-        ("rejected", f"{numbers.count(lost)}  {_share(lost, rows.known)}"),
+        ("rows looked at", f"{numbers.count(known)} of {numbers.count(rows.count)}"),
+        ("kept", f"{numbers.count(kept)}  {_share(kept, known)}"),
+        ("rejected", f"{numbers.count(lost)}  {_share(lost, known)}"),
     ]
     for code, name in enumerate(names):
         count = int((codes == code).sum())

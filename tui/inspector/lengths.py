@@ -82,7 +82,8 @@ class Lengths(View):
             first = not self.bars or not self._seen or self._seen[0] != id(rows)
             self._seen = seen
             kept = rows.reasons()[1] == 0
-            lengths = rows.number("tokens" if self._in_tokens else "chars")
+            # The survey goes on meanwhile: there may be more lengths than reasons by now.
+            lengths = rows.number("tokens" if self._in_tokens else "chars")[: len(kept)]
             kept = kept & (lengths > 0)
             self.bars = histogram(lengths[kept])
             self._costs = rows.survey.forecast if rows.survey and self._in_tokens else None
