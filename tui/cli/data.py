@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from core.config import files
+from core.config.errors import InputError
 from core.config.schema import RunConfig
 from core.data.export import write_rows
 from core.data.inspect import Report
@@ -49,9 +50,29 @@ def inspect(asked: Asked) -> int:
         report = look(config, codec, _progress(out), spool=folder, say=out.note)
         if options.write:
             _write(report.survey, Path(options.write), out)
-    out.document(report.as_dict())
+    document = report.as_dict()
+    error = None if report.survey.tally.kept else _nothing_kept(report)
+    if error is not None:
+        document["error"] = {
+            "kind": error.kind, "message": error.message, "remedies": list(error.remedies),
+        }  # fmt: skip
+    out.document(document)
     _tell(report, out)
-    return 0 if report.survey.tally.kept else 2
+    if error is not None:
+        out.failure(error, on_stdout=False)
+    return 2 if error else 0
+
+
+def _nothing_kept(report: Report) -> InputError:
+    """Why a look ends as a failure."""
+    tally = report.survey.tally
+    reasons = ", ".join(f"{count:,} {name}" for name, count in tally.rejected.most_common(5))
+    first = f"; the first: {report.problems[0].detail}" if report.problems else ""
+    return InputError(
+        f"no row of {tally.read:,} can be used ({reasons}){first}",
+        kind="no_rows",
+        remedies=("look up the reasons in docs/data.md",),
+    )
 
 
 def prepare(asked: Asked) -> int:

@@ -190,6 +190,13 @@ def test_inspect_of_nothing_usable(call: Call, tmp_path: Path) -> None:
     path.write_text("{\n", encoding="utf-8")
     said = call("inspect", path, "--json")
     assert (said.code, said.document["kept"]) == (2, 0)
+    assert said.document["error"]["kind"] == "no_rows"
+    assert "no row of 1 can be used (1 not_json)" in said.err
+    path.write_text('{"Frage": "q", "Antwrot": "a"}\n', encoding="utf-8")
+    columns = "--data.columns prompt=Frage,completion=Antwort"
+    assert columns in call("inspect", path, "--json").document["error"]["message"]
+    said = call("inspect", path, "--json", *columns.split())
+    assert "there are Frage, Antwrot; the nearest is Antwrot" in said.document["error"]["message"]
     assert call("inspect", tmp_path / "gone.jsonl").code == 2
     assert call("inspect", path, "--max-length", "0").code == 2
 
