@@ -78,11 +78,17 @@ class Tally:
         self.kept += kept
         self.rejected.update(rejected)
 
-    def take_back(self, file: str, reason: str) -> None:
-        """Reject a row that was entered as kept."""
+    def take_back(self, file: str, reason: str, was: str = "kept") -> None:
+        """Reject a row that was entered as kept, or as rejected for what ``was`` says."""
         counts = self._file(file)
-        self.kept -= 1
-        counts["kept"] -= 1
+        counts[was] -= 1
+        if was == "kept":
+            self.kept -= 1
+        else:
+            self.rejected[was] -= 1
+            for names in (counts, self.rejected):
+                if not names[was]:
+                    del names[was]
         self.rejected[reason] += 1
         counts[reason] += 1
 

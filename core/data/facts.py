@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.config.schema import RunConfig
+from core.data.choice import Choice
 from core.data.mix import mix, mix_words, split
 from core.data.pack import pack
 from core.data.stats import histogram, spread
@@ -21,10 +22,12 @@ PACKED_ROWS = 200_000
 DUPLICATES = ("duplicate", "near_duplicate")
 
 
-def facts_of(survey: Survey, *, forecast: bool = True) -> dict[str, Any]:
+def facts_of(
+    survey: Survey, chosen: Choice | None = None, *, forecast: bool = True
+) -> dict[str, Any]:
     """Everything that is to be known of the kept rows, without the account itself.
 
-    ``forecast`` adds how a training would go.
+    ``forecast`` adds how a training would go, with the rows that were ``chosen`` if that is done.
     """
     kept = survey.kept
     values: dict[str, Any] = {
@@ -37,19 +40,19 @@ def facts_of(survey: Survey, *, forecast: bool = True) -> dict[str, Any]:
         "variety": variety_of(survey.sample),
     }
     if forecast:
-        values["training"] = training_of(survey)
+        values["training"] = training_of(survey, chosen)
     if survey.counted:
         values["tokens"] = _lengths(survey.tokens[kept])
     return values
 
 
-def training_of(survey: Survey) -> dict[str, Any]:
+def training_of(survey: Survey, chosen: Choice | None = None) -> dict[str, Any]:
     """How a training on these rows would go: rows, mix, sequences, steps.
 
     ``sequences`` and steps are None where packing needs tokens that were not counted.
     """
     config, kept = survey.config, survey.kept
-    parts = split(kept, survey.group[kept], config.data)
+    parts = chosen or split(kept, survey.group[kept], config.data)
     rows = np.array(parts.train, np.int64)
     values: dict[str, Any] = {"train_rows": len(rows), "held_out_rows": len(parts.held_out)}
     lengths = survey.tokens_used[rows].astype(np.int64)

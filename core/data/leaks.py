@@ -41,24 +41,26 @@ def find_leaks(
     given: Survey,
     held: Sequence[int],
     told: Callable[[Survey], None],
+    *,
+    near: bool = True,
 ) -> list[Leak]:
     """The ``held`` rows of ``given`` that repeat one of the ``train`` rows of ``own``.
 
-    ``told`` is called now and then; it may raise to end it.
+    ``near``: those that nearly repeat one too. ``told`` is called now and then; it may raise to end
+    it.
     """
     found = list(_exact(own, train, given, held))
-    data = own.config.data
-    if not held or not looks_for_near(data, len(train) + len(held)):
+    if not held or not near:
         return found
     same = {leak.row for leak in found}
     rest = [number for number in held if number not in same]
-    near = dedup.leaks(
+    alike = dedup.leaks(
         _chats(own, train, told),
         _chats(given, rest, told),
         own.config.clean.near_threshold,
         own.spool.folder if own.spool is not None else None,
     )
-    for leak in near:
+    for leak in alike:
         detail = f"shares {leak.similarity:.0%} of its word groups with {_where(own, leak.train)}"
         row = Rejected(*given.place(leak.held_out), NEAR, detail)
         found.append(Leak(leak.held_out, False, row))

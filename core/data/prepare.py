@@ -23,6 +23,7 @@ from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
 from core.data.blocks import cut
 from core.data.chats import Kept, Tally
+from core.data.choice import choose
 from core.data.facts import facts_of
 from core.data.forecast import Lengths
 from core.data.formats import Defect
@@ -39,9 +40,9 @@ from core.data.frozen import (
     write,
 )
 from core.data.identity import fingerprint_of
-from core.data.inspect import describe
-from core.data.leaks import find_leaks, leak_words, looks_for_near
-from core.data.mix import Share, check_weights, mix, mix_words, split
+from core.data.inspect import describe, nothing_held_out
+from core.data.leaks import EXACT, leak_words
+from core.data.mix import Share, check_weights, mix, mix_words
 from core.data.pack import Packed, efficiency, join, pack
 from core.data.proof import prove
 from core.data.sequences import TokenSpool
@@ -98,11 +99,11 @@ class _Preparation:
             self.own = self._survey("own", data.files)
             self.given = self._survey("given", data.eval_files) if data.eval_files else None
             self._refuse_lost_edits()
-            self.leaks = self._choose()
+            self.chosen = choose(self.own, self.given, self._tell_survey)
             job.stage("tokenizing", f"template from {self.codec.template.origin}")
-            train = self._tokenize(self.own, self.train_rows, TRAIN, held_out=False)
+            train = self._tokenize(self.own, self.chosen.train, TRAIN, held_out=False)
             held = self.own if self.given is None else self.given
-            evaluation = self._tokenize(held, self.held_rows, EVAL, held_out=True)
+            evaluation = self._tokenize(held, self.chosen.held_out, EVAL, held_out=True)
             self._refuse_emptiness(train, evaluation)
             self._prove(train)
         event = self._freeze(train, evaluation)
@@ -154,35 +155,6 @@ class _Preparation:
             overlay.applied |= survey.overlay.applied
         overlay.check()
 
-    def _choose(self) -> dict[str, Any]:
-        """Rows to learn from and rows to hold out; what was found to be in both."""
-        data, own = self.config.data, self.own
-        if data.stratify_by and len(own.groups) == 1:
-            raise InputError(
-                f"no row has a field {data.stratify_by}, which data.stratify_by names",
-                kind="no_such_field",
-                remedies=("name a field of the rows, or clear data.stratify_by",),
-            )
-        found = split(own.kept, own.group[own.kept], data)
-        for number in found.left_out:
-            file, line = own.place(number)
-            detail = f"max_train_samples is {data.max_train_samples}"
-            own.take_back(number, Rejected(file, line, "not_sampled", detail))
-        self.train_rows = found.train
-        given = self.given or own
-        held = found.held_out if self.given is None else given.kept.tolist()
-        leaked = find_leaks(own, found.train, given, held, self._tell_survey)
-        dropped = {leak.row: leak.rejected for leak in leaked if leak.exact or data.leaks == "near"}
-        for number, rejected in dropped.items():
-            given.take_back(number, rejected)
-        self.held_rows = [number for number in held if number not in dropped]
-        return {
-            "exact": sum(leak.exact for leak in leaked),
-            "near": sum(not leak.exact for leak in leaked),
-            "dropped": len(dropped),
-            "looked_for_near": looks_for_near(data, len(found.train) + len(held)),
-        }
-
     def _tokenize(
         self, survey: Survey, numbers: Sequence[int], name: str, *, held_out: bool
     ) -> TokenSpool:
@@ -215,7 +187,8 @@ class _Preparation:
         if not len(train):
             raise self._nothing("no token of any row would be learned", self.tally)
         if self.given is not None and not len(evaluation):
-            raise self._nothing("no row of data.eval_files can be used", self.tally)
+            tally, files = self.given.tally, self.config.data.eval_files
+            raise self._nothing(nothing_held_out(tally), tally, files)
 
     def _prove(self, train: TokenSpool) -> None:
         numbers = random.Random(self.config.data.seed).sample(
@@ -299,7 +272,7 @@ class _Preparation:
             "schema": 1,
             **self.tally.as_dict(),
             "fingerprint": fingerprint_of(self.config, self.own.content_sha256, self.codec, given),
-            "leaks": self.leaks,
+            "leaks": self.chosen.leaks,
             "statistics": facts,
             "verdict": [vars(finding) for finding in verdict(self.own, facts)],
             "train": train,
@@ -320,7 +293,7 @@ class _Preparation:
         log(f"{event.read} rows read, {event.kept} kept, {event.rejected} rejected")
         for line, level in mix_words(shares, self.config.data.mix_by):
             log(line, level)
-        for line in leak_words(self.leaks):
+        for line in leak_words(self.chosen.leaks):
             log(line, "warning")
         if event.truncated:
             log(f"{event.truncated} rows are cut at data.max_length; those do not learn to stop",
@@ -335,7 +308,7 @@ class _Preparation:
             log(f"{event.train_sequences} sequences are fewer than one step's {batch}: "
                 "lower train.gradient_accumulation_steps", "warning")  # fmt: skip
 
-    def _nothing(self, what: str, tally: Tally) -> InputError:
+    def _nothing(self, what: str, tally: Tally, files: Sequence[str] | None = None) -> InputError:
         counts = ", ".join(f"{n} {reason}" for reason, n in tally.rejected.most_common(6))
         return InputError(
             f"{what}: {tally.read} rows read, {tally.kept} kept"
@@ -343,8 +316,10 @@ class _Preparation:
             kind="nothing_to_learn",
             remedies=(
                 "look at the rows and their reasons: finetui inspect "
-                + " ".join(self.config.data.files),
-                "rows cut off: raise data.max_length; unknown fields: set data.format",
+                + " ".join(files or self.config.data.files),
+                "name other rows in data.eval_files, or clear it: data.eval_fraction holds some out"
+                if set(tally.rejected) == {EXACT}
+                else "rows cut off: raise data.max_length; unknown fields: set data.format",
             ),
         )
 

@@ -178,6 +178,12 @@ class Survey:
         return np.flatnonzero(self.reason == 0)
 
     @property
+    def candidates(self) -> Array:
+        """Numbers of the rows that are kept, or rejected for nothing but their tokens."""
+        late = self._column("late_reason")
+        return np.flatnonzero((self.reason == 0) | ((late > 0) & (self.reason == late)))
+
+    @property
     def sample(self) -> list[Sample]:
         """Some kept rows as text: those with the smallest keys, the same whatever the format."""
         return [sample for *_, sample in sorted(self._sample, reverse=True)]
@@ -236,9 +242,10 @@ class Survey:
         return self
 
     def take_back(self, number: int, rejected: Rejected) -> None:
-        """Reject a row that was kept, for a reason that only a later stage knows."""
+        """Reject one of the ``candidates``, for a reason that only a later stage knows."""
+        was = self.reasons[int(self.reason[number])]
         self._columns["reason"][number] = self._words["reason"].number(rejected.reason)
-        self.tally.take_back(rejected.file, rejected.reason)
+        self.tally.take_back(rejected.file, rejected.reason, was)
         self._tell(number, rejected)
 
     def enter_tokens(self, number: int, encoded: Encoded) -> None:
@@ -397,9 +404,7 @@ class Survey:
                 refuse(f"{path} has only blank lines", "check how it was written or downloaded")
 
     def _hash(self) -> str:
-        late = self._columns["late_reason"][: self.done]
-        stays = (self.reason == 0) | ((late > 0) & (self.reason == late))
-        return hashlib.sha256(self._contents[: self.done][stays].tobytes()).hexdigest()
+        return hashlib.sha256(self._contents[self.candidates].tobytes()).hexdigest()
 
     def _sample_of(self, first: int, block: Block) -> None:
         for number, sample in block.sample:

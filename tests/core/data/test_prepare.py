@@ -285,6 +285,66 @@ def test_inspecting_counts_as_preparing_does(
     assert "tokens" not in inspect(job.config).as_dict()
 
 
+@pytest.mark.usefixtures("no_proof")
+@pytest.mark.parametrize("leaks", ["exact", "near"])
+def test_inspecting_evaluation_files_counts_as_preparing_does(
+    leaks: str, make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    long = [{"instruction": f"Long {n} " * 200, "output": "cut"} for n in range(4)]
+    words = " ".join(f"word{n}" for n in range(60))
+    first = {"instruction": words, "output": "yes"}
+    path = write_lines(first, *rows(20), *long, name="own.jsonl")
+    held = write_lines(
+        *rows(8, start=16), long[0], {"x": 1}, first | {"output": "Yes!"}, name="held.jsonl"
+    )
+    given = [str(held)]
+    job = make_job([path], eval_files=given, leaks=leaks, max_train_samples=23, max_length=64)
+    prepare(job)
+    report = json.loads((job.folder.data / "report.json").read_text())
+    found = inspect(job.config, ChatCodec.load(job.config.model.name_or_path)).as_dict()
+    for key in ("read", "kept", "rejected", "formats", "files", "leaks", "fingerprint"):
+        assert found[key] == report[key], key
+    assert report["rejected"]["not_sampled"] == 2
+    assert report["leaks"]["exact"] > 0
+    training = found["statistics"]["training"]
+    assert training["train_rows"] == report["train"]["rows"]
+    assert training["held_out_rows"] == report["eval"]["rows"]
+    assert training["sequences_an_epoch"] == report["train"]["sequences"]
+    assert {Path(one["file"]).name for one in found["sources"]} == {"own.jsonl", "held.jsonl"}
+    assert {Path(p["file"]).name for p in found["problems"]} == {"own.jsonl", "held.jsonl"}
+    assert sum(found["rejected"].values()) == len(found["problems"])
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_evaluation_files_without_a_usable_row(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    path = write_lines(*rows(9), name="own.jsonl")
+    same, bad = write_lines(*rows(3), name="same.jsonl"), write_lines({"x": 1}, name="bad.jsonl")
+    for file, said in ((same, "repeats a training row"), (bad, "can be used")):
+        job = make_job([path], eval_files=[str(file)])
+        with pytest.raises(InputError, match=said) as caught:
+            prepare(job)
+        assert f"finetui inspect {file}" in " ".join(caught.value.remedies)
+        report = inspect(job.config)
+        assert not report.usable
+        assert said in report.verdict[0].text
+    page = write_lines(b"<!DOCTYPE html><html></html>", name="page.jsonl")
+    job = make_job([path], eval_files=[str(page)])
+    for look in (prepare, lambda job: inspect(job.config)):
+        with pytest.raises(InputError, match="page"):
+            look(job)
+
+
+def test_a_field_to_stratify_by_must_be_there(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    job = make_job([write_lines(*rows(9))], stratify_by="nope")
+    for look in (prepare, lambda job: inspect(job.config)):
+        with pytest.raises(InputError, match="no row has a field nope"):
+            look(job)
+
+
 def test_our_tokens_are_proven_to_be_those_of_transformers(
     make_job: JobMaker, write_lines: Callable[..., Path], make_model: ModelMaker
 ) -> None:
