@@ -49,7 +49,7 @@ def facts_of(
 def training_of(survey: Survey, chosen: Choice | None = None) -> dict[str, Any]:
     """How a training on these rows would go: rows, mix, sequences, steps.
 
-    ``sequences`` and steps are None where packing needs tokens that were not counted.
+    ``sequences`` and steps are None where they need tokens that were not counted.
     """
     config, kept = survey.config, survey.kept
     parts = chosen or split(kept, survey.group[kept], config.data)
@@ -64,7 +64,10 @@ def training_of(survey: Survey, chosen: Choice | None = None) -> dict[str, Any]:
         values["mix"] = [share.as_dict() for share in shares]
         values["mix_in_words"] = [text for text, _ in mix_words(shares, data.mix_by)]
         lengths = lengths[epoch]
-    sequences, exact = sequences_of(lengths, config, survey.counted)
+    texts = "x" in survey.patterns and bool(
+        (survey.roles[rows] == survey.patterns.index("x")).any()
+    )
+    sequences, exact = sequences_of(lengths, config, survey.counted, texts=texts)
     values |= {"sequences_an_epoch": sequences, "sequences_are_exact": exact}
     values |= steps_of(sequences, config)
     # Nothing here was measured on this model and machine: a guess would be taken for knowledge.
@@ -72,16 +75,36 @@ def training_of(survey: Survey, chosen: Choice | None = None) -> dict[str, Any]:
     return values
 
 
-def sequences_of(lengths: Any, config: RunConfig, counted: bool) -> tuple[int | None, bool]:
-    """Sequences of an epoch, and whether they were counted rather than estimated from tokens."""
+def sequences_of(
+    lengths: Any, config: RunConfig, counted: bool, *, texts: bool = False
+) -> tuple[int | None, bool]:
+    """Sequences of an epoch, and whether they were counted rather than estimated from tokens.
+
+    ``texts``: there are raw texts, which become several sequences where they are too long.
+    """
+    most = config.data.max_length
     if not config.data.packing:
-        return len(lengths), True
+        if texts and not counted:
+            return None, False
+        return len(lengths) + int(((np.maximum(lengths, 1) - 1) // most).sum()), True
     if not counted:
         return None, False
-    most = config.data.max_length
-    if len(lengths) <= PACKED_ROWS:
-        return len(pack(np.minimum(lengths, most).tolist(), most)), True
+    pieces = _pieces(lengths, most)
+    if len(pieces) <= PACKED_ROWS:
+        return len(pack(pieces.tolist(), most)), True
     return math.ceil(int(lengths.sum()) / most), False
+
+
+def _pieces(lengths: Any, most: int) -> Any:
+    """Tokens of each sequence before packing; rows that are longer than one are raw texts."""
+    counts = np.maximum(1, -(-lengths // most))
+    pieces = np.full(int(counts.sum()), most, np.int64)
+    last = np.cumsum(counts) - 1
+    pieces[last] = lengths - (counts - 1) * most
+    single = last[(counts > 1) & (pieces[last] == 1)]
+    pieces[single - 1] -= 1  # a single token has nothing to be predicted from
+    pieces[single] += 1
+    return pieces
 
 
 def steps_of(sequences: int | None, config: RunConfig) -> dict[str, int | None]:

@@ -316,6 +316,22 @@ def test_inspecting_evaluation_files_counts_as_preparing_does(
 
 
 @pytest.mark.usefixtures("no_proof")
+@pytest.mark.parametrize("packing", [True, False])
+def test_sequences_of_raw_texts_are_foreseen(
+    packing: bool, make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    path = write_lines(*[{"text": f"{n} " + "word " * (7 * n)} for n in range(40)])
+    job = make_job([path], packing=packing, max_length=32)
+    prepare(job)
+    report = json.loads((job.folder.data / "report.json").read_text())
+    codec = ChatCodec.load(job.config.model.name_or_path)
+    training = inspect(job.config, codec).facts["training"]
+    assert report["train"]["sequences"] > report["train"]["rows"]
+    assert training["sequences_an_epoch"] == report["train"]["sequences"]
+    assert training["sequences_are_exact"]
+
+
+@pytest.mark.usefixtures("no_proof")
 def test_evaluation_files_without_a_usable_row(
     make_job: JobMaker, write_lines: Callable[..., Path]
 ) -> None:

@@ -117,6 +117,16 @@ def test_sequences_are_packed_or_estimated(monkeypatch: pytest.MonkeyPatch) -> N
     assert sequences_of(lengths, config, False) == (4, True)
 
 
+def test_a_long_raw_text_is_several_sequences() -> None:
+    config = RunConfig()
+    config.data.max_length = 100
+    lengths = np.array([250, 201, 100, 40])  # 100 100 50, 100 99 2, 100, 40
+    assert sequences_of(lengths, config, True, texts=True) == (6, True)
+    config.data.packing = False
+    assert sequences_of(lengths, config, True, texts=True) == (8, True)
+    assert sequences_of(lengths * 0, config, False, texts=True) == (None, False)
+
+
 def test_variety_of_a_sample() -> None:
     english = "The weather is nice today, and we are going for a long walk in the park."
     german = "Das Wetter ist heute schön, und wir gehen lange im Park spazieren."
