@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.config.errors import InputError, RefusedError
+from core.record.lock import holder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -119,7 +120,7 @@ def create(root: Path, name: str, config_text: str) -> RunFolder:
         raise RefusedError(
             f"a run named {name} is already in {root}",
             kind="run_exists",
-            remedies=(f"resume it: finetui resume {name}", "or choose another run.name"),
+            remedies=_beside(folder),
         ) from error
     except OSError as error:
         raise InputError(
@@ -130,6 +131,21 @@ def create(root: Path, name: str, config_text: str) -> RunFolder:
     write_private(folder.config, config_text)
     _list(folder)
     return folder
+
+
+def _beside(folder: RunFolder) -> tuple[str, ...]:
+    """What to do where this run is there already."""
+    if holder(folder.lock) is not None:
+        return (f"watch it: finetui attach {folder.name}", "or choose another run.name")
+    if not folder.exists():  # no run, or one that is being made right now
+        return ("choose another run.name",)
+    made = (folder.data, folder.adapter, folder.merged, *folder.path.glob("checkpoint-*"))
+    if not any(path.exists() for path in made):
+        return (
+            "choose another run.name",
+            f"or remove {folder.path}: nothing was frozen or trained in it",
+        )
+    return (f"resume it: finetui resume {folder.name}", "or choose another run.name")
 
 
 def free_name(root: Path, stem: str) -> str:

@@ -29,8 +29,17 @@ def test_a_new_run_is_private_and_listed(tmp_path: Path) -> None:
 
 def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
     folder.create(tmp_path, "chat", "")
-    with pytest.raises(RefusedError, match="already"):
+    with pytest.raises(RefusedError, match="already") as caught:
         folder.create(tmp_path, "chat", "")
+    assert f"or remove {tmp_path / 'chat'}" in caught.value.remedies[1]
+    (tmp_path / "chat" / "data").mkdir()
+    with pytest.raises(RefusedError, match="already") as caught:
+        folder.create(tmp_path, "chat", "")
+    assert caught.value.remedies[0] == "resume it: finetui resume chat"
+    (tmp_path / "other").mkdir()
+    with pytest.raises(RefusedError, match="already") as caught:
+        folder.create(tmp_path, "other", "")
+    assert caught.value.remedies == ("choose another run.name",)
     assert folder.free_name(tmp_path, "chat") == "chat-2"
 
 
@@ -71,6 +80,9 @@ def test_a_lock_is_held_once_and_ends_with_its_process(tmp_path: Path) -> None:
     assert other.stdout is not None
     assert other.stdout.readline() == "held\n"
     who = holder(run.lock)
+    with pytest.raises(RefusedError, match="already") as caught:
+        folder.create(tmp_path, "chat", "")
+    assert caught.value.remedies[0] == "watch it: finetui attach chat"
     assert who is not None
     assert who.pid == other.pid
     with pytest.raises(RefusedError, match=str(other.pid)):

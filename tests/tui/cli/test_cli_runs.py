@@ -150,6 +150,11 @@ def test_a_taken_name_is_refused(call: Call, fake: Fake, flags: list[str]) -> No
     assert call("train", *flags, "--run.name", "mine").code == 0
     said = call("train", *flags, "--run.name", "mine")
     assert said.code == 3
+    assert "nothing was frozen or trained in it" in said.err
+    assert "finetui resume" not in said.err
+    Path("runs/mine/data").mkdir()
+    said = call("train", *flags, "--run.name", "mine")
+    assert said.code == 3
     assert "finetui resume mine" in said.err
 
 
