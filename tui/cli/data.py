@@ -14,8 +14,9 @@ from core.config import files
 from core.config.errors import InputError
 from core.config.schema import RunConfig
 from core.data.export import write_rows
-from core.data.inspect import Report
+from core.data.inspect import Report, nothing_held_out
 from core.data.inspect import inspect as look
+from core.data.leaks import leak_words
 from core.data.survey import Survey
 from core.data.tokens import ChatCodec
 from core.run import link
@@ -51,7 +52,7 @@ def inspect(asked: Asked) -> int:
         if options.write:
             _write(report.survey, Path(options.write), out)
     document = report.as_dict()
-    error = None if report.survey.tally.kept else _nothing_kept(report)
+    error = None if report.usable else _nothing_kept(report)
     if error is not None:
         document["error"] = {
             "kind": error.kind, "message": error.message, "remedies": list(error.remedies),
@@ -65,11 +66,14 @@ def inspect(asked: Asked) -> int:
 
 def _nothing_kept(report: Report) -> InputError:
     """Why a look ends as a failure."""
-    tally = report.survey.tally
+    given = report.given if report.survey.tally.kept else None
+    tally = report.survey.tally if given is None else given.tally
     reasons = ", ".join(f"{count:,} {name}" for name, count in tally.rejected.most_common(5))
-    first = f"; the first: {report.problems[0].detail}" if report.problems else ""
+    details = [p.detail for p in report.problems if given is None or p.file in tally.by_file]
+    first = f"; the first: {details[0]}" if details else ""
+    what = f"no row of {tally.read:,} can be used" if given is None else nothing_held_out(tally)
     return InputError(
-        f"no row of {tally.read:,} can be used ({reasons}){first}",
+        f"{what} ({reasons}){first}",
         kind="no_rows",
         remedies=("look up the reasons in docs/data.md",),
     )
@@ -125,7 +129,10 @@ def _progress(out: Output) -> Callable[[Survey], None]:
 
 
 def _write(survey: Survey, path: Path, out: Output) -> None:
-    """The kept rows to a new file, as messages."""
+    """The kept rows to a new file, as messages; no file where none is kept."""
+    if not len(survey.kept):
+        out.note(f"no row is kept: {path} was not written", "yellow")
+        return
     count = write_rows(path, (survey.chat(int(number)).chat for number in survey.kept))
     out.note(f"{count:,} rows written to {path}")
 
@@ -134,11 +141,12 @@ _STYLES: dict[str, Style] = {"warning": "yellow", "note": "dim", "good": "green"
 
 
 def _tell(report: Report, out: Output) -> None:
-    tally = report.survey.tally
+    tally = report.tally
     rejected = tally.rejected.total()
     out.say(f"{tally.read:,} rows read = {tally.kept:,} kept + {rejected:,} rejected", "bold")
-    for source in report.survey.sources:
-        out.say(f"file      {source.path}: {source.words}")
+    for survey, label in zip(report.surveys, ("file", "eval file"), strict=False):
+        for source in survey.sources:
+            out.say(f"{label:<9} {source.path}: {source.words}")
     out.say(f"format    {report.format}")
     if tally.blank_lines.total():
         out.say(f"blank     {tally.blank_lines.total():,} lines (no rows)")
@@ -146,10 +154,12 @@ def _tell(report: Report, out: Output) -> None:
         out.say(f"rejected  {count:>7,}  {reason}", "yellow")
     for note, count in tally.notes.most_common():
         out.say(f"noted     {count:>7,}  {note}")
-    if tally.kept:
+    for words in leak_words(report.leaks):
+        out.say(f"leaks     {words}", "yellow")
+    if report.survey.tally.kept:
         _tell_facts(report.facts, out)
     _tell_tokens(report, out)
-    if tally.kept:
+    if report.survey.tally.kept:
         _tell_training(report.facts["training"], out)
     _tell_clusters(report.survey, out)
     for finding in report.verdict:

@@ -185,6 +185,27 @@ def test_inspect_shows_clusters_of_near_duplicates(call: Call, tmp_path: Path) -
     assert "personal data found (email in 1 rows)" in said
 
 
+def test_inspect_looks_at_evaluation_files(call: Call, tmp_path: Path) -> None:
+    path, held = tmp_path / "own.jsonl", tmp_path / "held.jsonl"
+    rows = [json.dumps({"prompt": f"q {n}", "completion": f"a {n}"}) for n in range(6)]
+    path.write_text("\n".join(rows[:5]), encoding="utf-8")
+    held.write_text("\n".join(rows[4:]), encoding="utf-8")
+    said = call("inspect", path, "--data.eval_files", held)
+    assert said.code == 0
+    assert "7 rows read = 6 kept + 1 rejected" in said.out
+    assert f"eval file {held}: " in said.out
+    assert "1 held-out rows repeat training rows and are left out" in said.out
+    assert "5 rows to train, 1 held out" in said.out
+    held.write_text(rows[0], encoding="utf-8")
+    said = call("inspect", path, "--data.eval_files", held)
+    assert said.code == 2
+    assert "every row of data.eval_files repeats a training row (1 repeats_tr" in said.err
+    held.write_text("<!DOCTYPE html><html></html>", encoding="utf-8")
+    assert call("inspect", path, "--data.eval_files", held).code == 2
+    said = call("inspect", path, "--data.stratify_by", "nope")
+    assert (said.code, "no row has a field nope" in said.err) == (2, True)
+
+
 def test_inspect_of_nothing_usable(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text("{\n", encoding="utf-8")
@@ -197,6 +218,10 @@ def test_inspect_of_nothing_usable(call: Call, tmp_path: Path) -> None:
     assert columns in call("inspect", path, "--json").document["error"]["message"]
     said = call("inspect", path, "--json", *columns.split())
     assert "there are Frage, Antwrot; the nearest is Antwrot" in said.document["error"]["message"]
+    out = tmp_path / "out.jsonl"
+    said = call("inspect", path, "--write", out)
+    assert (said.code, out.exists()) == (2, False)
+    assert f"no row is kept: {out} was not written" in said.err
     assert call("inspect", tmp_path / "gone.jsonl").code == 2
     assert call("inspect", path, "--max-length", "0").code == 2
 
