@@ -404,10 +404,13 @@ async def test_an_error_that_nobody_foresaw_leaves_no_traceback(
     def broken() -> None:
         raise RuntimeError("a fault in the program")
 
-    with pytest.raises(RuntimeError, match="a fault in the program"):
+    async def run() -> None:
         async with app.run_test() as pilot:
             app.call_later(broken)
             await pilot.pause()
+
+    with pytest.raises(RuntimeError, match="a fault in the program"):
+        await run()
     assert isinstance(app.failure, RuntimeError)
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err

@@ -107,7 +107,10 @@ def test_no_row_is_lost(lines: list[bytes], ending: bytes, run: Prepare, tmp_pat
         assert stands
         assert entry["file"] == str(path)
         if entry["reason"] not in ("duplicate", "answer_cut_off"):
-            assert entry["raw"].encode() == stands or b"\xef" in entry["raw"].encode()
+            raw = entry["raw"]
+            # A file whose bytes are Latin-1 is read as such.
+            same = stands in (raw.encode(), raw.encode("cp1252", "replace"))
+            assert same or b"\xef" in raw.encode()
     kept = [n for n, line in enumerate(in_file, 1) if line.strip() and n not in places]
     codec = ChatCodec.load(job.config.model.name_or_path)
     chats = [json.loads(in_file[n - 1]) for n in kept]
