@@ -4,8 +4,9 @@
 
 A jsonl file of about 1 KB a row is made from a seed in the folder (kept there for the next time);
 one row in fifty repeats another. Each measure runs in a process of its own; times are the least of
-``--repeats``, memory is the most that the process and all of its children held together. Without
-``--model`` tokens are left out. Prints a Markdown table, and all figures as JSON.
+``--repeats``, processor time is that of the process and its children, memory the most that they
+held together. Without ``--model`` tokens are left out. Prints a Markdown table, and all figures as
+JSON.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -69,15 +71,17 @@ def screen(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def scan(options: argparse.Namespace) -> dict[str, Any]:
-    """Every row read, checked, cleaned, counted, and compared with all others."""
-    from core.data.inspect import inspect
+    """Every row read, checked, cleaned, counted, and compared with all others; then the figures."""
+    from core.data.facts import facts_of
+    from core.data.survey import survey
 
-    config = _config(options)
     begin = time.perf_counter()
-    report = inspect(config)
+    found = survey(_config(options))
     seconds = time.perf_counter() - begin
-    tally = report.survey.tally
+    facts_of(found)
+    tally = found.tally
     return {
+        "seconds_with_statistics": time.perf_counter() - begin,
         "seconds": seconds,
         "bytes": options.file.stat().st_size,
         "rows": tally.read,
@@ -162,10 +166,11 @@ def _memory(pid: int) -> int:
 
 def table(found: dict[str, dict[str, Any]]) -> str:
     """The figures as docs/data.md has them."""
-    lines = ["| work | measured | memory |", "| --- | --- | --- |"]
+    lines = ["| work | measured | processor | memory |", "| --- | --- | --- | --- |"]
 
     def add(work: str, value: str, name: str) -> None:
-        lines.append(f"| {work} | {value} | {found[name]['peak_bytes'] / 1e6:,.0f} MB |")
+        seconds, peak = found[name]["processor_seconds"], found[name]["peak_bytes"] / 1e6
+        lines.append(f"| {work} | {value} | {seconds:,.1f} s | {peak:,.0f} MB |")
 
     if "screen" in found:
         add("first rows", f"{found['screen']['first_rows_seconds'] * 1000:,.0f} ms", "screen")
@@ -194,7 +199,12 @@ def main() -> None:
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        print(json.dumps(MEASURES[options.measure](options)))
+        found = MEASURES[options.measure](options)
+        times = [
+            resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        ]
+        found["processor_seconds"] = sum(time.ru_utime + time.ru_stime for time in times)
+        print(json.dumps(found))
         return
     options.file = options.folder / f"finetui-{options.megabytes}.jsonl"
     if not options.file.exists():

@@ -6,7 +6,7 @@ The same in this process and in others, so that large files are scanned on all c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -121,12 +121,11 @@ class Scanner:
     def __call__(self, piece: Piece) -> Block:
         blanks = Counter[str]()
         rows = piece.rows if piece.rows is not None else _range_rows(piece, blanks)
-        outcomes = [self._pipeline.outcome(row) for row in rows]
-        entries = _Entries(outcomes)
+        entries = _Entries(map(self._pipeline.outcome, rows))
         if self._codec is not None:
             entries.count_tokens(self._codec, self._config)
         if self._spool is not None:
-            entries.place = _spooled(outcomes, chats_path(self._spool, piece.number))
+            entries.place = _spooled(entries.outcomes, chats_path(self._spool, piece.number))
         applied = frozenset(self._pipeline.overlay.applied)
         return entries.block(piece, blanks.total(), applied)
 
@@ -134,29 +133,31 @@ class Scanner:
 class _Entries:
     """The rows of a piece, on their way into arrays."""
 
-    def __init__(self, outcomes: list[Kept | Rejected]):
-        self.outcomes = outcomes
+    def __init__(self, outcomes: Iterable[Kept | Rejected]):
         self.place: Array | None = None
         self.reasons, self.notes = Words(["kept"]), Words()
         self.formats, self.roles, self.groups = Words(), Words([""]), Words([""])
         self.late: list[tuple[int, Rejected]] = []
         self.lengths = Lengths()
-        self.columns = {name: np.zeros(len(outcomes), kind) for name, kind in COLUMNS.items()}
+        self.outcomes: list[Kept | Rejected] = []
         self.hashes: list[tuple[bytes, bytes]] = []
-        kept = [number for number, row in enumerate(outcomes) if isinstance(row, Kept)]
+        entries = []
+        for row in outcomes:
+            # One row after the other, while its text is in the processor's cache.
+            self.outcomes.append(row)
+            if isinstance(row, Kept):
+                self.hashes.append(keys(row.chat))
+                entries.append(self._entry(row))
+        self.columns = {name: np.zeros(len(self.outcomes), kind) for name, kind in COLUMNS.items()}
+        kept = [number for number, row in enumerate(self.outcomes) if isinstance(row, Kept)]
         self.kept = np.array(kept, np.int64)
-        self._fill([row for row in outcomes if isinstance(row, Kept)])
-        self.columns["line"][:] = [row.line for row in outcomes]
-        for number, row in enumerate(outcomes):
-            if isinstance(row, Rejected):
-                self.columns["reason"][number] = self.reasons.number(row.reason)
-
-    def _fill(self, rows: list[Kept]) -> None:
-        entries = [self._entry(row) for row in rows]
         names = ("chars", "answer_chars", "turns", "flags", "format", "roles", "group")
         for name, values in zip(names, zip(*entries, strict=True), strict=bool(entries)):
             self.columns[name][self.kept] = values
-        self.hashes = [keys(row.chat) for row in rows]
+        self.columns["line"][:] = [row.line for row in self.outcomes]
+        for number, row in enumerate(self.outcomes):
+            if isinstance(row, Rejected):
+                self.columns["reason"][number] = self.reasons.number(row.reason)
 
     def _entry(self, row: Kept) -> tuple[int, ...]:
         chars, answers, roles = 0, 0, ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from core.config.errors import InputError
 from core.config.schema import RunConfig
+from core.data.chats import keys
 from core.data.sources import Rejected
 from core.data.survey import Survey, survey
 
@@ -83,3 +85,24 @@ def test_mixed_formats_are_counted(write_lines: Callable[..., Path]) -> None:
     )
     tally = survey(RunConfig.model_validate({"data": {"files": [str(path)]}})).tally
     assert tally.formats == {"prompt_completion": 2, "alpaca": 1}
+
+
+CONTENT = st.sampled_from(
+    ["", "a", "b", " a", "a\0user\0", "\0", "\1", "\0\1", "e\u0301", "é", "\0\2{}"]
+)
+MESSAGE = st.fixed_dictionaries(
+    {"role": st.sampled_from(["user", "assistant", "tool"]), "content": CONTENT},
+    optional={"name": st.sampled_from(["x", "y"])},
+)
+
+
+@given(one=st.lists(MESSAGE, max_size=3), other=st.lists(MESSAGE, max_size=3))
+@settings(max_examples=500)
+def test_hashes_are_equal_for_equal_chats_only(one: Any, other: Any) -> None:
+    (normal, exact), (other_normal, other_exact) = keys(one), keys(other)
+    assert (exact == other_exact) == (one == other)
+    assert (normal == other_normal) == (normalized(one) == normalized(other))
+
+
+def normalized(chat: Any) -> Any:
+    return [m | {"content": unicodedata.normalize("NFC", m["content"].strip())} for m in chat]
