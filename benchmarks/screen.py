@@ -4,6 +4,7 @@ whether an open screen slows the training down.
     python benchmarks/screen.py paint                      # five starts at 120x40
     python benchmarks/screen.py rest --seconds 30          # an idle screen
     python benchmarks/screen.py training --model DIR --data FILE   # step times with and without
+    python benchmarks/screen.py inspector --data FILE      # a large file: first rows, then jumps
 
 Each prints one JSON object. A screen runs in a real pseudo-terminal whose output is read all the
 time, as a terminal would.
@@ -51,7 +52,10 @@ class Screen:
         self.filled_seconds: float | None = None
         self._missing = set(SIGNS)
         self._window = b""
-        self._begin = time.perf_counter()
+        self.begin = time.perf_counter()
+        self._wanted: bytes | None = None
+        self._recent = b""
+        self._seen_at: float | None = None
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
@@ -72,6 +76,22 @@ class Screen:
             time.sleep(0.005)
         return self.painted_seconds
 
+    def press(self, keys: bytes) -> None:
+        """Type."""
+        self._seen_at = None
+        os.write(self._master, keys)
+
+    def wait_for(self, text: bytes, seconds: float) -> float:
+        """When this text was first sent to the terminal, by the performance counter."""
+        self._wanted = text
+        end = time.perf_counter() + seconds
+        while self._seen_at is None:
+            if time.perf_counter() > end or self.process.poll() is not None:
+                raise RuntimeError(f"{text!r} was not shown")
+            time.sleep(0.001)
+        self._wanted = None
+        return self._seen_at
+
     def close(self) -> None:
         """Hang up, as a lost connection does."""
         self.process.send_signal(signal.SIGHUP)
@@ -88,13 +108,18 @@ class Screen:
             except OSError:
                 return
             self.sent_bytes += len(chunk)
+            wanted = self._wanted
+            if wanted is not None and self._seen_at is None:
+                self._recent = self._recent[-200:] + chunk
+                if wanted in self._recent:
+                    self._seen_at, self._recent = time.perf_counter(), b""
             if self.filled_seconds is None:
                 self._window = self._window[-64:] + chunk
                 self._missing -= {sign for sign in self._missing if sign in self._window}
                 if not self._missing and self.painted_seconds is None:
-                    self.painted_seconds = time.perf_counter() - self._begin
+                    self.painted_seconds = time.perf_counter() - self.begin
                 if FILLED in self._window:
-                    self.filled_seconds = time.perf_counter() - self._begin
+                    self.filled_seconds = time.perf_counter() - self.begin
 
 
 def paint(options: argparse.Namespace) -> dict[str, object]:
@@ -177,6 +202,38 @@ def training(options: argparse.Namespace) -> dict[str, object]:
     }  # fmt: skip
 
 
+def inspector(options: argparse.Namespace) -> dict[str, object]:
+    """First rows of a large file on the screen, and what a key takes that goes far away."""
+    data = str(Path(options.data).absolute())
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["demo", "--data.files", data, "--data.eval_files", "[]"]
+        screen = Screen(arguments, options.columns, options.rows, Path(folder))
+        painted = screen.wait_for_paint()
+        first = screen.wait_for(Path(data).name.encode() + b":1", 60) - screen.begin
+        screen.press(b"1")
+        time.sleep(1)
+        jumps = [_jump(screen, b"\x1b[F" if turn % 2 == 0 else b"\x1b[H") for turn in range(10)]
+        pages = [_jump(screen, b"\x1b[6~") for _ in range(10)]
+        rss = psutil.Process(screen.process.pid).memory_info().rss
+        screen.close()
+    return {
+        "what": "inspector", "bytes": Path(data).stat().st_size,
+        "painted_seconds": round(painted, 3), "first_rows_seconds": round(first, 3),
+        "jump_ms": [round(1000 * value, 1) for value in sorted(jumps)],
+        "page_ms": [round(1000 * value, 1) for value in sorted(pages)],
+        "rss_mb": round(rss / 1e6, 1),
+    }  # fmt: skip
+
+
+def _jump(screen: Screen, key: bytes) -> float:
+    """Seconds from a key until the screen is told of another row."""
+    begin = time.perf_counter()
+    screen.press(key)
+    seconds = screen.wait_for(b".jsonl:", 30) - begin
+    time.sleep(0.3)
+    return seconds
+
+
 def _wait_for_step(link: Link, step: int) -> None:
     tail = Tail(link.folder.events)
     end = time.monotonic() + 300
@@ -217,7 +274,7 @@ def _leg(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("what", choices=["paint", "rest", "training"])
+    parser.add_argument("what", choices=["paint", "rest", "training", "inspector"])
     parser.add_argument("--columns", type=int, default=120)
     parser.add_argument("--rows", type=int, default=40)
     parser.add_argument("--starts", type=int, default=5)
@@ -226,7 +283,8 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--data")
     options = parser.parse_args()
-    print(json.dumps({"paint": paint, "rest": rest, "training": training}[options.what](options)))
+    kinds = {"paint": paint, "rest": rest, "training": training, "inspector": inspector}
+    print(json.dumps(kinds[options.what](options)))
 
 
 if __name__ == "__main__":

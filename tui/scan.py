@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from functools import partial
+from multiprocessing import resource_tracker
 
 import numpy as np
 
@@ -41,13 +44,23 @@ class Stopwatch:
             self._tick(done / self._total)
 
 
+def ready_for_processes() -> None:
+    """Start what Python keeps for its other processes, with the program's true error stream.
+
+    Textual puts one without a file in its place, and Python would fail to hand that on.
+    """
+    with redirect_stderr(sys.__stderr__):
+        resource_tracker.ensure_running()
+
+
 def select(rows: Rows, wanted: Filter, tick: Tick) -> Array:
-    """Numbers of the rows that pass a filter, of those the survey knows."""
-    numbers = np.flatnonzero(wanted.mask(rows, rows.known))
+    """Numbers of the rows that pass a filter; of those the survey knows, where it is asked."""
+    asks_survey = any(term.cheap for term in wanted.terms)
+    numbers = np.flatnonzero(wanted.mask(rows, rows.known if asks_survey else rows.count))
     if not wanted.reads:
         return numbers
-    if wanted.needle is not None:
-        numbers = np.intersect1d(numbers, rows.holding(wanted.needle, tick), assume_unique=True)
+    for needle in wanted.needles:
+        numbers = np.intersect1d(numbers, rows.holding(needle, tick), assume_unique=True)
     watch = Stopwatch(tick, len(numbers))
     found = []
     for done, number in enumerate(numbers.tolist()):
@@ -66,8 +79,8 @@ def search(
     cheap = wanted.mask(rows, rows.known)
     asks_survey = any(term.cheap for term in wanted.terms)
     places = (start + np.arange(count)) % max(1, count)
-    if wanted.needle is not None and count > _MANY:
-        likely = rows.holding(wanted.needle, tick)
+    for needle in wanted.needles if count > _MANY else ():
+        likely = rows.holding(needle, tick)
         places = places[np.isin(places if order is None else order[places], likely)]
     watch = Stopwatch(tick, len(places))
     for step, place in enumerate(places.tolist()):

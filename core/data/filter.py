@@ -173,16 +173,10 @@ class Filter:
         return all(term.holds(row, chat) for term in self.terms if not term.cheap)
 
     @property
-    def needle(self) -> bytes | None:
-        """Bytes (lower case) that a line of JSON must hold to have a chance; None: any may."""
-        return next(
-            (
-                term.pattern.plain
-                for term in self.terms
-                if term.key == "" and not term.negated and term.pattern and term.pattern.plain
-            ),
-            None,
-        )
+    def needles(self) -> list[bytes]:
+        """Bytes (lower case) that a line of JSON must all hold to have a chance."""
+        patterns = (t.pattern for t in self.terms if t.key == "" and not t.negated)
+        return [p.plain for p in patterns if p is not None and p.plain is not None]
 
 
 def parse(line: str) -> Filter:

@@ -23,6 +23,8 @@ from core.config.errors import FailedError, FinetuiError
 
 _LIMIT = 8
 """More processes than this cost memory and wait for the disk."""
+_NICE = 5
+"""The screen that waits for the work comes first."""
 _AHEAD = 3
 """Tasks a process that may be done before an earlier one is: bounds what waits in memory."""
 
@@ -137,6 +139,7 @@ def _died() -> FailedError:
 def _serve(pipe: Connection, make: Callable[..., Work], settings: tuple[Any, ...]) -> None:
     """The life of one process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(_NICE)
     # Rows are lists in lists without cycles: looking for cycles among them costs and finds none.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)

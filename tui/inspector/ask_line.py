@@ -32,7 +32,6 @@ class AskLine(Vertical):
         height: auto;
         display: none;
         background: $panel;
-        &.-shown { display: block; }
         Horizontal { height: 1; }
         #prompt { width: auto; color: $accent; text-style: bold; }
         Input { width: 1fr; height: 1; border: none; padding: 0; background: $panel; }
@@ -64,6 +63,7 @@ class AskLine(Vertical):
         super().__init__()
         self._prompt = Static(id="prompt", markup=False)
         self._input = Input(compact=True, select_on_focus=False)
+        self._input.cursor_blink = False
         self._list = VirtualList(self._draw)
         self._told = Static(id="told", markup=False)
         self._purpose = ""
@@ -85,7 +85,7 @@ class AskLine(Vertical):
     @property
     def open(self) -> bool:
         """Whether somebody types."""
-        return self.has_class("-shown")
+        return bool(self.display)
 
     def ask(
         self, purpose: str, value: str, hint: str, suggest: Suggest | None, check: Check
@@ -95,15 +95,16 @@ class AskLine(Vertical):
         self._suggest = suggest or (lambda _: [])
         self._check = check
         self._prompt.update(f"{purpose} ")
-        self.add_class("-shown")
+        self.display = True
         self._input.value = value
         self._input.cursor_position = len(value)
-        self._input.focus()
+        # At once, not when the screen comes to it: the next key may be here already.
+        self.screen.set_focus(self._input)
         self._look(value)
 
     def close(self) -> None:
         """Ask no more."""
-        self.remove_class("-shown")
+        self.display = False
 
     def on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
@@ -162,7 +163,7 @@ class AskLine(Vertical):
         self._list.set_count(len(self._offered))
         self._list.scroll_to(y=0, animate=False, force=True)
         if self._offered:
-            self._say("")
+            self._say("" if value else self._hint)
         else:
             self._say_wrong(value)
 

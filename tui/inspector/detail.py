@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from core.config.errors import FinetuiError
 from core.data.filter import Pattern
-from tui import numbers, views
+from tui import views
 from tui.inert import inert
 from tui.rows import Look, Rows
 from tui.widgets.text_block import TextBlock
@@ -29,7 +29,7 @@ class Detail(Vertical):
     DEFAULT_CSS = """
     Detail {
         height: 1fr;
-        #which { height: 1; color: $foreground 60%; }
+        #which { height: 1; text-wrap: nowrap; text-overflow: ellipsis; color: $foreground 60%; }
     }
     """
 
@@ -132,6 +132,5 @@ class Detail(Vertical):
         for one in NAMES:
             shown = f"{one} + ids" if one == "tokens" and self._ids else one
             tabs += [(shown, "bold $accent" if one == name else ""), ("  ", "")]
-        place = f"{numbers.count(self._number + 1)}  {Path(look.source.file).name}"
-        where = f"{place}:{look.source.line}"
+        where = f"{Path(look.source.file).name}:{look.source.line}"
         self._which.update(Content.assemble(*tabs, (inert(where), "$foreground 40%")))

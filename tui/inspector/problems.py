@@ -17,7 +17,7 @@ from tui import numbers
 from tui.bindings import bindings
 from tui.inert import inert
 from tui.inspector.detail import Detail
-from tui.inspector.view import View
+from tui.inspector.view import SIDE_BY_SIDE, View
 from tui.rows import Rows
 from tui.widgets.virtual_list import Cell, VirtualList
 
@@ -49,6 +49,9 @@ class Problems(View):
         VirtualList { height: 1fr; min-height: 3; }
         Detail { height: 1fr; }
         Detail.-hidden { display: none; }
+        &.-wide { layout: horizontal; }
+        &.-wide VirtualList { width: 3fr; height: 100%; }
+        &.-wide Detail { width: 2fr; height: 100%; margin-left: 2; }
     }
     """
 
@@ -94,6 +97,9 @@ class Problems(View):
         self._open.clear()
         self.list.cursor, self._seen = 0, ()
         super().show(rows)
+
+    def on_resize(self) -> None:
+        self.set_class(self.size.width >= SIDE_BY_SIDE, "-wide")
 
     def look_again(self) -> None:
         rows = self.rows

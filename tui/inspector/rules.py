@@ -184,12 +184,12 @@ class Rules(View):
 
     def on_ask_line_given(self, event: AskLine.Given) -> None:
         event.stop()
-        self.list.focus()
+        self.screen.set_focus(self.list)
         self.post_message(self.Set(SECTION, self._field, event.text))
 
     def on_ask_line_left(self, event: AskLine.Left) -> None:
         event.stop()
-        self.list.focus()
+        self.screen.set_focus(self.list)
 
     def action_example(self, by: int) -> None:
         """Another row that the rule would do something to."""

@@ -22,12 +22,9 @@ from tui.inert import inert
 from tui.inspector.ask_line import AskLine
 from tui.inspector.detail import Detail
 from tui.inspector.find import Find
-from tui.inspector.view import View
+from tui.inspector.view import SIDE_BY_SIDE, View
 from tui.rows import Rows
 from tui.widgets.virtual_list import Cell, VirtualList
-
-SIDE_BY_SIDE = 120
-"""Cells from which the row stands beside the table instead of below it."""
 
 _MARKS = {"dropped": ("–", "warning"), "edited": ("✎", "accent")}
 _HINTS = {
@@ -207,11 +204,11 @@ class Table(View):
 
     def on_ask_line_left(self, event: AskLine.Left) -> None:
         event.stop()
-        self.list.focus()
+        self.screen.set_focus(self.list)
 
     def on_ask_line_given(self, event: AskLine.Given) -> None:
         event.stop()
-        self.list.focus()
+        self.screen.set_focus(self.list)
         if event.purpose == "filter":
             self.filter(event.text)
         elif event.purpose == "search":

@@ -10,6 +10,9 @@ from textual.widget import Widget
 
 from tui.rows import Rows
 
+SIDE_BY_SIDE = 120
+"""Cells from which a row stands beside the list instead of below it."""
+
 
 class View(Vertical):
     """One view of the data pane. `show` gives it the rows; it draws when it is looked at."""

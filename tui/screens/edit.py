@@ -68,6 +68,7 @@ class EditScreen(ModalScreen[dict[str, Any]]):
         self._parts = list(parts(self._value or {}))
         self._at = 0 if self._parts else -1
         self._area = TextArea(soft_wrap=True, tab_behavior="focus", show_line_numbers=False)
+        self._area.cursor_blink = False
         self._names = Static(id="parts")
         self._told = Static(id="told", markup=False)
         self._asked = False

@@ -28,6 +28,7 @@ class NameScreen(ModalScreen[str]):
         super().__init__()
         self._title, self._hint = title, hint
         self._input = Input(name, compact=True, select_on_focus=False)
+        self._input.cursor_blink = False
 
     def compose(self) -> ComposeResult:
         box = Vertical(classes="dialog")

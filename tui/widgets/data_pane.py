@@ -258,7 +258,7 @@ class DataPane(Pane):
 
     def _begin_survey(self, rows: Rows, config: RunConfig, codec: ChatCodec | None) -> None:
         from core.data.survey import Survey
-        from tui.scan import Ended
+        from tui.scan import Ended, ready_for_processes
 
         survey = self._survey = Survey(config, codec)
         if rows.survey is None or not rows.survey.complete:
@@ -269,6 +269,7 @@ class DataPane(Pane):
                 raise Ended
 
         def look() -> None:
+            ready_for_processes()
             try:
                 survey.run(alive)
             except Ended:
@@ -370,7 +371,7 @@ class DataPane(Pane):
             return f"{survey.progress.stage} rows"
         part = survey.progress.done_bytes / survey.progress.total_bytes
         left = survey.progress.remaining_seconds
-        return f"looking through it {part:.0%} {numbers.clock(left) if left else ''}"
+        return f"{part:.0%} looked at, {numbers.clock(left)}"
 
     @property
     def _count(self) -> int:

@@ -148,14 +148,14 @@ def test_lines_are_cut_at_spaces_outside_of_quotes_and_slashes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "needle"),
-    [("refund", b"refund"), ("tokens>3 Refund", b"refund"), ("-refund", None), ("café", None),
-     ("/refund/", None), ('"say \\ it"', None), ("user:refund", None), ("", None)],
+    ("line", "needles"),
+    [("refund", [b"refund"]), ("tokens>3 Refund now", [b"refund", b"now"]), ("-refund", []),
+     ("café", []), ("/refund/", []), ('"say \\ it"', []), ("user:refund", []), ("", [])],
 )  # fmt: skip
 def test_only_text_that_json_writes_in_one_way_is_looked_for_in_bytes(
-    line: str, needle: bytes | None
+    line: str, needles: list[bytes]
 ) -> None:
-    assert parse(line).needle == needle
+    assert parse(line).needles == needles
 
 
 @given(st.text(max_size=40))
