@@ -168,7 +168,7 @@ encoded_files = st.tuples(
 )  # fmt: skip
 packed_files = st.one_of(
     st.tuples(plain_files, st.just(".gz")).map(
-        lambda made: (made[0][0] + made[1], gzip.compress(made[0][1]))
+        lambda made: (made[0][0] + made[1], gzip.compress(made[0][1], mtime=0))
     ),
     named([".jsonl.gz", ".csv.zst", ".gz"], everything.map(gzip.compress)),
 )
