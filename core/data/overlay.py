@@ -233,6 +233,8 @@ def _read(path: Path) -> Iterator[tuple[Mark, bool]]:
         lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", kind="bad_overlay") from error
+    if lines == [""]:
+        return  # made this moment, and not written yet
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line) if line.strip() else None

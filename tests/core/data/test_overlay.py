@@ -196,3 +196,9 @@ def test_a_new_name_is_made_from_the_data(tmp_path: Path) -> None:
     assert default_path(["data/train.jsonl"], tmp_path, taken.__contains__).name == (
         "train-2.overlay"
     )
+
+
+def test_a_file_that_was_made_this_moment_has_no_decisions(tmp_path: Path) -> None:
+    path = tmp_path / "new.overlay"
+    path.touch()
+    assert len(Overlay(path)) == 0

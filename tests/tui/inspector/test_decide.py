@@ -117,7 +117,10 @@ async def test_all_filtered_rows_are_dropped_after_a_question(app: FinetuiApp) -
         assert isinstance(app.screen, Ask)
         assert "6 rows are filtered" in shown(app)
         await pilot.press("d")
-        await settle(pilot)
+        for _ in range(50):  # they are written one by one, in a thread
+            await settle(pilot)
+            if Path("general.overlay").exists() and Overlay("general.overlay").dropped == 6:
+                break
         assert Overlay("general.overlay").dropped == 6
         rows = app.main.data.table.rows
         assert rows is not None
