@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("core/**/*.py"), *ROOT.glob("tui/**/*.py")])
-LOADERS = {"core/model/load.py", "core/data/proof.py"}
+LOADERS = {"core/model/load.py", "core/data/reference.py"}
 """The model and tokenizer loader, and the proof that our tokens equal AutoTokenizer's."""
 
 

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +24,8 @@ if TYPE_CHECKING:
 
 TRAIN, EVAL, REPORT = "train.arrow", "eval.arrow", "report.json"
 COLUMNS = ("input_ids", "labels", "position_ids")
-_BATCH = 1000
+_BATCH, _BATCH_TOKENS = 1000, 2 << 20
+"""Sequences, and about so many tokens, that are written and read at once."""
 _REMEDY = "start a new run: its data is frozen anew"
 
 
@@ -60,11 +60,11 @@ def staged(folder: RunFolder) -> Iterator[Path]:
 def write(path: Path, sequences: Iterable[Packed]) -> int:
     """Write sequences as an Arrow stream, forced to disk; returns how many there were."""
     schema = pa.schema([(name, pa.list_(pa.int32())) for name in COLUMNS])
-    pending, count = iter(sequences), 0
+    count = 0
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         with pa.ipc.new_stream(file, schema) as writer:
-            while batch := list(islice(pending, _BATCH)):
+            for batch in _batched(sequences):
                 ends = np.cumsum([0, *(len(row.input_ids) for row in batch)], dtype=np.int32)
                 columns = (
                     np.concatenate([getattr(row, name) for row in batch]) for name in COLUMNS
@@ -137,8 +137,22 @@ def verify(folder: RunFolder, report: dict[str, Any]) -> None:
         )
 
 
+def _batched(sequences: Iterable[Packed]) -> Iterator[list[Packed]]:
+    batch: list[Packed] = []
+    tokens = 0
+    for sequence in sequences:
+        batch.append(sequence)
+        tokens += len(sequence.input_ids)
+        if len(batch) == _BATCH or tokens >= _BATCH_TOKENS:
+            yield batch
+            batch, tokens = [], 0
+    if batch:
+        yield batch
+
+
 def _batches(path: Path) -> Iterator[Any]:
-    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
+    # Not mapped: all pages of it would count as this program's memory.
+    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
         yield from reader
 
 

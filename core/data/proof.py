@@ -4,77 +4,48 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 from core.config.errors import FailedError
-from core.config.hub import local_folder
 from core.config.schema import RunConfig
 from core.data.chat import Chat
 from core.data.encoded import Encoded
+from core.data.reference import Question, Reference
 from core.data.template import tools_of
 from core.data.tokens import ChatCodec, is_raw
 
 
-def prove(codec: ChatCodec, config: RunConfig, chats: Sequence[Chat]) -> None:
-    """Check that our ids are those of transformers. Raises FailedError at a difference."""
-    tokenizer = _tokenizer(config)
-    own_template = None if tokenizer.chat_template else codec.template.source
-    # Only special tokens are made ordinary text; a thought's or a call's tags stay what they are.
-    tokenizer.chat_control_tokens = []
-    for chat in chats:
-        ours = _ours(codec, chat)
-        if ours is None:
-            continue
-        theirs = (
-            _raw_ids(codec, tokenizer, chat[0]["content"])
-            if is_raw(chat)
-            else tokenizer.apply_chat_template(
-                codec.template.job(chat).messages,
-                tools=tools_of(chat),
-                chat_template=own_template,
-                tokenize=True,
-                return_dict=False,
-                sanitize_control_tokens=codec.special_tokens == "literal",
-            )
-        )
-        if list(theirs) != ours:
-            raise _mismatch(config.model.name_or_path, ours, list(theirs))
+def prove(
+    codec: ChatCodec, config: RunConfig, chats: Sequence[Chat], *, apart: bool | None = None
+) -> None:
+    """Check that our ids are those of transformers. Raises FailedError at a difference.
+
+    ``apart`` says where transformers loads, as ``Reference.answers`` has it.
+    """
+    model = config.model
+    literal = codec.special_tokens == "literal"
+    reference = Reference(model.name_or_path, model.revision, codec.template.source, literal)
+    learned = [
+        (chat, result.ids)
+        for chat, result in zip(chats, codec.encode_many(chats), strict=True)
+        if isinstance(result, Encoded)
+    ]
+    answers = reference.answers([_question(codec, chat) for chat, _ in learned], apart=apart)
+    for (chat, ours), theirs in zip(learned, answers, strict=True):
+        if is_raw(chat):
+            theirs = _ended(codec, theirs, literal=literal)
+        if theirs != ours:
+            raise _mismatch(model.name_or_path, ours, theirs)
 
 
-def _tokenizer(config: RunConfig) -> Any:
-    # Here and nowhere else in the data path: this import costs seconds, and brings torch.
-    from transformers import AutoTokenizer
-
-    name = config.model.name_or_path
-    try:
-        return AutoTokenizer.from_pretrained(
-            name,
-            revision=config.model.revision,
-            trust_remote_code=False,
-            local_files_only=local_folder(name) is not None,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise FailedError(
-            f"transformers cannot read the tokenizer of {name}: {error}",
-            kind="no_tokenizer",
-            remedies=("models that bring code of their own are not run; use one that does not",),
-        ) from error
+def _question(codec: ChatCodec, chat: Chat) -> Question:
+    if is_raw(chat):
+        return Question(None, text=chat[0]["content"])
+    return Question(codec.template.job(chat).messages, tools_of(chat))
 
 
-def _ours(codec: ChatCodec, chat: Chat) -> list[int] | None:
-    """Our ids of the whole row; None where it cannot be learned from."""
-    result = codec.encode(chat)
-    return result.ids if isinstance(result, Encoded) else None
-
-
-def _raw_ids(codec: ChatCodec, tokenizer: Any, text: str) -> list[int]:
-    """transformers' ids of a raw text, with the model's end token behind it."""
-    if codec.special_tokens == "literal":
-        ids = list(tokenizer(text, split_special_tokens=True)["input_ids"])
-        ended = False
-    else:
-        ids = list(tokenizer(text, split_special_tokens=False)["input_ids"])
-        ended = ids[-1:] == [codec.eos_id]
+def _ended(codec: ChatCodec, ids: list[int], *, literal: bool) -> list[int]:
+    """A raw text's ids with the model's end token behind it, unless the text ends in that."""
+    ended = not literal and ids[-1:] == [codec.eos_id]
     return ids if ended or codec.eos_id is None else [*ids, codec.eos_id]
 
 

@@ -14,6 +14,9 @@ from core.data.tokens import Encoded
 
 Tokens = npt.NDArray[np.int32]
 
+_PAIR = 8
+"""Bytes of an id and its label."""
+
 
 class TokenSpool:
     """Rows of one side in tokens, in the order they were added, and what is known of them.
@@ -29,7 +32,7 @@ class TokenSpool:
         self._firsts = array("q")
         self._path = path
         self._file: IO[bytes] | None = path.open("xb")
-        self._mapped: Tokens = np.zeros((0, 2), np.int32)
+        self._written: IO[bytes] | None = None
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -70,17 +73,22 @@ class TokenSpool:
         if self._file is not None:
             self._file.close()
             self._file = None
-        if self._ends:
-            self._mapped = np.memmap(self._path, np.int32, "r").reshape(-1, 2)
+            # Read piece by piece: all pages of a map would count as this program's memory.
+            self._written = self._path.open("rb", buffering=0)
 
     def sequence(self, place: int) -> tuple[Tokens, Tokens]:
         """Ids and labels of one sequence."""
+        assert self._written is not None
         start = self._ends[place - 1] if place else 0
-        pairs = self._mapped[start : self._ends[place]]
+        self._written.seek(start * _PAIR)
+        raw = self._written.read((self._ends[place] - start) * _PAIR)
+        pairs = np.frombuffer(raw, np.int32).reshape(-1, 2)
         return pairs[:, 0], pairs[:, 1]
 
     def close(self) -> None:
         """Remove the file."""
         self.finish()
-        self._mapped = np.zeros((0, 2), np.int32)
+        if self._written is not None:
+            self._written.close()
+            self._written = None
         self._path.unlink(missing_ok=True)
