@@ -30,6 +30,8 @@ from core.data.tokens import ChatCodec, Encoded
 KEPT = "kept"
 _WORDS = 400
 _KNOWN = {"answer": "loss_tokens"}
+_REVISED = 1000
+"""Rows that a survey looks at again at once."""
 _OTHER_FILES = 256
 """Files that the program has open besides the data."""
 
@@ -73,18 +75,6 @@ class Look:
         return self.row is not self.source and isinstance(self.row, Row)
 
 
-@dataclass(frozen=True)
-class Patch:
-    """What a decision made of a row after it was surveyed."""
-
-    reason: str
-    chars: int
-    turns: int
-    tokens: int
-    loss_tokens: int
-    edited: bool
-
-
 class Rows:
     """The rows of several files, one after the other. One thread scans, others may read.
 
@@ -99,7 +89,12 @@ class Rows:
         self.pipeline = self._pipeline()
         self.codec: ChatCodec | None = None
         self.survey: Survey | None = None
-        self.patches: dict[int, Patch] = {}
+        self.coming: Survey | None = None
+        """A survey with other settings, which takes the place of ``survey`` when it is complete."""
+        self.revision = 0
+        """Grows with every decision."""
+        self._decided: set[int] = set()
+        """Rows that were decided about here."""
         self.fields: tuple[str, ...] = ()
         """Fields of the rows that are shown as columns."""
         self._indexes: list[RowIndex] = []
@@ -205,8 +200,11 @@ class Rows:
             for numbers, part in index.holding(needle):
                 found.append(numbers + start)
                 tick(part)
-        edited = [number for number, patch in self.patches.items() if patch.edited]
-        return np.unique(np.concatenate([np.array(edited, dtype=np.int64), *found]))
+        here = [n for n in self._decided if self.glance(n).decided == "edited"]
+        edited = [np.array(here, dtype=np.int64)]
+        if self.survey is not None:
+            edited.append(np.flatnonzero(self.survey.noted(EDITED)))
+        return np.unique(np.concatenate([*edited, *found]))
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -215,6 +213,17 @@ class Rows:
         self.codec, self.config = codec, config
         self.pipeline = self._pipeline()
         self._counted.clear()
+        self.forget()
+
+    def expect(self, survey: Survey) -> None:
+        """A survey has begun. One that was complete is shown until this one is, too."""
+        whole = self.survey is not None and self.survey.complete
+        self.coming = survey if whole else None
+        self.survey = self.survey if whole else survey
+
+    def expected(self) -> None:
+        """The survey that was begun last is complete."""
+        self.survey, self.coming = self.coming or self.survey, None
         self.forget()
 
     def show_fields(self, names: Iterable[str]) -> None:
@@ -229,8 +238,6 @@ class Rows:
 
     def reason(self, number: int) -> str:
         """Why a row is rejected; empty for a good one, or where it is not known yet."""
-        if number in self.patches:
-            return self.patches[number].reason
         if self.survey is not None and number < self.survey.done:
             at = int(self.survey.reason[number])
             return self.survey.reasons[at] if at else ""
@@ -238,8 +245,6 @@ class Rows:
 
     def tokens(self, number: int) -> int | None:
         """The length of a row in tokens; None where it is not known (yet)."""
-        if number in self.patches:
-            return self.patches[number].tokens or None
         surveyed = self.survey is not None and self.survey.codec is not None
         if self.survey is not None and surveyed and number < self.survey.done:
             return int(self.survey.tokens[number]) or None
@@ -347,9 +352,6 @@ class Rows:
         if self.survey is None:
             return np.zeros(0, dtype=np.int64)
         values: Array = getattr(self.survey, name).astype(np.int64)
-        for at, patch in self.patches.items():
-            if at < len(values) and hasattr(patch, name):
-                values[at] = getattr(patch, name)
         return values
 
     def word(self, key: str, text: str) -> Mask:
@@ -372,16 +374,7 @@ class Rows:
         """Names of reasons (0: kept), and the one of each known row."""
         if self.survey is None:
             return [KEPT], np.zeros(0, dtype=np.uint16)
-        codes = self.survey.reason
-        names = list(self.survey.reasons)
-        if self.patches:
-            codes = codes.copy()
-            for at, patch in self.patches.items():
-                if patch.reason and patch.reason not in names:
-                    names.append(patch.reason)
-                if at < len(codes):
-                    codes[at] = names.index(patch.reason) if patch.reason else 0
-        return names, codes
+        return list(self.survey.reasons), self.survey.reason
 
     def next_problem(self, after: int) -> int | None:
         """The number of the next rejected row behind `after`, beginning again at the top."""
@@ -405,15 +398,11 @@ class Rows:
 
     def _noted(self, text: str) -> Mask:
         assert self.survey is not None
-        survey, edited = self.survey, text in EDITED
+        survey = self.survey
         found = np.zeros(survey.done, dtype=bool)
         for name in survey.notes:
             if text in name:
                 found |= survey.noted(name)[: len(found)]
-        if edited:
-            for at, patch in self.patches.items():
-                if at < len(found):
-                    found[at] = patch.edited
         return found
 
     def unmet(self) -> list[Mark]:
@@ -461,35 +450,21 @@ class Rows:
 
     def last_decided(self, key: Key) -> list[int]:
         """The rows, of those decided about in this session, that a decision was about."""
-        files = {n for n in self.patches if self.source(n).line == key[1]}
-        return [n for n in files if digest(self.source(n)) == key[2]]
+        lines = [n for n in sorted(self._decided) if self.source(n).line == key[1]]
+        return [n for n in lines if digest(self.source(n)) == key[2]]
 
     def look_again(self, *numbers: int) -> None:
         """Note what decisions made of rows."""
         self.forget()
+        self.revision += 1
+        self._decided.update(numbers)
         for number in numbers:
-            source = self.source(number)
-            outcome = self.pipeline.outcome(source)
-            if isinstance(outcome, Rejected):
-                self.patches[number] = Patch(outcome.reason, 0, 0, 0, 0, edited=False)
-                continue
-            encoded = self.codec.encode(outcome.chat) if self.codec is not None else None
-            tokens, loss, reason = 0, 0, ""
-            if isinstance(encoded, Encoded):
-                tokens, loss = encoded.full_length, encoded.loss_tokens
-            elif encoded is not None:
-                reason = encoded.reason
-            decided = self.overlay.mark_of(source) is not None
-            if not decided and self.origin(number) is not None and self.survey is not None:
-                reason = self.survey.reasons[int(self.survey.reason[number])]
-            self.patches[number] = Patch(
-                reason,
-                sum(len(message["content"]) for message in outcome.chat),
-                len(outcome.chat),
-                tokens,
-                loss,
-                edited=decided,
-            )
+            self._counted.pop(number, None)
+        surveys = [survey for survey in (self.survey, self.coming) if survey is not None]
+        for start in range(0, len(numbers), _REVISED):
+            rows = {number: self.source(number) for number in numbers[start : start + _REVISED]}
+            for survey in surveys:
+                survey.revise(rows, self.overlay)
 
 
 def _with_role(patterns: list[str], role: str) -> list[int]:

@@ -20,7 +20,7 @@ from core.data.clean import token_defect
 from core.data.forecast import Lengths
 from core.data.formats import Chat, Defect
 from core.data.lines import line_blocks, parse_line
-from core.data.overlay import Key
+from core.data.overlay import Key, Overlay
 from core.data.pieces import LARGEST_KEY, Piece, file_changed
 from core.data.sources import Rejected, Row
 from core.data.spool import chats_path, write_chat
@@ -117,6 +117,10 @@ class Scanner:
         self._codec = codec
         if tokens and codec is None:
             self._codec = ChatCodec.of(config)
+
+    def follow(self, overlay: Overlay) -> None:
+        """Scan with these decisions instead of those that the configuration names."""
+        self._pipeline.overlay = overlay
 
     def __call__(self, piece: Piece) -> Block:
         blanks = Counter[str]()

@@ -80,19 +80,18 @@ class Tally:
         self.kept += kept
         self.rejected.update(rejected)
 
-    def take_back(self, file: str, reason: str, was: str = "kept") -> None:
-        """Reject a row that was entered as kept, or as rejected for what ``was`` says."""
+    def move(self, file: str, was: str, now: str) -> None:
+        """Count a row under another reason than it was entered for; ``kept`` is one of them."""
         counts = self._file(file)
-        counts[was] -= 1
-        if was == "kept":
-            self.kept -= 1
-        else:
-            self.rejected[was] -= 1
+        for name, step in ((was, -1), (now, 1)):
+            counts[name] += step
+            if name == "kept":
+                self.kept += step
+                continue
+            self.rejected[name] += step
             for names in (counts, self.rejected):
-                if not names[was]:
-                    del names[was]
-        self.rejected[reason] += 1
-        counts[reason] += 1
+                if not names[name]:
+                    del names[name]
 
     @property
     def balanced(self) -> bool:

@@ -6,6 +6,7 @@ All lengths are answered at once from counts of places, so that a slider may ask
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -114,6 +115,22 @@ class Lengths:
         self._counts += others._counts
         self._starts += others._starts
         self._ends += others._ends
+
+    def replace(self, numbers: Sequence[int], others: Lengths) -> None:
+        """Let ``others`` take the place of the rows with these numbers, which are in order."""
+        ends = np.cumsum(np.array(self._counts))
+        theirs = np.cumsum([0, *others._counts]).tolist()
+        starts, finishes, reached = array("I"), array("I"), 0
+        for place, number in enumerate(numbers):
+            end, new = int(ends[number]), slice(theirs[place], theirs[place + 1])
+            first = end - self._counts[number]
+            starts += self._starts[reached:first] + others._starts[new]
+            finishes += self._ends[reached:first] + others._ends[new]
+            reached = end
+            self._lengths[number] = others._lengths[place]
+        for place, number in enumerate(numbers):
+            self._counts[number] = others._counts[place]
+        self._starts, self._ends = starts + self._starts[reached:], finishes + self._ends[reached:]
 
     def forecast(self, chosen: npt.NDArray[np.bool_] | None = None) -> Forecast:
         """The forecast for the rows so far, or for those that ``chosen`` says."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,15 +21,17 @@ import numpy as np
 import numpy.typing as npt
 
 from core.config.schema import RunConfig
-from core.data.blocks import COLUMNS, Block, Sample, Scanner, Words, token_columns
+from core.data.blocks import Block, Sample, Scanner, token_columns
 from core.data.chats import Kept, Tally
 from core.data.dedup import Cluster, NearDuplicates
 from core.data.forecast import Forecast, Lengths
+from core.data.ledger import Ledger
 from core.data.overlay import Overlay
 from core.data.pieces import EVERY_KEY, Pieces
 from core.data.repeats import Firsts
+from core.data.revise import SAMPLE_ROWS, Revisions, SampleEntry
 from core.data.row import refuse
-from core.data.sources import RAW_LIMIT, Rejected, Source
+from core.data.sources import RAW_LIMIT, Rejected, Row, Source
 from core.data.spool import Spool
 from core.data.tokens import ChatCodec, Encoded
 from core.data.workers import in_order, processes
@@ -38,9 +41,6 @@ Array = npt.NDArray[Any]
 IN_PROCESS_BYTES = 24 << 20
 """Files up to this size are scanned here: other processes take half a second to start."""
 _TELL_ROWS = 1000
-SAMPLE_ROWS = 2000
-"""Rows that are looked at as text, for languages and variety."""
-_COLUMNS = COLUMNS | {"file": np.uint16, "origin": np.int32}
 
 
 @dataclass
@@ -110,16 +110,16 @@ class Survey:
         self._entries: dict[str, int] = {}
         self._lines = 0
         """Lines of the present file before the next piece."""
-        self._columns: dict[str, Array] = {n: np.zeros(1024, t) for n, t in _COLUMNS.items()}
-        self._contents = np.zeros(1024, "V16")
-        self._keys = np.zeros(1024, "V16")
-        self._words = {
-            "reason": Words(["kept"]), "note": Words(), "format": Words(), "roles": Words([""]),
-            "group": Words([""]),
-        }  # fmt: skip
+        self.ledger = Ledger()
+        """The arrays themselves."""
+        self.lengths = Lengths()
+        self.sampled: list[SampleEntry] = []
+        """A heap of the sampled rows, the one with the largest key first."""
         self._firsts = Firsts()
-        self._lengths = Lengths()
-        self._sample: list[tuple[int, int, Sample]] = []
+        self._revisions = Revisions(self)
+        self._stale = False
+        self._lock = threading.RLock()
+        """Held while rows come in, and while decisions change them."""
 
     reason = property(lambda self: self._column("reason"))
     chars = property(lambda self: self._column("chars"))
@@ -140,25 +140,25 @@ class Survey:
 
     @property
     def reasons(self) -> list[str]:
-        return self._words["reason"].names
+        return self.ledger.words["reason"].names
 
     @property
     def notes(self) -> list[str]:
-        return self._words["note"].names
+        return self.ledger.words["note"].names
 
     @property
     def formats(self) -> list[str]:
-        return self._words["format"].names
+        return self.ledger.words["format"].names
 
     @property
     def patterns(self) -> list[str]:
         """Orders of roles, by their first letters: ``sua`` is system, user, assistant."""
-        return self._words["roles"].names
+        return self.ledger.words["roles"].names
 
     @property
     def groups(self) -> list[str]:
         """Values of ``data.stratify_by``; the first one is for rows without it."""
-        return self._words["group"].names
+        return self.ledger.words["group"].names
 
     @property
     def sets(self) -> Array:
@@ -186,15 +186,16 @@ class Survey:
     @property
     def sample(self) -> list[Sample]:
         """Some kept rows as text: those with the smallest keys, the same whatever the format."""
-        return [sample for *_, sample in sorted(self._sample, reverse=True)]
+        return [sample for *_, sample in sorted(self.sampled, reverse=True)]
 
     @property
     def forecast(self) -> Forecast:
         """What other lengths would cut of the kept rows, and of those that are cut away now."""
-        rows = self.reason == 0
-        if "answer_cut_off" in self.reasons:
-            rows = rows | (self.reason == self.reasons.index("answer_cut_off"))
-        return self._lengths.forecast(rows if len(self._lengths) else rows[:0])
+        with self._lock:
+            rows = self.reason == 0
+            if "answer_cut_off" in self.reasons:
+                rows = rows | (self.reason == self.reasons.index("answer_cut_off"))
+            return self.lengths.forecast(rows if len(self.lengths) else rows[:0])
 
     def noted(self, name: str) -> Array:
         """Which rows have this note."""
@@ -207,12 +208,12 @@ class Survey:
     def chat(self, number: int) -> Kept:
         """The chat of a row that was not rejected on its own. Needs a spool."""
         assert self.spool is not None
-        chat = self.spool.get(number, int(self._columns["place"][number]))
+        chat = self.spool.get(number, int(self.ledger.columns["place"][number]))
         return Kept(*self.place(number), chat)
 
     def key(self, numbers: Array) -> Array:
         """What duplicates are told by, 16 bytes a row."""
-        return self._keys[numbers]
+        return self.ledger.keys[numbers]
 
     def run(self, on_progress: Callable[[Survey], None] | None = None) -> Survey:
         """Look at all rows. ``on_progress`` hears of it now and then; it may raise to end it.
@@ -223,7 +224,8 @@ class Survey:
         self.sources, self._entries = pieces.sources, pieces.entries
         self.progress = Progress(total_bytes=pieces.total_bytes)
         for block in self._scanned(pieces):
-            self._enter(block)
+            with self._lock:
+                self._enter(block)
             self.progress.done_bytes = block.piece.reached
             pieces.below = self._bound()
             if on_progress is not None:
@@ -234,9 +236,10 @@ class Survey:
             self.progress.stage = "comparing"
             self._leave_out_near(on_progress)
         self.progress.done_bytes = pieces.total_bytes
-        self.content_sha256 = self._hash()
-        self.settle()
-        self.complete = True
+        with self._lock:
+            self.content_sha256 = self._hash()
+            self.settle()
+            self.complete = True
         if on_progress is not None:
             on_progress(self)
         return self
@@ -244,16 +247,28 @@ class Survey:
     def take_back(self, number: int, rejected: Rejected) -> None:
         """Reject one of the ``candidates``, for a reason that only a later stage knows."""
         was = self.reasons[int(self.reason[number])]
-        self._columns["reason"][number] = self._words["reason"].number(rejected.reason)
-        self.tally.take_back(rejected.file, rejected.reason, was)
+        self.ledger.columns["reason"][number] = self.ledger.words["reason"].number(rejected.reason)
+        self.tally.move(rejected.file, was, rejected.reason)
         self._tell(number, rejected)
 
     def enter_tokens(self, number: int, encoded: Encoded) -> None:
         """Take in what a later stage knows of a row in tokens."""
         for name, value in token_columns(encoded):
-            self._columns[name][number] = value
+            self.ledger.columns[name][number] = value
         for note in encoded.notes:
-            self._columns["flags"][number] |= np.uint64(1 << self._words["note"].number(note))
+            self.ledger.columns["flags"][number] |= np.uint64(
+                1 << self.ledger.words["note"].number(note)
+            )
+
+    def revise(self, rows: Mapping[int, Row | Rejected], overlay: Overlay) -> None:
+        """Let these rows, given as their files have them, be what ``overlay`` has decided by now.
+
+        At any time, from any thread; rows that were not looked at yet follow when they are. Near
+        duplicates stay what they were found to be. ``settle`` when all is decided.
+        """
+        with self._lock:
+            self._revisions.add(rows, overlay)
+            self._stale = self.complete
 
     def close(self) -> None:
         """Remove the chats from disk."""
@@ -283,82 +298,66 @@ class Survey:
         if self.files[-1:] != [block.piece.file]:
             self.files.append(block.piece.file)
             self._lines = 0
-        self._make_room(first + count)
-        for name, values in block.columns.items():
-            self._columns[name][rows] = self._translated(name, values, block)
+        self.ledger.make_room(first + count)
+        self.ledger.put(rows, block)
         if block.piece.first_line is None:
-            self._columns["line"][rows] += self._lines
+            self.ledger.columns["line"][rows] += self._lines
             self._lines += count + block.blanks
-        self._columns["file"][rows] = len(self.files) - 1
-        self._keys[rows], self._contents[rows] = block.keys, block.contents
+        self.ledger.columns["file"][rows] = len(self.files) - 1
         self.overlay.applied |= block.applied
         self.tally.blank_lines[block.piece.file] += block.blanks
         if self.spool is not None:
             self.spool.add(first, block.piece.number)
-        self._lengths.extend(block.lengths)
+        self.lengths.extend(block.lengths)
         rejected = [(first + number, row) for number, row in block.rejected]
         rejected += self._repeats(rows) + self._late(rows, block)
         self.done = first + count
         self._count(rows, block.piece.file)
+        self._revisions.catch_up(first)
         self._sample_of(first, block)
         for number, row in sorted(rejected, key=lambda pair: pair[0]):
             self._tell(number, row)
 
-    def _translated(self, name: str, values: Array, block: Block) -> Array:
-        """A block's numbers for reasons and the like as numbers of the whole survey."""
-        if name == "flags":
-            flags = np.zeros_like(values)
-            for bit, note in enumerate(block.notes):
-                has = (values >> np.uint64(bit)) & np.uint64(1)
-                flags |= has << np.uint64(self._words["note"].number(note))
-            return flags
-        lists = {
-            "reason": block.reasons, "late_reason": block.reasons, "format": block.formats,
-            "roles": block.roles, "group": block.groups,
-        }  # fmt: skip
-        if name not in lists:
-            return values
-        words = self._words["reason" if name == "late_reason" else name]
-        numbers = np.array([words.number(word) for word in lists[name]], np.int64)
-        return numbers[values] if len(numbers) else values
-
     def _repeats(self, rows: slice) -> list[tuple[int, Rejected]]:
         """Reject the rows that repeat an earlier one."""
-        origin, reason = self._columns["origin"], self._columns["reason"]
+        origin, reason = self.ledger.columns["origin"], self.ledger.columns["reason"]
         origin[rows] = -1
         numbers = np.flatnonzero(reason[rows] == 0) + rows.start
-        origins = self._firsts.origins(self._keys[numbers], numbers)
+        origins = self._firsts.origins(self.ledger.keys[numbers], numbers)
         repeated = origins >= 0
         if not repeated.any():
             return []
         origin[numbers] = origins
-        reason[numbers[repeated]] = self._words["reason"].number("duplicate")
+        reason[numbers[repeated]] = self.ledger.words["reason"].number("duplicate")
         pairs = zip(numbers[repeated].tolist(), origins[repeated].tolist(), strict=True)
         return [(number, self._repeat(number, first)) for number, first in pairs]
 
     def _repeat(self, number: int, first: int) -> Rejected:
-        file, line = self.files[-1], int(self._columns["line"][number])
-        other, place = self.files[int(self._columns["file"][first])], self._columns["line"][first]
+        file, line = self.files[-1], int(self.ledger.columns["line"][number])
+        columns = self.ledger.columns  # the first one may be in the block that is coming in
+        other, place = self.files[int(columns["file"][first])], int(columns["line"][first])
         where = f"line {place}" if other == file else f"{other}, line {place}"
         return Rejected(file, line, "duplicate", f"repeats {where}")
 
     def _late(self, rows: slice, block: Block) -> list[tuple[int, Rejected]]:
         """Reject the rows whose tokens cannot be learned, where they repeat no other."""
-        reason, late = self._columns["reason"][rows], self._columns["late_reason"][rows]
+        reason, late = self.ledger.columns["reason"][rows], self.ledger.columns["late_reason"][rows]
         now = (reason == 0) & (late > 0)
         reason[now] = late[now]
         return [(rows.start + number, row) for number, row in block.late if now[number]]
 
     def _count(self, rows: slice, file: str) -> None:
-        numbers = np.bincount(self._columns["reason"][rows], minlength=len(self.reasons)).tolist()
+        numbers = np.bincount(
+            self.ledger.columns["reason"][rows], minlength=len(self.reasons)
+        ).tolist()
         rejected = {self.reasons[n]: count for n, count in enumerate(numbers) if n and count}
         self.tally.enter(file, numbers[0], rejected)
 
     def _tell(self, number: int, rejected: Rejected) -> None:
         if self._on_rejected is None:
             return
-        rejected = replace(rejected, line=int(self._columns["line"][number]))
-        place = int(self._columns["place"][number])
+        rejected = replace(rejected, line=int(self.ledger.columns["line"][number]))
+        place = int(self.ledger.columns["place"][number])
         if not rejected.raw and self.spool is not None and place >= 0:
             raw = self.spool.text(number, place, RAW_LIMIT)
             rejected = replace(rejected, raw=raw)
@@ -366,6 +365,9 @@ class Survey:
 
     def settle(self) -> None:
         """Count anew what is to be known of the rows that are kept."""
+        if self._stale:
+            self._stale = False
+            self.content_sha256 = self._hash()
         kept = self.kept
         tally, formats = self.tally, np.bincount(self.format[kept], minlength=len(self.formats))
         tally.formats = Counter(dict(zip(self.formats, formats.tolist(), strict=True)))
@@ -385,17 +387,24 @@ class Survey:
         folder = self.spool.folder if self.spool is not None else None
         with NearDuplicates(clean.near_threshold, clean.near_keep, folder) as near:
             for count, number in enumerate(self.kept.tolist()):
-                near.add(number, self.chat(number).chat)
+                if number not in self._revisions.rows:  # its chat on disk is not what it is now
+                    near.add(number, self.chat(number).chat)
                 if count % _TELL_ROWS == 0:
                     told(count)
             self.clusters = near.clusters(told)
+        with self._lock:
+            self._reject_near()
+
+    def _reject_near(self) -> None:
         for cluster in self.clusters:
             file, line = self.place(cluster.kept)
             for number, share in cluster.others:
+                if self.reason[number]:
+                    continue  # dropped meanwhile
                 own = self.place(number)
                 where = f"line {line}" if own[0] == file else f"{file}, line {line}"
                 detail = f"shares {share:.0%} of its word groups with {where}"
-                self._columns["origin"][number] = cluster.kept
+                self.ledger.columns["origin"][number] = cluster.kept
                 self.take_back(number, Rejected(*own, "near_duplicate", detail))
 
     def _refuse_blankness(self, pieces: Pieces) -> None:
@@ -404,37 +413,25 @@ class Survey:
                 refuse(f"{path} has only blank lines", "check how it was written or downloaded")
 
     def _hash(self) -> str:
-        return hashlib.sha256(self._contents[self.candidates].tobytes()).hexdigest()
+        return hashlib.sha256(self.ledger.contents[self.candidates].tobytes()).hexdigest()
 
     def _sample_of(self, first: int, block: Block) -> None:
+        there = self._revisions.sampled()
         for number, sample in block.sample:
             entry = (-sample.key, first + number, sample)
-            if self._columns["reason"][first + number]:
+            if self.ledger.columns["reason"][first + number] or first + number in there:
                 continue
-            if len(self._sample) < SAMPLE_ROWS:
-                heapq.heappush(self._sample, entry)
-            elif entry > self._sample[0]:
-                heapq.heapreplace(self._sample, entry)
+            if len(self.sampled) < SAMPLE_ROWS:
+                heapq.heappush(self.sampled, entry)
+            elif entry > self.sampled[0]:
+                heapq.heapreplace(self.sampled, entry)
 
     def _bound(self) -> int:
-        return EVERY_KEY if len(self._sample) < SAMPLE_ROWS else -self._sample[0][0]
+        return EVERY_KEY if len(self.sampled) < SAMPLE_ROWS else -self.sampled[0][0]
 
     def _column(self, name: str) -> Array:
         done = self.done
-        return self._columns[name][:done]
-
-    def _make_room(self, count: int) -> None:
-        self._keys, self._contents = _grown(self._keys, count), _grown(self._contents, count)
-        for name, column in self._columns.items():
-            self._columns[name] = _grown(column, count)
-
-
-def _grown(column: Array, count: int) -> Array:
-    if len(column) >= count:
-        return column
-    larger = np.zeros(max(count, len(column) * 3 // 2), column.dtype)
-    larger[: len(column)] = column
-    return larger
+        return self.ledger.columns[name][:done]
 
 
 def survey(

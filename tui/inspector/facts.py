@@ -43,7 +43,8 @@ class Facts(View):
         super().__init__()
         self._text = Static(markup=False)
         self._scroll = FactsScroll()
-        self._of: Survey | None = None
+        self._of: tuple[Survey, int] | None = None
+        """The survey, and after how many decisions."""
         self.facts: Mapping[str, Any] = {}
         self.findings: list[Finding] = []
 
@@ -58,27 +59,32 @@ class Facts(View):
         if self.rows is None or not self.display:
             return
         survey = self.rows.survey
-        if survey is not None and survey.complete and survey is not self._of:
-            self._of = survey
-            self._find(survey)
+        if survey is not None and survey.complete and self._of != (survey, self.rows.revision):
+            self._of = survey, self.rows.revision
+            self._find(self._of)
         self._say(self.rows)
 
-    def _find(self, survey: Survey) -> None:
+    def _find(self, of: tuple[Survey, int]) -> None:
+        survey, _ = of
+
         def work() -> None:
+            survey.settle()
             facts = facts_of(survey)
             tokens = TokenStats.of(survey) if survey.counted else None
             found = verdict(survey, facts, tokens)
-            self.app.call_from_thread(self._found, survey, facts, found)
+            self.app.call_from_thread(self._found, of, facts, found)
 
         self.run_worker(work, thread=True, exclusive=True, group="facts")
 
-    def _found(self, survey: Survey, facts: Mapping[str, Any], findings: list[Finding]) -> None:
-        if survey is self._of and self.rows is not None:
+    def _found(
+        self, of: tuple[Survey, int], facts: Mapping[str, Any], findings: list[Finding]
+    ) -> None:
+        if of == self._of and self.rows is not None:
             self.facts, self.findings = facts, findings
             self._say(self.rows)
 
     def _say(self, rows: Rows) -> None:
-        whole = rows.survey is not None and rows.survey is self._of
+        whole = self._of is not None and rows.survey is self._of[0]
         facts = self.facts if whole else {}
         blocks: list[Content] = []
         if facts:

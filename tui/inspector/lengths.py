@@ -77,7 +77,7 @@ class Lengths(View):
         rows = self.rows
         if rows is None or not self.display:
             return
-        seen = (id(rows), rows.known, self._in_tokens, len(rows.patches))
+        seen = (id(rows), rows.known, self._in_tokens, rows.revision)
         if seen != self._seen:
             first = not self.bars or not self._seen or self._seen[0] != id(rows)
             self._seen = seen

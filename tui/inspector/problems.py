@@ -103,7 +103,7 @@ class Problems(View):
 
     def look_again(self) -> None:
         rows = self.rows
-        seen = (id(rows), rows.known, len(rows.patches), len(rows.overlay)) if rows else ()
+        seen = (id(rows), rows.known, rows.revision, len(rows.overlay)) if rows else ()
         if seen != self._seen:
             self._seen = seen
             self.groups = _groups(rows) if rows else []

@@ -261,8 +261,7 @@ class DataPane(Pane):
         from tui.scan import Ended, ready_for_processes
 
         survey = self._survey = Survey(config, codec)
-        if rows.survey is None or not rows.survey.complete:
-            rows.survey = survey
+        rows.expect(survey)
 
         def alive(_: Survey) -> None:
             if self._survey is not survey or not self.is_attached:
@@ -285,8 +284,7 @@ class DataPane(Pane):
 
     def _survey_done(self, rows: Rows, survey: Survey) -> None:
         if self._survey is survey and self._rows is rows:
-            rows.survey = survey
-            rows.forget()
+            rows.expected()
             self._seen = ()
             self._look()
             self.table.again()
@@ -341,7 +339,7 @@ class DataPane(Pane):
         rows = self._rows
         if rows is None:
             return
-        seen = (rows.count, rows.complete, rows.known, self._survey_part, len(rows.patches))
+        seen = (rows.count, rows.complete, rows.known, self._survey_part, rows.revision)
         if seen != self._seen:
             self._seen = seen
             self.redraw()
@@ -464,5 +462,5 @@ def data_key(config: RunConfig) -> tuple[object, ...]:
 
 
 def survey_key(config: RunConfig) -> str:
-    """What makes it another survey of the same rows."""
-    return config.data.model_dump_json() + config.clean.model_dump_json()
+    """What makes it another survey of the same rows. Decisions are taken into the one there is."""
+    return config.data.model_dump_json(exclude={"overlay"}) + config.clean.model_dump_json()

@@ -45,6 +45,30 @@ async def test_a_row_is_dropped_and_taken_back(app: FinetuiApp, tmp_path: Path) 
     assert (tmp_path / "general.jsonl").read_bytes() == before
 
 
+async def test_a_decision_changes_the_survey_that_is_there(app: FinetuiApp) -> None:
+    """The tenth row repeats the first: it is kept when the first is dropped."""
+    async with opened(app) as pilot:
+        rows = app.main.data.table.rows
+        assert rows is not None
+        survey = rows.survey
+        assert survey is not None
+        assert survey.complete
+        assert rows.reason(9) == "duplicate"
+        await pilot.press("delete")
+        await settle(pilot)
+        assert rows.survey is survey
+        assert app.main.data._survey is survey  # no other one was begun
+        assert (rows.reason(0), rows.reason(9)) == ("dropped_by_hand", "")
+        await pilot.press("left")  # the facts
+        await settle(pilot)
+        assert "dropped by hand" in shown(app)
+        assert survey.tally.rejected["dropped_by_hand"] == 1
+        await pilot.press("u")
+        await settle(pilot)
+        assert (rows.reason(0), rows.reason(9)) == ("", "duplicate")
+        assert survey.tally.rejected["dropped_by_hand"] == 0
+
+
 async def test_a_row_is_edited_text_by_text(app: FinetuiApp) -> None:
     async with opened(app) as pilot:
         await pilot.press("e")
