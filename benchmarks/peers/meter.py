@@ -120,7 +120,8 @@ class _Counted:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         batch = self._collate(*args, **kwargs)
-        places = int(batch["input_ids"].numel())
+        pieces = batch.get("pieces") or [batch]  # finetui's batches come in pieces
+        places = sum(int(piece["input_ids"].numel()) for piece in pieces)
         mask = batch.get("attention_mask")
         if "tokens" in batch:
             real = int(batch["tokens"])

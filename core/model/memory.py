@@ -197,7 +197,7 @@ def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
     """The fused path within ``memory.limit_gib``; without a limit, the least that it needs."""
     numbers = fast.Dims(
         dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
-        shape.tied, config.adapter.r,
+        shape.tied, config.adapter.r, dims.heads,
     )  # fmt: skip
     limit = config.memory.limit_gib
     plan = fast.choose(

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+_Row = Mapping[str, Sequence[int]]
+
 IGNORED = -100
 """Label of a token that carries no loss."""
 
 _NEARLY = 0.9
-"""A batch that fills this part of ``full`` is filled up."""
+"""A piece that fills this part of ``full`` is filled up."""
 _FILLER = 256
 """Longest document of padding: attention costs the square of it."""
 
@@ -28,7 +30,7 @@ class Collator:
 
     pad_token_id: int
 
-    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any]:
+    def __call__(self, rows: Sequence[_Row]) -> dict[str, Any]:
         """``input_ids``: int64 of shape (rows, longest), and ``position_ids`` where they matter.
 
         A batch in which every row is one document goes without them. Its padding comes last, where
@@ -63,23 +65,45 @@ class Collator:
 
 @dataclass(frozen=True)
 class FlatCollator:
-    """Puts all documents of a batch one after the other: no padding at all.
+    """Puts all documents of a piece one after the other: no padding at all. A batch is pieces.
 
-    For the fused path. Some tokens without loss at the end round the length up to a ``multiple``,
-    which matrix products like, or to ``full`` where little is missing: passes of one length are
-    launched as one.
+    For the fused path. Some tokens without loss at the end round a piece's length up to a
+    ``multiple``, which matrix products like, or to ``full`` where little is missing: passes of one
+    shape are launched as one.
     """
 
     pad_token_id: int
-    full: int = 0
+    full: int
+    """Tokens that a piece may have. Rows come in their order; one that is longer stands alone."""
     multiple: int = 64
 
-    def __call__(self, rows: Sequence[Mapping[str, Sequence[int]]]) -> dict[str, Any]:
-        """``input_ids`` and ``position_ids``: int64 of shape (T,).
+    def __call__(self, rows: Sequence[_Row]) -> dict[str, Any]:
+        """``pieces`` with, each, ``input_ids`` and ``position_ids``: int64 of shape (T,).
 
         ``lengths`` of the documents and their ``ends`` (int32, from 0) say where attention stops;
-        ``rows``, ``targets``, ``tokens`` and ``label_tokens`` are as in ``Collator``.
+        ``rows``, ``targets``, and beside the pieces ``tokens`` and ``label_tokens`` of all of them
+        are as in ``Collator``.
         """
+        pieces = [self._piece(group) for group in self._groups(rows)]
+        return {
+            "pieces": pieces,
+            "tokens": sum(len(row["input_ids"]) for row in rows),
+            "label_tokens": sum(len(piece["targets"]) for piece in pieces),
+        }
+
+    def _groups(self, rows: Sequence[_Row]) -> list[list[_Row]]:
+        groups: list[list[_Row]] = []
+        room = 0
+        for row in rows:
+            tokens = len(row["input_ids"])
+            if not groups or tokens > room:
+                groups.append([])
+                room = self.full
+            groups[-1].append(row)
+            room -= tokens
+        return groups
+
+    def _piece(self, rows: Sequence[_Row]) -> dict[str, Any]:
         input_ids: list[int] = []
         lengths: list[int] = []
         places: list[int] = []
@@ -105,6 +129,4 @@ class FlatCollator:
             "ends": torch.tensor([0, *accumulate(lengths)], dtype=torch.int32),
             "rows": torch.tensor(places, dtype=torch.int64),
             "targets": torch.tensor(targets, dtype=torch.int64),
-            "tokens": tokens,
-            "label_tokens": len(targets),
         }

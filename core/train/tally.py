@@ -29,6 +29,8 @@ class Tally:
     skipped_in_a_row: int = 0
     micro_batch: int = 0
     """Sequences in one pass, where the fused path chose it."""
+    piece: int = 0
+    """Sequences that go through a layer together there."""
     window_loss: float = 0.0
     window_label_tokens: int = 0
     window_steps: int = 0

@@ -249,9 +249,10 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
     arguments = sft_config(config, job.folder.path, device=device, dtype=dtype)
     collator: Collator | FlatCollator = Collator(int(tokenizer.pad_token_id))
     if plan is not None:
-        collator = FlatCollator(int(tokenizer.pad_token_id), full=plan.tokens)
+        collator = FlatCollator(int(tokenizer.pad_token_id), full=plan.piece_tokens)
         # The sums of a step stay what they are: only the number of passes changes.
         tally.micro_batch = arguments.per_device_train_batch_size = plan.micro_batch
+        tally.piece = plan.piece
         arguments.gradient_accumulation_steps = config.effective_batch // plan.micro_batch
         arguments.per_device_eval_batch_size = min(
             arguments.per_device_eval_batch_size, plan.micro_batch
@@ -288,7 +289,7 @@ def route(
         return None, "this run began on PEFT's layers"
     plan, why = None, no_fast_path(model, job.config, device, dtype)
     if why is None:
-        plan = memory_plan(job.config, model, tally.micro_batch)
+        plan = memory_plan(job.config, model, tally)
         why = plan.told if plan else "the fused path needs more free memory (RAM) of the host"
     if plan is None and tally.micro_batch:
         raise RefusedError(
@@ -299,7 +300,7 @@ def route(
     return plan, why
 
 
-def memory_plan(config: RunConfig, model: Any, micro_batch: int) -> Plan | None:
+def memory_plan(config: RunConfig, model: Any, tally: Tally) -> Plan | None:
     """What the fused path does with the memory of this GPU and this host."""
     limit = config.memory.limit_gib
     free, _ = torch.cuda.mem_get_info()
@@ -312,7 +313,8 @@ def memory_plan(config: RunConfig, model: Any, micro_batch: int) -> Plan | None:
         limit_bytes=int(limit * GIB if limit else free * _SHARE),
         host_limit_bytes=int(free_memory_bytes() * _SHARE),
         state_bytes=state_bytes(config.train.optim),
-        micro_batch=micro_batch,
+        micro_batch=tally.micro_batch,
+        piece=tally.piece,
     )
 
 

@@ -44,11 +44,14 @@ def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
     )  # fmt: skip
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
+def rms_norm(
+    x: Tensor, weight: Tensor, eps: float, out: Tensor, kept: Tensor | None = None
+) -> None:
     block = triton.next_power_of_2(x.shape[1])
+    copy = out if kept is None else kept
     kernels.rms_kernel[(x.shape[0],)](
-        x, weight, out, x.stride(0), out.stride(0), x.shape[1], eps, BLOCK=block,
-        num_warps=_warps(block),
+        x, weight, out, copy, x.stride(0), out.stride(0), copy.stride(0), x.shape[1], eps,
+        KEPT=kept is not None, BLOCK=block, num_warps=_warps(block),
     )  # fmt: skip
 
 

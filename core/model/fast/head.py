@@ -29,10 +29,7 @@ class Head:
     def loss(
         self, last: Tensor, targets: Tensor, work: Work, *, keep: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """Summed cross-entropy of ``last`` (rows, h), and its gradient before the norm's.
-
-        The gradient is None unless ``keep``.
-        """
+        """Summed cross-entropy of ``last`` (rows, h), and its gradient, which is None unless ``keep``."""
         hidden = torch.empty_like(last)
         self.pieces.rms_norm(last, self.norm, self.eps, hidden)
         losses = torch.zeros(len(targets), dtype=torch.float32, device=last.device)
@@ -45,9 +42,6 @@ class Head:
             self.pieces.cross_entropy(logits, targets[rows], losses[rows])
             if grad is not None:
                 torch.mm(logits, self.weight, out=grad[rows])
+        if grad is not None:
+            self.pieces.rms_norm_backward(grad, last, self.norm, self.eps, None, grad)
         return losses.sum(), grad
-
-    def backward(self, grad: Tensor, last: Tensor) -> Tensor:
-        """The gradient of ``last`` (rows, h), in place of ``grad``."""
-        self.pieces.rms_norm_backward(grad, last, self.norm, self.eps, None, grad)
-        return grad

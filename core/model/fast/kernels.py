@@ -87,11 +87,17 @@ def expand_kernel(
 
 
 @triton.jit
-def rms_kernel(x, weight, out, x_pitch, out_pitch, width, eps, BLOCK: tl.constexpr):
+def rms_kernel(
+    x, weight, out, kept, x_pitch, out_pitch, kept_pitch, width, eps, KEPT: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
     inside = column < width
-    value = tl.load(x + row * x_pitch + column, mask=inside, other=0.0).to(tl.float32)
+    given = tl.load(x + row * x_pitch + column, mask=inside, other=0.0)
+    if KEPT:
+        tl.store(kept + row * kept_pitch + column, given, mask=inside)
+    value = given.to(tl.float32)
     scale = tl.rsqrt(tl.sum(value * value) / width + eps)
     factor = tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
     result = (value * scale * factor).to(out.dtype.element_ty)

@@ -7,7 +7,6 @@ projections of attention and down_proj never are, for nothing needs their output
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +15,8 @@ import torch
 from core.model.fast.attention import Attentions, Documents
 from core.model.fast.dropout import Mask
 from core.model.fast.linear import Group, Wide
-from core.model.fast.stash import Slot
-from core.model.fast.work import Work
+from core.model.fast.stash import Part, Slot
+from core.model.fast.work import Expanded, Work
 
 Tensor = torch.Tensor
 
@@ -71,97 +70,113 @@ class Layer:
 
     # --- forward ---
 
-    def forward(self, slot: Slot, out: Callable[[], Tensor], batch: Batch, work: Work) -> None:
-        """From ``slot.x`` (T, h) to ``out()``, which is asked for when it is needed."""
-        self._queries_keys_values(slot, batch, work)
-        self._attend(slot, batch, work)
-        self._mlp(slot, out, batch, work)
+    def forward(
+        self, weights: Expanded, slot: Slot, running: Wide, batch: Batch, work: Work
+    ) -> None:
+        """``running`` (T, h), the input, becomes the output; ``slot`` keeps what backward needs."""
+        self._queries_keys_values(weights, slot, running.main, batch, work)
+        slot.finished(Part.QUERIES)
+        self._attend(weights, slot, running.main, batch, work)
+        self._mlp(weights, slot, running.main, batch, work)
+        slot.finished(Part.TAILS)
 
-    def _queries_keys_values(self, slot: Slot, batch: Batch, work: Work) -> None:
-        normed = work.normed(len(slot.x), self.qkv.pad)
-        self.pieces.rms_norm(slot.x, self.first_norm, self.sizes.eps, normed.main)
+    def _queries_keys_values(
+        self, weights: Expanded, slot: Slot, running: Tensor, batch: Batch, work: Work
+    ) -> None:
+        normed = work.normed(len(running), self.qkv.pad)
+        self.pieces.rms_norm(running, self.first_norm, self.sizes.eps, normed.main, slot.x)
         self.qkv.project(normed, self._mask(batch, 0))
         slot.tails.qkv.copy_(normed.tail)
-        self.qkv.forward(normed, work.expanded(self.qkv), slot.qkv)
+        self.qkv.forward(normed, weights.qkv, slot.qkv)
         if self.head_norms is None:
             for part in self._query_and_key(slot.qkv):
                 self.pieces.rotate(part, batch.cos, batch.sin, part)
 
-    def _attend(self, slot: Slot, batch: Batch, work: Work) -> None:
+    def _attend(
+        self, weights: Expanded, slot: Slot, running: Tensor, batch: Batch, work: Work
+    ) -> None:
         q, k, v = self._heads(slot, batch, work)
         attention = self.attentions.best(q, k, batch.documents)
-        out, slot.state = attention.forward(q, k, v, batch.documents)
+        out, state = attention.forward(q, k, v, batch.documents)
+        slot.keep_state(state)
         slot.o.main.copy_(out.flatten(1))
         self.output.project(slot.o, self._mask(batch, 1))
-        self.output.forward(slot.o, work.expanded(self.output), slot.h, slot.x)
+        self.output.forward(slot.o, weights.output, running, onto=True)
 
-    def _mlp(self, slot: Slot, out: Callable[[], Tensor], batch: Batch, work: Work) -> None:
-        gate_up, down = work.expanded(self.gate_up), work.expanded(self.down)
-        for tokens in work.tiles(len(slot.x)):
-            normed = self._second_normed(slot, tokens, work)
+    def _mlp(
+        self, weights: Expanded, slot: Slot, running: Tensor, batch: Batch, work: Work
+    ) -> None:
+        whole = work.normed(len(running), self.gate_up.pad)
+        self.pieces.rms_norm(running, self.second_norm, self.sizes.eps, whole.main, slot.h)
+        slot.finished(Part.ATTENTION)
+        for tokens in work.tiles(len(running)):
+            normed = whole[tokens]
             self.gate_up.project(normed, self._mask(batch, 2, tokens.start))
             slot.tails.gate_up[tokens].copy_(normed.tail)
             gu = self._gate_and_up(slot, tokens, work)
-            self.gate_up.forward(normed, gate_up, gu.main)
+            self.gate_up.forward(normed, weights.gate_up, gu.main)
             hidden = work.intermediate(len(normed.main))
             self.pieces.swiglu(gu.main, hidden.main)
             self.down.project(hidden, self._mask(batch, 3, tokens.start))
             slot.tails.down[tokens].copy_(hidden.tail)
-            self.down.forward(hidden, down, out()[tokens], slot.h[tokens])
+            self.down.forward(hidden, weights.down, running[tokens], onto=True)
 
     # --- backward ---
 
-    def backward(self, slot: Slot, grad: Wide, batch: Batch, work: Work, *, first: bool) -> None:
+    def backward(
+        self, weights: Expanded, slot: Slot, grad: Wide, batch: Batch, work: Work, *, first: bool
+    ) -> None:
         """``grad`` (T, h) of the output becomes that of the input; adapters' gradients are added.
 
         ``first``: nothing before this layer learns, so the gradient of its input is left out.
         """
-        gate_up, down = work.expanded(self.gate_up), work.expanded(self.down)
-        for tokens in work.tiles(len(slot.x)):
-            self._mlp_backward(slot, grad[tokens], tokens, gate_up, down, batch, work)
-        dqkv = self._attention_backward(slot, grad, batch, work)
+        whole = work.normed(len(slot.h), self.gate_up.pad)
+        self.pieces.rms_norm(slot.h, self.second_norm, self.sizes.eps, whole.main)
+        for tokens in work.tiles(len(slot.h)):
+            self._mlp_backward(weights, slot, whole[tokens], grad[tokens], tokens, batch, work)
+        dqkv = self._attention_backward(weights, slot, grad, batch, work)
         normed = work.normed(len(slot.x), self.qkv.pad)
         self.pieces.rms_norm(slot.x, self.first_norm, self.sizes.eps, normed.main)
         mask = self._mask(batch, 0)
         self.qkv.backward_tail(dqkv)
         self.qkv.backward_adapters(dqkv, normed.main, slot.tails.qkv, mask)
         if not first:
-            self.qkv.backward_input(dqkv, work.expanded(self.qkv), normed.main, mask)
+            self.qkv.backward_input(dqkv, weights.qkv, normed.main, mask)
             self._through_norm(normed.main, slot.x, self.first_norm, grad)
 
     def _mlp_backward(
-        self, slot: Slot, grad: Wide, tokens: slice, gate_up: Tensor, down: Tensor, batch: Batch,
+        self, weights: Expanded, slot: Slot, normed: Wide, grad: Wide, tokens: slice, batch: Batch,
         work: Work,
     ) -> None:  # fmt: skip
-        normed = self._second_normed(slot, tokens, work)
         gu = self._gate_and_up(slot, tokens, work)
         if slot.gate_up is None:
             normed.tail.copy_(slot.tails.gate_up[tokens])
-            self.gate_up.forward(normed, gate_up, gu.main)
+            self.gate_up.forward(normed, weights.gate_up, gu.main)
         hidden = work.intermediate(len(normed.main))
         mask = self._mask(batch, 3, tokens.start)
         self.down.backward_tail(grad)
-        self.down.backward_input(grad, down, hidden.main, mask)
+        self.down.backward_input(grad, weights.down, hidden.main, mask)
         self.pieces.swiglu_backward(gu.main, hidden.main)
         self.down.backward_adapters(grad, hidden.main, slot.tails.down[tokens], mask)
         mask = self._mask(batch, 2, tokens.start)
         self.gate_up.backward_tail(gu)
         self.gate_up.backward_adapters(gu, normed.main, slot.tails.gate_up[tokens], mask)
-        self.gate_up.backward_input(gu, gate_up, normed.main, mask)
+        self.gate_up.backward_input(gu, weights.gate_up, normed.main, mask)
         self._through_norm(normed.main, slot.h[tokens], self.second_norm, grad)
 
-    def _attention_backward(self, slot: Slot, grad: Wide, batch: Batch, work: Work) -> Wide:
+    def _attention_backward(
+        self, weights: Expanded, slot: Slot, grad: Wide, batch: Batch, work: Work
+    ) -> Wide:
         """The gradient of queries, keys and values before norm and rotation."""
         mask = self._mask(batch, 1)
         self.output.backward_tail(grad)
         self.output.backward_adapters(grad, slot.o.main, slot.o.tail, mask)
         d_out = work.attention_gradient(len(slot.x))
-        self.output.backward_input(grad, work.expanded(self.output), d_out, mask)
+        self.output.backward_input(grad, weights.output, d_out, mask)
         q, k, v = self._heads(slot, batch, work)
-        assert slot.state is not None
         out, d_heads = (self._by_head(part) for part in (slot.o.main, d_out))
         attention = self.attentions.best(q, k, batch.documents)
-        dq, dk, dv = attention.backward(d_heads, q, k, v, out, slot.state, batch.documents)
+        dq, dk, dv = attention.backward(d_heads, q, k, v, out, slot.kept_state, batch.documents)
         dqkv = work.qkv_gradient(len(slot.x))
         targets = self._query_and_key(dqkv.main)
         for part, target in zip((dq, dk), targets, strict=True):
@@ -178,12 +193,6 @@ class Layer:
     def _through_norm(self, dn: Tensor, x: Tensor, weight: Tensor, grad: Wide) -> None:
         """Add to the residual's gradient what comes through the norm."""
         self.pieces.rms_norm_backward(dn, x, weight, self.sizes.eps, grad.main, grad.main)
-
-    def _second_normed(self, slot: Slot, tokens: slice, work: Work) -> Wide:
-        h = slot.h[tokens]
-        normed = work.normed(len(h), self.gate_up.pad)
-        self.pieces.rms_norm(h, self.second_norm, self.sizes.eps, normed.main)
-        return normed
 
     def _gate_and_up(self, slot: Slot, tokens: slice, work: Work) -> Wide:
         kept = slot.gate_up

@@ -76,14 +76,15 @@ class Group:
         a = self.adapters.a(self.place)
         self.pieces.project(x.main, a, x.tail, len(self.weights), mask)
 
-    def forward(self, x: Wide, weight: Tensor, out: Tensor, residual: Tensor | None = None) -> None:
-        """``out`` (T, N) from x with its tail, plus bias, plus ``residual``."""
+    def forward(self, x: Wide, weight: Tensor, out: Tensor, *, onto: bool = False) -> None:
+        """``out`` (T, N) from x with its tail, plus bias; ``onto``: added to what is there."""
         matrix = weight[: self.rows].t()
-        added = self.bias if residual is None else residual
-        if added is None:
+        if onto:
+            out.addmm_(x.whole, matrix)
+        elif self.bias is None:
             torch.mm(x.whole, matrix, out=out)
         else:
-            torch.addmm(added, x.whole, matrix, out=out)
+            torch.addmm(self.bias, x.whole, matrix, out=out)
 
     def backward_tail(self, dy: Wide) -> None:
         """Write ``s dY B`` beside dY."""

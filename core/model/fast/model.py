@@ -8,7 +8,7 @@ gradients itself, so that a trainer uses it like any loss.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +20,7 @@ from core.model.fast.layer import Batch
 from core.model.fast.linear import Wide
 from core.model.fast.plan import Plan
 from core.model.fast.route import head_of, layers_of, pieces_for
-from core.model.fast.stash import Slot, Stash, Widths, pinned
+from core.model.fast.stash import Stash, Widths, pinned
 from core.model.fast.work import Work
 
 Tensor = torch.Tensor
@@ -40,8 +40,8 @@ class FastModel:
         self._head = head_of(model, plan.loss_rows, device)
         self._work = Work(self._layers[0], tile=plan.mlp_tokens, dtype=dtype, device=device)
         self._stash = Stash(
-            len(self._layers), plan.kept_layers, widths_of(self._layers[0]), dtype=dtype,
-            device=device,
+            len(self._layers), widths_of(self._layers[0], dtype), kept=plan.kept, held=plan.held,
+            tokens=plan.piece_tokens, dtype=dtype, device=device,
         )  # fmt: skip
         self._embedding = self._causal.get_input_embeddings().weight
         if plan.host_embedding and device.type == "cuda":
@@ -49,55 +49,71 @@ class FastModel:
         self._anchor = torch.zeros((), device=device, requires_grad=True)
         self._dtype = dtype
         self._graphs = Graphs(enabled=device.type == "cuda")
-        self._batches: dict[Hashable, Batch] = {}
+        self._batches: dict[Hashable, list[Batch]] = {}
         self._moves = 0
         self._part = float(model.peft_config[model.active_adapters[0]].lora_dropout)
 
     def __call__(self, batch: dict[str, Any]) -> Tensor:
-        """The cross-entropy summed over a flat batch's ``targets``, in fp32; a scalar."""
+        """The cross-entropy summed over the ``targets`` of a batch's pieces, in fp32; a scalar."""
         with torch.autocast(self._anchor.device.type, enabled=False):
             if not torch.is_grad_enabled():
-                return self._forward(batch, keep=False)[0]
-            loss: Tensor = _Step.apply(self._anchor, self, batch)  # type: ignore[no-untyped-call]
+                return self._forward(batch["pieces"], keep=False)[0]
+            loss: Tensor = _Step.apply(self._anchor, self, batch["pieces"])  # type: ignore[no-untyped-call]
             return loss
 
-    def _forward(self, batch: dict[str, Any], *, keep: bool) -> tuple[Tensor, Any]:
-        passed, key = self._batch(batch, keep=keep)
-        tokens = passed.documents.tokens
+    def _forward(self, pieces: list[dict[str, Any]], *, keep: bool) -> tuple[Tensor, Any]:
+        batches, key = self._batches_of(pieces, keep=keep)
+        lengths = [batch.documents.tokens for batch in batches]
         self.adapters.gather()
         self.adapters.refresh()
-        self._stash.begin(tokens, keep=keep)
-        last = self._work.last(tokens)
-        self._pieces.embed(self._embedding, batch["input_ids"], self._stash.slot(0).x)
-        self._run(key, "forward", lambda: self._layers_forward(passed, last))
-        rows = last.index_select(0, batch["rows"])
-        loss, grad = self._head.loss(rows, batch["targets"], self._work, keep=keep)
-        return loss, (passed, key, batch["rows"], rows, grad)
+        self._stash.begin(lengths, keep=keep)
+        running = self._work.running(lengths)
+        for piece, hidden in zip(pieces, running, strict=True):
+            self._pieces.embed(self._embedding, piece["input_ids"], hidden.main)
+        self._run(key, "forward", lambda: self._layers_forward(batches, running))
+        loss = torch.zeros((), dtype=torch.float32, device=self._anchor.device)
+        for piece, hidden in zip(pieces, running, strict=True):
+            loss += self._score(piece, hidden.main, keep=keep)
+        return loss, (batches, key, running)
 
-    def _layers_forward(self, passed: Batch, last: Tensor) -> None:
-        slot = self._stash.slot(0)
-        for number, layer in enumerate(self._layers):
-            following = _Following(self._stash, number + 1, len(self._layers), last)
-            layer.forward(slot, following.x, passed, self._work)
-            self._stash.filled(number, slot)
-            slot = following.slot or slot
+    def _score(self, piece: dict[str, Any], hidden: Tensor, *, keep: bool) -> Tensor:
+        """The loss of a piece; ``hidden`` (T, h) becomes its gradient where a backward follows."""
+        rows = piece["rows"]
+        last = hidden.index_select(0, rows)
+        loss, grad = self._head.loss(last, piece["targets"], self._work, keep=keep)
+        if grad is not None:
+            hidden.zero_()
+            hidden.index_copy_(0, rows, grad)
+        return loss
+
+    def _layers_forward(self, batches: list[Batch], running: list[Wide]) -> None:
+        for layer in self._layers:
+            weights = self._work.expanded(layer)
+            for number, (batch, hidden) in enumerate(zip(batches, running, strict=True)):
+                cell = layer.number * len(batches) + number
+                slot = self._stash.slot(cell)
+                layer.forward(weights, slot, hidden, batch, self._work)
+                self._stash.filled(cell, slot)
         self._stash.join()
 
     def backward(self, kept: Any, scale: Tensor) -> None:
         """Add the gradients of the loss times ``scale`` to the adapters'."""
-        passed, key, rows, last, grad = kept
+        batches, key, running = kept
         self.adapters.open_grads()
-        running = self._work.gradient(passed.documents.tokens)
-        running.main.zero_()
-        grad.mul_(scale)
-        running.main.index_copy_(0, rows, self._head.backward(grad, last))
-        self._run(key, "backward", lambda: self._layers_backward(passed, running))
+        for grad in running:
+            grad.main.mul_(scale)
+        self._run(key, "backward", lambda: self._layers_backward(batches, running))
 
-    def _layers_backward(self, passed: Batch, running: Wide) -> None:
-        for number in reversed(range(len(self._layers))):
-            slot = self._stash.load(number)
-            self._layers[number].backward(slot, running, passed, self._work, first=number == 0)
-            self._stash.release(number)
+    def _layers_backward(self, batches: list[Batch], running: list[Wide]) -> None:
+        for layer in reversed(self._layers):
+            weights = self._work.expanded(layer)
+            for number in reversed(range(len(batches))):
+                cell = layer.number * len(batches) + number
+                slot, first = self._stash.load(cell), layer.number == 0
+                layer.backward(
+                    weights, slot, running[number], batches[number], self._work, first=first
+                )
+                self._stash.release(cell)
 
     def _run(self, key: Hashable | None, what: str, launch: Callable[[], None]) -> None:
         moves = self._work.moves + self._stash.moves
@@ -106,40 +122,49 @@ class FastModel:
             self._graphs.forget()
         self._graphs.run(key and (key, what), launch)
 
-    def _batch(self, batch: dict[str, Any], *, keep: bool) -> tuple[Batch, Hashable | None]:
-        """The batch for the layers, and by which key its launches may be recorded."""
-        lengths, tokens, ends = batch["lengths"], batch["input_ids"].numel(), batch["ends"]
+    def _batches_of(
+        self, pieces: list[dict[str, Any]], *, keep: bool
+    ) -> tuple[list[Batch], Hashable | None]:
+        """The pieces for the layers, and by which key their launches may be recorded."""
+        lengths = [length for piece in pieces for length in piece["lengths"]]
+        tokens = [piece["input_ids"].numel() for piece in pieces]
         equal = min(lengths) == max(lengths)
         longest = max(lengths) if equal else max(*lengths, self.plan.longest)
-        angles = self._angles(batch["position_ids"])
-        mask = None
-        if self._part and self._model.training and keep:
-            seed = int(torch.randint(0, 2**32, ()).item())
-            mask = Mask(self._part, torch.full((), seed, dtype=torch.int64, device=ends.device))
-        made = Batch(Documents(ends, tokens, longest, equal), *angles, mask)
-        if not keep or ends.device.type != "cuda" or not (equal or tokens == self.plan.tokens):
+        mask = self._mask() if keep and self._part and self._model.training else None
+        made = [
+            Batch(
+                Documents(piece["ends"], count, longest, equal),
+                *self._angles(piece["position_ids"]), mask and mask.at(number),
+            )
+            for number, (piece, count) in enumerate(zip(pieces, tokens, strict=True))
+        ]  # fmt: skip
+        full = all(count == self.plan.piece_tokens for count in tokens)
+        if not keep or self._anchor.device.type != "cuda" or not (equal or full):
             return made, None
         # Documents without tokens fill up the number, so that few numbers are recorded.
-        count = len(ends) if equal else 1 << len(ends).bit_length()
-        key = (tokens, longest, equal, count, mask is not None)
+        most = max(len(piece["ends"]) for piece in pieces)
+        count = most if equal else 1 << most.bit_length()
+        key = (tuple(tokens), longest, equal, count, mask is not None)
         return self._lasting(key, made, count), key
 
-    def _lasting(self, key: Hashable, made: Batch, count: int) -> Batch:
-        """The batch in tensors that stay where they are, for this key."""
+    def _mask(self) -> Mask:
+        seed = int(torch.randint(0, 2**32, ()).item())
+        device = self._anchor.device
+        return Mask(self._part, torch.full((), seed, dtype=torch.int64, device=device))
+
+    def _lasting(self, key: Hashable, made: list[Batch], count: int) -> list[Batch]:
+        """The batches in tensors that stay where they are, for this key."""
         if key not in self._batches:
-            ends = made.documents.ends.new_empty(count)
-            mask = made.mask and replace(made.mask, seed=torch.empty_like(made.mask.seed))
-            self._batches[key] = Batch(
-                replace(made.documents, ends=ends), made.cos.clone(), made.sin.clone(), mask
-            )
-        lasting, ends = self._batches[key], made.documents.ends
-        lasting.documents.ends[: len(ends)] = ends
-        lasting.documents.ends[len(ends) :] = made.documents.tokens
-        lasting.cos.copy_(made.cos)
-        lasting.sin.copy_(made.sin)
-        if lasting.mask and made.mask:
-            lasting.mask.seed.copy_(made.mask.seed)
-        return lasting
+            self._batches[key] = [_room_for(batch, count) for batch in made]
+        for lasting, batch in zip(self._batches[key], made, strict=True):
+            ends = batch.documents.ends
+            lasting.documents.ends[: len(ends)] = ends
+            lasting.documents.ends[len(ends) :] = batch.documents.tokens
+            lasting.cos.copy_(batch.cos)
+            lasting.sin.copy_(batch.sin)
+            if lasting.mask and batch.mask:
+                lasting.mask.seed.copy_(batch.mask.seed)
+        return self._batches[key]
 
     def _angles(self, position_ids: Tensor) -> tuple[Tensor, Tensor]:
         like = torch.empty((), dtype=self._dtype, device=position_ids.device)
@@ -148,33 +173,21 @@ class FastModel:
         return cos[0, :, :half].contiguous(), sin[0, :, :half].contiguous()
 
 
-@dataclass
-class _Following:
-    """The place of a layer's output: the next layer's slot, taken when it is first asked for.
-
-    Any earlier the device would wait for the copy that the slot is busy with.
-    """
-
-    stash: Stash
-    number: int
-    layers: int
-    last: Tensor
-    slot: Slot | None = None
-
-    def x(self) -> Tensor:
-        if self.number == self.layers:
-            return self.last
-        if self.slot is None:
-            self.slot = self.stash.slot(self.number)
-        return self.slot.x
+def _room_for(batch: Batch, count: int) -> Batch:
+    """A batch like this one in memory of its own, with room for ``count`` ends of documents."""
+    documents = replace(batch.documents, ends=batch.documents.ends.new_empty(count))
+    mask = batch.mask and replace(batch.mask, seed=torch.empty_like(batch.mask.seed))
+    return Batch(documents, batch.cos.clone(), batch.sin.clone(), mask)
 
 
 class _Step(torch.autograd.Function):
     """The whole model. The anchor is there so that autograd asks for a backward pass."""
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, model: FastModel, batch: dict[str, Any]) -> Tensor:
-        loss, ctx.kept = model._forward(batch, keep=True)
+    def forward(
+        ctx: Any, anchor: Tensor, model: FastModel, pieces: list[dict[str, Any]]
+    ) -> Tensor:
+        loss, ctx.kept = model._forward(pieces, keep=True)
         ctx.model = model
         return loss
 
@@ -194,9 +207,10 @@ def _moved_to_host(weight: torch.nn.Parameter) -> Tensor:
     return table
 
 
-def widths_of(layer: Any) -> Widths:
+def widths_of(layer: Any, dtype: torch.dtype) -> Widths:
     """Columns of what one layer keeps."""
     return Widths(
         layer.sizes.hidden, layer.qkv.rows, layer.output.columns, layer.output.pad,
+        layer.sizes.heads * max(1, torch.float32.itemsize // dtype.itemsize),
         (layer.qkv.pad, layer.gate_up.pad, layer.down.pad), layer.gate_up.rows, layer.gate_up.pad,
     )  # fmt: skip

@@ -39,8 +39,12 @@ def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
         first += weight.rows
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
-    """Root mean square norm of each row; statistics in fp32."""
+def rms_norm(
+    x: Tensor, weight: Tensor, eps: float, out: Tensor, kept: Tensor | None = None
+) -> None:
+    """Root mean square norm of each row; statistics in fp32. ``kept`` gets a copy of ``x``."""
+    if kept is not None:
+        kept.copy_(x)
     wide = x.to(_statistics(x))
     out.copy_(wide * _inverse_rms(wide, eps) * weight)
 

@@ -1,11 +1,14 @@
 """How much memory the fused path takes, and what it does with more: pure numbers, no torch.
 
-Less memory than a pass needs at once is found by smaller passes; more is spent on layers that are
-kept whole, so that nothing of them is computed twice. Neither changes a result beyond rounding.
+A pass is cut into pieces, of which one goes through a layer at a time: small pieces take little
+memory, a long pass dequantizes each weight seldom. More memory is spent on gate and up, which are
+then not computed twice. None of it changes a result beyond rounding.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,11 +24,16 @@ PASS_TOKENS = 16384
 
 _PAD = 32
 _RING = 2
-_EXPAND_TOKENS = 230.0
-"""What dequantizing all weights once costs, in tokens of forward pass (H100: 9 ms, 40 us each)."""
+_EXPAND_TOKENS = 250.0
+"""What dequantizing all weights once costs, in tokens of forward pass (H100: 6.4 ms, 25 us each)."""
 _TILES = (TILE_TOKENS, TILE_TOKENS // 2)
-_FORWARD, _BACKWARD, _AGAIN, _SMALL_TILE = 1.0, 1.35, 0.45, 0.03
-"""Time of a token's forward pass, backward pass, of gate and up once more, of small tiles."""
+_FORWARD, _BACKWARD, _AGAIN = 1.0, 1.35, 0.45
+"""Time of a token's forward pass, of its backward pass, and of gate and up once more."""
+_SHORT = 240.0
+"""What short products lose: this many tokens' time is added for each tile."""
+_BALANCE = 8.6e-5
+"""Bytes that go to the host in the time of one operation of a product (H100: 48 GB/s beside 560
+TFLOP/s; cards of other prices stand in much the same proportion)."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,7 @@ class Dims:
     vocabulary: int
     tied: bool
     rank: int
+    heads: int = 0
 
     @classmethod
     def of(cls, config: Any, rank: int) -> Dims:
@@ -50,7 +59,7 @@ class Dims:
         return cls(
             config.num_hidden_layers, config.hidden_size, config.intermediate_size, heads * width,
             config.num_key_value_heads * width, config.vocab_size,
-            bool(config.tie_word_embeddings), rank,
+            bool(config.tie_word_embeddings), rank, heads,
         )  # fmt: skip
 
     @property
@@ -72,7 +81,8 @@ class Dims:
     @property
     def slot(self) -> int:
         """Elements a token and layer that wait for the backward pass."""
-        return 2 * self.hidden + self.queries * 2 + 2 * self.keys + self.pad(1)
+        tails = self.pad(3) + self.pad(2) + 2 * self.pad(1)
+        return 2 * self.hidden + self.queries * 2 + 2 * self.keys + tails + 2 * self.heads
 
     @property
     def gate_up(self) -> int:
@@ -80,20 +90,30 @@ class Dims:
         return 2 * self.intermediate + self.pad(2)
 
     @property
-    def scratch(self) -> tuple[int, int]:
-        """Elements of dequantized weights: gate and up, and the largest of the others."""
+    def scratch(self) -> int:
+        """Elements of a layer's dequantized weights, with the adapters around them."""
         h, f, q, k = self.hidden, self.intermediate, self.queries, self.keys
         two, one, three = self.pad(2), self.pad(1), self.pad(3)
-        others = ((q + 2 * k + three) * (h + three), (h + one) * (q + one), (h + one) * (f + one))
-        return (2 * f + two) * (h + two), max(others)
+        attention = (q + 2 * k + three) * (h + three) + (h + one) * (q + one)
+        return attention + (2 * f + two) * (h + two) + (h + one) * (f + one)
+
+    @property
+    def copied(self) -> float:
+        """How long the copy to the host takes, in forward passes of the same tokens."""
+        return self.slot * 2 / (2 * self.linear_weights) / _BALANCE
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Choices that change speed and memory, never the result beyond rounding."""
+    """Choices that change speed and memory, never the result beyond rounding.
 
-    kept_layers: int
-    """Last layers that stay on the device whole; the others wait on the host."""
+    A cell is one layer's work on one piece of a pass.
+    """
+
+    kept: int
+    """Last cells whose gate and up stay, instead of being computed again."""
+    held: int = 0
+    """Last cells that stay on the device; what the others need again waits on the host."""
     mlp_tokens: int = TILE_TOKENS
     """Tokens that go through an MLP together."""
     loss_rows: int = LOSS_ROWS
@@ -102,19 +122,27 @@ class Plan:
     """Rows of the embedding are read from the host's memory."""
     micro_batch: int = 1
     """Sequences in one pass; the accumulation follows, the effective batch stays."""
+    piece: int = 1
+    """Sequences, of the longest there may be, in a piece."""
     longest: int = 0
     """Tokens of the longest sequence."""
 
     @property
-    def tokens(self) -> int:
-        """Tokens of a full pass."""
-        return self.micro_batch * self.longest
+    def pieces(self) -> int:
+        """Pieces of a full pass."""
+        return self.micro_batch // self.piece
+
+    @property
+    def piece_tokens(self) -> int:
+        """Tokens of a full piece."""
+        return self.piece * self.longest
 
     @property
     def told(self) -> str:
         """The plan in a few words, for the log."""
-        kept = f"{self.kept_layers} layers kept whole" if self.kept_layers else "no layer kept"
-        return f"{self.micro_batch} sequences a pass, {kept}"
+        cut = f" in {self.pieces} pieces" if self.pieces > 1 else ""
+        kept = f"gate and up of {self.kept} cells kept" if self.kept else "gate and up computed twice"
+        return f"{self.micro_batch} sequences a pass{cut}, {kept}"
 
 
 def state_bytes(optimizer: str) -> int:
@@ -131,58 +159,79 @@ def choose(
     host_limit_bytes: int,
     state_bytes: float = 2,
     micro_batch: int = 0,
+    piece: int = 0,
 ) -> Plan | None:
     """The fastest plan within the limits of device and host; the smallest where none fits.
 
     None where even the smallest takes more of the host than it may. ``length`` is the longest
     sequence in tokens, ``state_bytes`` what the optimizer holds for each adapter number. A run
-    that is resumed gives the ``micro_batch`` that it began with.
+    that is resumed gives the ``micro_batch`` and ``piece`` that it began with.
     """
     best: Plan | None = None
     best_rank = (2, 0.0)
-    for micro in [micro_batch] if micro_batch else _divisors(effective_batch):
-        tokens = micro * length
-        if best is not None and tokens > PASS_TOKENS:
-            break
-        for tile in _TILES:
-            bare = Plan(0, tile, host_embedding=not dims.tied, micro_batch=micro, longest=length)
+    for plan in _shapes(dims, length, effective_batch, micro_batch, piece):
+        for held in _holdings(dims, plan):
+            bare = replace(plan, held=held)
             left = limit_bytes - peak_bytes(dims, bare, state_bytes)
-            kept = max(0, min(dims.layers, int(left / _whole_layer(dims, tokens))))
-            plan = replace(bare, kept_layers=kept)
-            rank = (0, _time(dims, plan)) if left >= 0 else (1, -float(left))
-            if host_bytes(dims, plan) <= host_limit_bytes and rank < best_rank:
-                best, best_rank = plan, rank
+            fit = int(left / (2 * plan.piece_tokens * dims.gate_up))
+            tried = replace(bare, kept=max(0, min(dims.layers * plan.pieces, fit)))
+            rank = (0, _time(dims, tried)) if left >= 0 else (1, -float(left))
+            if host_bytes(dims, tried) <= host_limit_bytes and rank < best_rank:
+                best, best_rank = tried, rank
     return best
+
+
+def _shapes(
+    dims: Dims, length: int, effective_batch: int, micro_batch: int, piece: int
+) -> Iterator[Plan]:
+    """All ways to cut a step into passes, pieces and tiles."""
+    for micro in [micro_batch] if micro_batch else _divisors(effective_batch):
+        if micro > 1 and micro * length > PASS_TOKENS and not micro_batch:
+            break
+        for part in [piece] if piece else _divisors(micro):
+            for tile in _TILES:
+                if tile == _TILES[0] or tile < part * length:
+                    yield Plan(
+                        0, 0, tile, host_embedding=not dims.tied, micro_batch=micro, piece=part,
+                        longest=length,
+                    )  # fmt: skip
+
+
+def _holdings(dims: Dims, plan: Plan) -> Iterator[int]:
+    """How many cells are worth holding: none, as many as keep the copies from waiting, all."""
+    cells = dims.layers * plan.pieces
+    enough = math.ceil(cells * max(0.0, 1 - 1 / dims.copied))
+    yield from sorted({0, enough, cells})
 
 
 def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     """Device memory by what it is for, at the peak of a step."""
-    tokens = plan.tokens
+    tokens, h, q, k = plan.piece_tokens, dims.hidden, dims.queries, dims.keys
     tile = min(tokens, plan.mlp_tokens)
     per_weight = 0.5 + 1 / 64 + 4 / 64 / 256
     weights = dims.layers * dims.linear_weights * per_weight
-    table = dims.vocabulary * dims.hidden * 2
+    table = dims.vocabulary * h * 2
     head = table if dims.tied or plan.host_embedding else 2 * table
-    ring = 0 if plan.kept_layers >= dims.layers - _RING else _RING
-    pads = dims.pad(3) + dims.pad(2) + dims.pad(1)
+    ring = _RING if dims.layers * plan.pieces - plan.held > _RING else 0
+    running = plan.micro_batch * plan.longest * (h + dims.pad(1))
     shared = (
-        5 * dims.hidden  # norm, running gradient, last output, and rows with a label twice
-        + 2 * dims.queries
-        + (dims.queries + 2 * dims.keys)  # attention's gradients, ours and its
-        + 2 * dims.queries  # cuDNN sums the queries' gradient in fp32
-    )
+        (h + q + q + 2 * k)  # norm, gradients of attention's output, of queries, keys and values
+        + 2 * h  # rows with a label, and their gradient
+        + (q + 2 * k) + q  # what attention returns
+        + 2 * q  # cuDNN sums the queries' gradient in fp32
+    )  # fmt: skip
     return {
         "weights": int(weights),
         "embedding and head": head,
         "adapter": int(dims.adapter_weights * (4 + 2)),
         "gradients": dims.adapter_weights * 4,
         "optimizer": int(dims.adapter_weights * state_bytes),
-        "dequantized weights, logits": 2
-        * (max(dims.scratch[0], plan.loss_rows * dims.vocabulary) + dims.scratch[1]),
-        "activations": 2 * tokens * (shared + dims.layers * pads)
-        + 2 * tile * (dims.gate_up + dims.intermediate + dims.pad(1)),
-        "kept layers": plan.kept_layers * _whole_layer(dims, tokens)
-        + 2 * ring * tokens * dims.slot,
+        "dequantized weights, logits": 2 * max(dims.scratch, plan.loss_rows * dims.vocabulary),
+        "activations": 2
+        * (running + tokens * shared + tile * (dims.gate_up + dims.intermediate + dims.pad(1))),
+        "kept layers": 2
+        * tokens
+        * (plan.kept * dims.gate_up + (min(plan.held, dims.layers * plan.pieces) + ring) * dims.slot),
     }
 
 
@@ -193,20 +242,19 @@ def peak_bytes(dims: Dims, plan: Plan, state_bytes: float = 2) -> int:
 
 def host_bytes(dims: Dims, plan: Plan) -> int:
     """Memory of the host that is pinned for the GPU."""
-    sent = max(0, dims.layers - plan.kept_layers - _RING)
+    sent = max(0, dims.layers * plan.pieces - plan.held - _RING)
     table = dims.vocabulary * dims.hidden * 2 if plan.host_embedding else 0
-    return sent * plan.tokens * dims.slot * 2 + table
-
-
-def _whole_layer(dims: Dims, tokens: int) -> int:
-    return 2 * tokens * (dims.slot + dims.gate_up)
+    return sent * plan.piece_tokens * dims.slot * 2 + table
 
 
 def _time(dims: Dims, plan: Plan) -> float:
     """Relative time of a token."""
-    again = _AGAIN * (1 - plan.kept_layers / dims.layers)
-    tiles = _SMALL_TILE if plan.mlp_tokens < min(TILE_TOKENS, plan.tokens) else 0
-    return _FORWARD + _BACKWARD + again + tiles + 2 * _EXPAND_TOKENS / plan.tokens
+    cells = dims.layers * plan.pieces
+    copied = dims.copied * (1 - min(plan.held, cells) / cells)
+    backward = _BACKWARD + _AGAIN * (1 - plan.kept / cells)
+    tile = min(plan.mlp_tokens, plan.piece_tokens)
+    dequantized = 2 * _EXPAND_TOKENS / (plan.micro_batch * plan.longest)
+    return max(_FORWARD, copied) + max(backward, copied) + dequantized + _SHORT / tile
 
 
 def _divisors(number: int) -> list[int]:

@@ -1,15 +1,18 @@
 """Where a layer's tensors wait between its forward and its backward pass.
 
-The last ``kept`` layers keep theirs on the device. The others share two slots there, and go to
-pinned memory of the host and back on a stream of their own, while the next layer computes. At 36
-KiB a token and layer (8B) that takes 22 us a token; the forward pass of a layer takes longer.
+A cell is one layer's work on one piece of a pass: layer by layer, in each the pieces in order. The
+last ``held`` cells keep their tensors on the device. The others share two slots there, and go to
+pinned memory of the host and back on a stream of their own. At 36 KiB a token and layer (8B) the
+copy takes about as long as the forward pass of a layer, so it begins while the layer still
+computes: each part of a slot leaves as soon as nothing writes it any more.
 """
 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 import torch
@@ -19,12 +22,23 @@ from core.model.fast.linear import Wide
 
 Tensor = torch.Tensor
 _RING = 2
-"""Slots on the device for layers whose tensors wait on the host: one computes, one is copied."""
+"""Slots on the device for cells whose tensors wait on the host: one computes, one is copied."""
+
+
+class Part(IntEnum):
+    """What of a slot is finished together, in this order."""
+
+    QUERIES = 0
+    """Input, queries, keys and values."""
+    ATTENTION = 1
+    """Attention's output and log-sum-exp, and the residual behind it."""
+    TAILS = 2
+    """What the adapters of the MLP made of its inputs."""
 
 
 @dataclass
 class Tails:
-    """What the adapters made of the inputs, (T, pad) each: small enough to stay."""
+    """What the adapters made of the inputs, (T, pad) each."""
 
     qkv: Tensor
     gate_up: Tensor
@@ -33,7 +47,7 @@ class Tails:
 
 @dataclass
 class Slot:
-    """One layer's tensors for T tokens."""
+    """The tensors of one cell of T tokens."""
 
     x: Tensor
     """Input (T, h)."""
@@ -43,11 +57,23 @@ class Slot:
     """Queries, keys and values; rotated, except where their heads have norms."""
     o: Wide
     """Attention's output with what o_proj's adapter made of it."""
+    state: Tensor
+    """Room for attention's log-sum-exp, fp32 (T x heads)."""
     tails: Tails
-    gate_up: Wide | None = None
-    """Gate and up (T, 2 f) where the layer is kept whole."""
-    state: Tensor | None = None
-    """Attention's log-sum-exp, as its code left it."""
+    gate_up: Wide | None
+    """Gate and up (T, 2 f) where they are kept."""
+    finished: Callable[[Part], None]
+    """To be called when a part is written."""
+    state_shape: torch.Size = torch.Size(())
+
+    def keep_state(self, state: Tensor) -> None:
+        """Keep attention's log-sum-exp, which comes in a shape of its own."""
+        self.state_shape = state.shape
+        self.kept_state.copy_(state)
+
+    @property
+    def kept_state(self) -> Tensor:
+        return self.state[: self.state_shape.numel()].view(self.state_shape)
 
 
 @dataclass(frozen=True)
@@ -58,141 +84,182 @@ class Widths:
     qkv: int
     attention: int
     attention_pad: int
+    state: int
+    """Heads, times what a number of fp32 takes in columns."""
     tails: tuple[int, int, int]
     gate_up: int
     gate_up_pad: int
 
     @property
-    def sent(self) -> int:
-        """Elements a token of what goes to the host."""
-        return 2 * self.hidden + self.qkv + self.attention + self.attention_pad
+    def parts(self) -> tuple[int, int, int]:
+        """Elements a token of each ``Part``."""
+        return (
+            self.hidden + self.qkv + self.tails[0],
+            self.attention + self.attention_pad + self.state + self.hidden,
+            self.tails[1] + self.tails[2],
+        )
 
 
 class Stash:
-    """Slots for all layers of one pass; forward in order, backward in the opposite one."""
+    """Slots for all cells of one pass; forward in order, backward in the opposite one.
+
+    ``kept`` of the last cells keep gate and up too, ``held`` of the last stay on the device.
+    ``tokens`` is the length of a full piece; longer ones take new memory.
+    """
 
     def __init__(
-        self, layers: int, kept: int, widths: Widths, *, dtype: torch.dtype, device: torch.device
+        self,
+        layers: int,
+        widths: Widths,
+        *,
+        kept: int,
+        held: int,
+        tokens: int,
+        dtype: torch.dtype,
+        device: torch.device,
     ):
         self._widths, self._dtype, self._device = widths, dtype, device
-        self._layers, self._whole = layers, kept
-        self._sent = layers - kept if device.type == "cuda" else 0
-        if self._sent <= _RING:
-            self._sent = 0  # both slots would be kept anyway
-        self._capacity = self._tokens = 0
+        self._layers, self._kept_wish, self._held_wish = layers, kept, held
+        self._pieces, self._capacity = 0, tokens
+        self._host_slots: list[Tensor] = []
+        self._lengths: Sequence[int] = ()
         self.moves = 0
         """How often memory was taken: what was recorded before points elsewhere."""
         self._keep = False
-        self._states: list[Tensor | None] = [None] * layers
-        if self._sent:
+        self._states: dict[int, torch.Size] = {}
+        if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
             self._copied = [torch.cuda.Event() for _ in range(_RING)]
             self._freed = [torch.cuda.Event() for _ in range(_RING)]
 
-    def begin(self, tokens: int, *, keep: bool) -> None:
-        """A new pass; ``keep`` when a backward pass will follow."""
-        if tokens > self._capacity:
-            self._take(tokens)
-        self._tokens, self._keep = tokens, keep
+    def begin(self, lengths: Sequence[int], *, keep: bool) -> None:
+        """A new pass of pieces of so many tokens; ``keep`` when a backward pass will follow."""
+        if max(lengths) > self._capacity or len(lengths) > self._pieces:
+            self._take(max(self._pieces, len(lengths)), max(self._capacity, *lengths))
+        self._lengths, self._keep = lengths, keep
+        self._cells = self._layers * len(lengths)
+        self._sent = self._sent_of(self._cells)
 
-    def slot(self, layer: int) -> Slot:
-        """The layer's slot, to be filled. The device waits until it is free."""
-        number = self._place(layer)
-        if layer < self._sent and self._keep and layer >= _RING:
+    def slot(self, cell: int) -> Slot:
+        """The cell's slot, to be filled. The device waits until it is free."""
+        number = self._place(cell)
+        if _RING <= cell < self._sent and self._keep:
             torch.cuda.current_stream().wait_event(self._copied[number])
-        return self._view(number, layer)
+        return self._view(number, cell)
 
-    def filled(self, layer: int, slot: Slot) -> None:
-        """The layer's forward pass is done: send its slot away where others need the room."""
-        if not self._keep:
+    def filled(self, cell: int, slot: Slot) -> None:
+        """The cell's forward pass is done."""
+        self._states[cell] = slot.state_shape
+
+    def _send(self, cell: int, part: Part) -> None:
+        """Send a finished part of a slot away where others need the room."""
+        if not self._keep or cell >= self._sent - _RING:
             return
-        self._states[layer] = slot.state
-        if layer >= self._sent - _RING:
-            return
-        number = self._place(layer)
+        number = self._place(cell)
         self._freed[number].record()
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self._freed[number])
-            for device, host in self._pairs(number, layer):
-                host.copy_(device, non_blocking=True)
-            self._copied[number].record()
+            device, host = self._pair(number, cell, part)
+            host.copy_(device, non_blocking=True)
+            if part is Part.TAILS:
+                self._copied[number].record()
 
     def join(self) -> None:
         """Let the device's main stream wait for the copies that are under way."""
         if self._keep and self._sent > _RING:
             torch.cuda.current_stream().wait_stream(self._stream)
 
-    def load(self, layer: int) -> Slot:
-        """The layer's slot as it was filled. The device waits until it is back."""
-        number = self._place(layer)
-        if layer < self._sent - _RING:
+    def load(self, cell: int) -> Slot:
+        """The cell's slot as it was filled. The device waits until it is back."""
+        number = self._place(cell)
+        if cell < self._sent - _RING:
             torch.cuda.current_stream().wait_event(self._copied[number])
-        slot = self._view(number, layer)
-        slot.state = self._states[layer]
+        slot = self._view(number, cell)
+        slot.state_shape = self._states[cell]
         return slot
 
-    def release(self, layer: int) -> None:
-        """The layer's backward pass is done: fetch the one that comes next into its place."""
-        self._states[layer] = None
-        wanted = layer - _RING
-        if layer >= self._sent or wanted < 0:
+    def release(self, cell: int) -> None:
+        """The cell's backward pass is done: fetch the one that comes next into its place."""
+        wanted = cell - _RING
+        if cell >= self._sent or wanted < 0:
             return
-        number = self._place(layer)
+        number = self._place(cell)
         self._freed[number].record()
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self._freed[number])
-            for device, host in self._pairs(number, wanted):
-                device.copy_(host, non_blocking=True)
+            device, host = self._pair(number, wanted, None)
+            device.copy_(host, non_blocking=True)
             self._copied[number].record()
 
-    def _place(self, layer: int) -> int:
-        """Number of the device slot. In an evaluation two are enough."""
-        if layer < self._sent or not self._keep:
-            return layer % _RING
-        return (_RING if self._sent else 0) + layer - self._sent
+    def _sent_of(self, cells: int) -> int:
+        """How many cells share the ring; none where it would hold them all."""
+        sent = max(0, cells - self._held_wish) if self._device.type == "cuda" else 0
+        return sent if sent > _RING else 0
 
-    def _take(self, tokens: int) -> None:
-        """Take memory for so many tokens."""
+    def _place(self, cell: int) -> int:
+        """Number of the device slot. In an evaluation two are enough."""
+        if cell < self._sent or not self._keep:
+            return cell % _RING
+        return (_RING if self._sent else 0) + cell - self._sent
+
+    def _take(self, pieces: int, tokens: int) -> None:
+        """Take memory for so many pieces of so many tokens."""
         self._device_slots: list[Tensor] = []
-        self._host_slots: list[Tensor] = []
-        self._tails: list[Tensor] = []
-        slots = self._layers - self._sent + (_RING if self._sent else 0)
+        cells = self._layers * pieces
+        # Fewer pieces than these have fewer cells, of which as many are held.
+        sent = self._sent_of(cells)
+        slots = cells - sent + (_RING if sent else 0)
+        size = tokens * sum(self._widths.parts)
         new: dict[str, Any] = {"dtype": self._dtype, "device": self._device}
-        for _ in range(max(slots, _RING)):
-            self._device_slots.append(torch.empty(tokens * self._widths.sent, **new))
         # Zero: nothing writes the columns beyond the adapters' rank, and products read them.
         wide = self._widths.gate_up + self._widths.gate_up_pad
-        self._gate_up = [torch.zeros(tokens, wide, **new) for _ in range(self._whole)]
-        for _ in range(self._layers):
-            self._tails.append(torch.empty(tokens * sum(self._widths.tails), **new))
-        for _ in range(self._sent - _RING):
-            self._host_slots.append(pinned(tokens * self._widths.sent, dtype=self._dtype))
-        self._capacity = tokens
+        self._gate_up = [torch.zeros(tokens, wide, **new) for _ in range(self._kept(cells))]
+        for _ in range(max(slots, _RING)):
+            self._device_slots.append(torch.zeros(size, **new))
+        # Pinning takes a second for some gigabytes: what there is already stays.
+        self._host_slots = [slot for slot in self._host_slots if slot.numel() >= size]
+        for _ in range(sent - _RING - len(self._host_slots)):
+            self._host_slots.append(pinned(size, dtype=self._dtype))
+        self._pieces, self._capacity = pieces, tokens
         self.moves += 1
 
-    def _view(self, number: int, layer: int) -> Slot:
-        widths, tokens = self._widths, self._tokens
-        buffer, parts, at = self._device_slots[number], [], 0
+    def _kept(self, cells: int) -> int:
+        return min(cells, self._kept_wish)
+
+    def _view(self, number: int, cell: int) -> Slot:
+        widths, tokens = self._widths, self._tokens(cell)
+        parts = self._split(self._device_slots[number], tokens)
+        x, qkv, qkv_tail, o, state, h, gate_up_tail, down_tail = parts
+        place = cell - (self._cells - self._kept(self._cells))
+        gate_up = None
+        if place >= 0 and self._keep:
+            gate_up = Wide(self._gate_up[place][:tokens], widths.gate_up)
+        return Slot(
+            x, h, qkv, Wide(o, widths.attention), state.view(-1).view(torch.float32),
+            Tails(qkv_tail, gate_up_tail, down_tail), gate_up,
+            lambda part: self._send(cell, part),
+        )  # fmt: skip
+
+    def _split(self, buffer: Tensor, tokens: int) -> list[Tensor]:
+        w, parts, at = self._widths, [], 0
         for width in (
-            widths.hidden, widths.hidden, widths.qkv, widths.attention + widths.attention_pad
+            w.hidden, w.qkv, w.tails[0],
+            w.attention + w.attention_pad, w.state, w.hidden,
+            w.tails[1], w.tails[2],
         ):  # fmt: skip
             parts.append(buffer[at : at + tokens * width].view(tokens, width))
             at += tokens * width
-        tails, at = [], 0
-        for width in widths.tails:
-            tails.append(self._tails[layer][at : at + tokens * width].view(tokens, width))
-            at += tokens * width
-        x, h, qkv, o = parts
-        whole = layer - (self._layers - self._whole)
-        gate_up = None
-        if whole >= 0 and self._keep:
-            gate_up = Wide(self._gate_up[whole][:tokens], widths.gate_up)
-        return Slot(x, h, qkv, Wide(o, widths.attention), Tails(*tails), gate_up)
+        return parts
 
-    def _pairs(self, number: int, layer: int) -> list[tuple[Tensor, Tensor]]:
-        """Device and host memory of a layer that is sent."""
-        size = self._tokens * self._widths.sent
-        return [(self._device_slots[number][:size], self._host_slots[layer][:size])]
+    def _tokens(self, cell: int) -> int:
+        return self._lengths[cell % len(self._lengths)]
+
+    def _pair(self, number: int, cell: int, part: Part | None) -> tuple[Tensor, Tensor]:
+        """Device and host memory of a part of a cell that is sent, or of all of it."""
+        tokens, widths = self._tokens(cell), self._widths.parts
+        begin = 0 if part is None else tokens * sum(widths[:part])
+        end = tokens * (sum(widths) if part is None else sum(widths[: part + 1]))
+        return self._device_slots[number][begin:end], self._host_slots[cell][begin:end]
 
 
 _MAPPED = 2

@@ -5,7 +5,9 @@ Taken once and grown when a batch is longer, so that the allocator has nothing t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,6 +20,16 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 
 
+@dataclass(frozen=True)
+class Expanded:
+    """The dequantized weights of a layer's groups, with their adapters around them."""
+
+    qkv: Tensor
+    output: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
 class Work:
     """Buffers for one layer at a time. ``tile`` tokens go through the MLP together."""
 
@@ -28,31 +40,27 @@ class Work:
         self.moves = 0
         """How often memory was taken: what was recorded before points elsewhere."""
         self._buffers: dict[str, Tensor] = {}
-        self._scratch: dict[str, Tensor] = {}
+        self._scratch: Tensor | None = None
 
     def logits(self, rows: int, vocabulary: int) -> Tensor:
-        """Room for a tile of logits, where gate and up are dequantized at other times."""
-        size = rows * vocabulary
-        scratch = self._scratch.get("gate_up")
-        if scratch is None or scratch.numel() < size:
-            size = max(size, self._layer.gate_up.room)
-            scratch = torch.empty(size, dtype=self._dtype, device=self._device)
-            self._scratch["gate_up"] = scratch
-            self.moves += 1
-        return scratch[: rows * vocabulary].view(rows, vocabulary)
+        """Room for a tile of logits, where weights are dequantized at other times."""
+        return self._scratched(rows * vocabulary)[: rows * vocabulary].view(rows, vocabulary)
 
-    def expanded(self, group: Group) -> Tensor:
-        """The group's dequantized weights. Gate and up stay valid while others come and go."""
-        layer = self._layer
-        if group.rows == layer.gate_up.rows and group.columns == layer.gate_up.columns:
-            name, room = "gate_up", layer.gate_up.room
-        else:
-            name = "one"
-            room = max(g.room for g in (layer.qkv, layer.output, layer.down))
-        if name not in self._scratch:
-            self._scratch[name] = torch.empty(room, dtype=self._dtype, device=self._device)
+    def expanded(self, layer: Layer) -> Expanded:
+        """A layer's dequantized weights, valid until the next layer's or logits are asked for."""
+        groups = (layer.qkv, layer.output, layer.gate_up, layer.down)
+        scratch, at, found = self._scratched(sum(group.room for group in groups)), 0, []
+        for group in groups:
+            found.append(group.expanded(scratch[at : at + group.room]))
+            at += group.room
+        return Expanded(*found)
+
+    def _scratched(self, size: int) -> Tensor:
+        if self._scratch is None or self._scratch.numel() < size:
+            self._scratch = None
+            self._scratch = torch.empty(size, dtype=self._dtype, device=self._device)
             self.moves += 1
-        return group.expanded(self._scratch[name])
+        return self._scratch
 
     def tiles(self, tokens: int) -> Iterator[slice]:
         """Pieces of at most ``tile`` tokens, of even size."""
@@ -76,9 +84,12 @@ class Work:
         """Queries and keys after their norm (T, queries + keys)."""
         return self._wide("heads", tokens, self._sizes.queries + self._sizes.keys, 0).main
 
-    def gradient(self, tokens: int) -> Wide:
-        """The gradient that goes down through the layers (T, h)."""
-        return self._wide("gradient", tokens, self._sizes.hidden, self._layer.down.pad)
+    def running(self, lengths: Sequence[int]) -> list[Wide]:
+        """For each piece what runs through the layers (T, h): hidden states up, gradients down."""
+        pad = self._layer.down.pad
+        whole = self._wide("running", sum(lengths), self._sizes.hidden, pad)
+        ends = list(accumulate(lengths, initial=0))
+        return [whole[slice(begin, end)] for begin, end in pairwise(ends)]
 
     def attention_gradient(self, tokens: int) -> Tensor:
         return self._wide("attention", tokens, self._sizes.queries, 0).main
@@ -86,10 +97,6 @@ class Work:
     def qkv_gradient(self, tokens: int) -> Wide:
         group = self._layer.qkv
         return self._wide("qkv", tokens, group.rows, group.pad)
-
-    def last(self, tokens: int) -> Tensor:
-        """The last layer's output (T, h), kept until the backward pass."""
-        return self._wide("last", tokens, self._sizes.hidden, 0).main
 
     def _wide(self, name: str, tokens: int, width: int, pad: int) -> Wide:
         # Zero where nothing writes: columns of the tail beyond the rank take part in products.

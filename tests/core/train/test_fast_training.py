@@ -27,7 +27,7 @@ pytestmark = pytest.mark.trains
 def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Take the fused path although there is no GPU."""
     monkeypatch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
-    monkeypatch.setattr(trainer, "memory_plan", lambda *_: Plan(2, longest=64))
+    monkeypatch.setattr(trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64))
     return
 
 
@@ -44,7 +44,7 @@ def test_it_learns_what_peft_learns(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     changes = {"adapter.lora_dropout": 0.0}
     plain = lab.train(*lab.run("plain-path", changes))
     monkeypatch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
-    monkeypatch.setattr(trainer, "memory_plan", lambda *_: Plan(2, longest=64))
+    monkeypatch.setattr(trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64))
     fast = lab.train(*lab.run("fast-path", changes))
     assert [event.path for event in fast.of(ev.ModelLoaded)] == ["fused"]
     assert [event.path for event in plain.of(ev.ModelLoaded)] == ["PEFT"]
@@ -73,7 +73,7 @@ def test_a_run_stays_on_its_path(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
     plain = half("began-plain")
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
-        patch.setattr(trainer, "memory_plan", lambda *_: Plan(2, longest=64))
+        patch.setattr(trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64))
         again = lab.train(*plain, attempt=2)
         assert [event.path for event in again.of(ev.ModelLoaded)] == ["PEFT"]
         fast = half("began-fused")
@@ -88,19 +88,33 @@ def test_documents_lie_one_after_the_other() -> None:
          "position_ids": [0, 1, 2, 0, 1]},
         {"input_ids": [6, 7], "labels": [-100, 7], "position_ids": [0, 1]},
     ]  # fmt: skip
-    batch = FlatCollator(pad_token_id=9, multiple=4)(rows)
+    made = FlatCollator(pad_token_id=9, full=20, multiple=4)(rows)
+    (batch,) = made["pieces"]
     assert batch["input_ids"].tolist() == [1, 2, 3, 4, 5, 6, 7, 9]
     assert batch["position_ids"].tolist() == [0, 1, 2, 0, 1, 0, 1, 0]
     assert batch["lengths"] == [3, 2, 2, 1]
     assert batch["ends"].tolist() == [0, 3, 5, 7, 8]
     assert (batch["rows"].tolist(), batch["targets"].tolist()) == ([0, 1, 3, 5], [2, 3, 5, 7])
-    assert (batch["tokens"], batch["label_tokens"]) == (7, 4)
+    assert (made["tokens"], made["label_tokens"]) == (7, 4)
 
 
 def test_a_nearly_full_batch_is_filled_up() -> None:
     row = {"input_ids": [1] * 950, "labels": [1] * 950, "position_ids": list(range(950))}
     full = FlatCollator(pad_token_id=9, full=1600)
-    batch = full([row, row | {"input_ids": [2] * 550, "position_ids": list(range(550))}])
+    short = row | {"input_ids": [2] * 550, "labels": [2] * 550, "position_ids": list(range(550))}
+    (batch,) = full([row, short])["pieces"]
     assert batch["input_ids"].numel() == 1600
     assert batch["lengths"] == [950, 550, 100]
-    assert full([row])["input_ids"].numel() == 960
+    assert full([row])["pieces"][0]["input_ids"].numel() == 960
+
+
+def test_rows_go_into_pieces_in_their_order_as_long_as_there_is_room() -> None:
+    def row(tokens: int) -> dict[str, list[int]]:
+        return {"input_ids": [1] * tokens, "labels": [1] * tokens,
+                "position_ids": list(range(tokens))}  # fmt: skip
+
+    made = FlatCollator(pad_token_id=9, full=100, multiple=1)(
+        [row(n) for n in (60, 40, 1, 99, 50, 60)]
+    )
+    assert [piece["lengths"] for piece in made["pieces"]] == [[60, 40], [1, 99], [50], [60]]
+    assert made["label_tokens"] == sum(len(piece["targets"]) for piece in made["pieces"]) == 304

@@ -72,6 +72,11 @@ def flat_batch(lengths: list[int]) -> dict[str, Any]:
     }
 
 
+def whole(*pieces: dict[str, Any]) -> dict[str, Any]:
+    """A batch of these pieces."""
+    return {"pieces": list(pieces)}
+
+
 def reference_loss(model: Any, batch: dict[str, Any]) -> torch.Tensor:
     """The summed loss through PEFT and transformers, one document at a time."""
     total, rows = torch.zeros(()), set(batch["rows"].tolist())

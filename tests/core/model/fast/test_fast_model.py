@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from fast_models import FAMILIES, adapted, flat_batch, gradients, reference_loss
+from fast_models import FAMILIES, adapted, flat_batch, gradients, reference_loss, whole
 
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
@@ -24,8 +24,8 @@ def test_loss_and_gradients_are_those_of_peft(family: str) -> None:
     loss = reference_loss(model, batch)
     (loss / 10).backward()
     wanted = gradients(model)
-    fast = FastModel(model, Plan(kept_layers=3))
-    own = fast(batch)
+    fast = FastModel(model, Plan(kept=3))
+    own = fast(whole(batch))
     (own / 10).backward()
     assert own.item() == pytest.approx(loss.item(), rel=1e-6)
     assert farthest(gradients(model), wanted) < 1e-5
@@ -35,7 +35,7 @@ def test_how_memory_is_spent_changes_nothing_but_rounding() -> None:
     model, batch = adapted("llama"), flat_batch(LENGTHS)
     found = []
     for plan in (Plan(3), Plan(1), Plan(0, mlp_tokens=16, loss_rows=7)):
-        FastModel(model, plan)(batch).backward()
+        FastModel(model, plan)(whole(batch)).backward()
         found.append(gradients(model))
     assert farthest(found[1], found[0]) == 0
     assert farthest(found[2], found[0]) < 1e-5
@@ -45,13 +45,28 @@ def test_gradients_of_micro_batches_add_up() -> None:
     model = adapted("llama")
     fast = FastModel(model, Plan(3))
     first, second = flat_batch([7, 20]), flat_batch([13])
-    fast(first).backward()
+    fast(whole(first)).backward()
     alone = gradients(model)
-    fast(second).backward()
+    fast(whole(second)).backward()
     other = gradients(model)
-    fast(first).backward()
-    fast(second).backward()
+    fast(whole(first)).backward()
+    fast(whole(second)).backward()
     assert farthest(gradients(model), {n: alone[n] + other[n] for n in alone}) < 1e-6
+
+
+def test_pieces_of_a_pass_are_like_passes_of_their_own() -> None:
+    model = adapted("qwen3")
+    first, second = flat_batch([7, 20]), flat_batch([13, 4, 2])
+    fast = FastModel(model, Plan(2))
+    losses = [fast(whole(piece)) for piece in (first,)]
+    losses[0].backward()
+    losses.append(fast(whole(second)))
+    losses[1].backward()
+    apart = gradients(model)
+    together = fast(whole(first, second))
+    together.backward()
+    assert together.item() == pytest.approx(sum(loss.item() for loss in losses), rel=1e-6)
+    assert farthest(gradients(model), apart) < 1e-6
 
 
 def test_linears_without_an_adapter_stay_as_they_are() -> None:
@@ -59,7 +74,7 @@ def test_linears_without_an_adapter_stay_as_they_are() -> None:
     loss = reference_loss(model, batch)
     loss.backward()
     wanted = gradients(model)
-    own = FastModel(model, Plan(3))(batch)
+    own = FastModel(model, Plan(3))(whole(batch))
     own.backward()
     assert own.item() == pytest.approx(loss.item(), rel=1e-6)
     assert farthest(gradients(model), wanted) < 1e-5
@@ -71,11 +86,11 @@ def test_an_evaluation_draws_no_dropout_and_no_random_number() -> None:
     state = torch.random.get_rng_state()
     with torch.no_grad():
         model.eval()
-        loss = fast(batch).item()
+        loss = fast(whole(batch)).item()
     assert torch.equal(torch.random.get_rng_state(), state)
     assert loss == pytest.approx(reference_loss(model, batch).item(), rel=1e-6)
     model.train()
-    assert fast(batch).item() != pytest.approx(loss, rel=1e-6)
+    assert fast(whole(batch)).item() != pytest.approx(loss, rel=1e-6)
 
 
 def test_gradients_with_dropout_are_the_slope_of_the_loss() -> None:
@@ -84,7 +99,7 @@ def test_gradients_with_dropout_are_the_slope_of_the_loss() -> None:
 
     def loss() -> torch.Tensor:
         torch.manual_seed(5)  # the same mask each time
-        return fast(batch)
+        return fast(whole(batch))
 
     loss().backward()
     slopes = {n: p.grad.clone() for n, p in model.named_parameters() if p.requires_grad}
@@ -93,20 +108,20 @@ def test_gradients_with_dropout_are_the_slope_of_the_loss() -> None:
     for name in slopes:
         if ".layers.1." not in name:
             continue
-        step = torch.randn_like(slopes[name]) * 1e-2
+        step = torch.randn_like(slopes[name]) * 3e-3
         ends = []
         for sign in (1, -1):
             parameters[name].data.add_(step, alpha=sign)
             ends.append(loss().item())
             parameters[name].data.add_(step, alpha=-sign)
         slope = float((slopes[name] * step).sum())
-        assert (ends[0] - ends[1]) / 2 == pytest.approx(slope, rel=0.05, abs=2e-4), name
+        assert (ends[0] - ends[1]) / 2 == pytest.approx(slope, rel=0.05, abs=5e-5), name
 
 
 def test_a_batch_without_labels_costs_nothing_and_learns_nothing() -> None:
     model, batch = adapted("llama"), flat_batch(LENGTHS)
     batch |= {"rows": batch["rows"][:0], "targets": batch["targets"][:0]}
-    loss = FastModel(model, Plan(3))(batch)
+    loss = FastModel(model, Plan(3))(whole(batch))
     loss.backward()
     assert loss.item() == 0
     assert all(not grad.any() for grad in gradients(model).values())

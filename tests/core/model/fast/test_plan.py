@@ -10,7 +10,7 @@ from core.model.fast.plan import GIB, Dims, Plan, choose, host_bytes, parts, pea
 
 LLAMA_8B = Dims(
     layers=32, hidden=4096, intermediate=14336, queries=4096, keys=1024, vocabulary=128256,
-    tied=False, rank=16,
+    tied=False, rank=16, heads=32,
 )  # fmt: skip
 HOST = 200 * GIB
 
