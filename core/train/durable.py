@@ -116,7 +116,8 @@ class DurableMixin(SavingMixin):
 
         Which rows come next is settled when an epoch begins, so nothing random is drawn here.
         """
-        if self._iterator is not None and self.state.global_step + 1 < self.state.max_steps:
+        more = self.state.global_step + 1 < self.state.max_steps
+        if self._iterator is not None and more and not self._ahead:
             self._ahead = list(islice(self._iterator, self.args.gradient_accumulation_steps))
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> float:

@@ -84,6 +84,9 @@ class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
             model.train()
         inputs = self._prepare_inputs(inputs)
         loss = self.compute_loss(model, inputs, num_items_in_batch=num_items_in_batch)
+        if self.accelerator.sync_gradients:
+            # Later the GPU would wait: launching a long backward pass takes as long as the pass.
+            self.look_ahead()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 

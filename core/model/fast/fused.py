@@ -7,11 +7,12 @@ Imported on a GPU alone: torch's CPU build comes without Triton.
 from __future__ import annotations
 
 import os
+from itertools import accumulate
 
 import torch
 import triton
 
-from core.model.fast import kernels
+from core.model.fast import kernels, plain
 from core.model.fast.dropout import Mask
 from core.model.fast.nf4 import Nf4
 
@@ -19,6 +20,10 @@ Tensor = torch.Tensor
 
 _TILE = 4096
 """Weights that one program of ``expand`` writes."""
+_PROGRAMS = 264
+"""Programs that fill a large GPU: two for each of an H100's 132 multiprocessors."""
+_WIDEST_RANK = 32
+"""Above this rank the sums of ``outward`` no longer fit into registers; products take over."""
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Triton's interpreter, for trying kernels without a GPU, knows no inline assembly."""
 
@@ -111,12 +116,18 @@ def swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
 def project(x: Tensor, a: Tensor, out: Tensor, linears: int, mask: Mask | None) -> None:
     if mask is None:
         linears = 1  # all of A at once
-    rank = a.shape[0] // linears
-    kernels.project_kernel[(triton.cdiv(x.shape[0], 32), linears)](
-        x, a, out, x.shape[0], x.shape[1], x.stride(0), out.stride(0), out.shape[1], rank,
-        *_drawn(mask, x), linears,
-        DROPOUT=mask is not None, TOKENS=32, BLOCK=128, RANK=max(16, triton.next_power_of_2(rank)),
-        PAD=triton.next_power_of_2(out.shape[1]), num_warps=4, num_stages=4,
+    (tokens, width), ranks = x.shape, a.shape[0]
+    splits = _splits(triton.cdiv(tokens, 32) * linears, width // 1024)
+    parts = torch.empty((splits, tokens, ranks), dtype=torch.float32, device=x.device)
+    kernels.project_kernel[(triton.cdiv(tokens, 32), linears, splits)](
+        x, a, parts, tokens, width, x.stride(0), ranks // linears, ranks, *_drawn(mask, x),
+        DROPOUT=mask is not None, TOKENS=32, BLOCK=128, SPLITS=splits,
+        RANK=max(16, triton.next_power_of_2(ranks // linears)), num_warps=4, num_stages=4,
+    )  # fmt: skip
+    pad = out.shape[1]
+    kernels.tail_kernel[(triton.cdiv(tokens, 32),)](
+        parts, out, tokens, ranks, out.stride(0), pad, COUNT=splits, TOKENS=32,
+        PAD=triton.next_power_of_2(pad), num_warps=4,
     )  # fmt: skip
 
 
@@ -125,16 +136,58 @@ def project_backward(
 ) -> None:
     if mask is None:
         linears = 1
-    rank = grad.shape[0] // linears
-    splits = max(1, min(8, x.shape[0] // 512))
+    (tokens, width), ranks = x.shape, grad.shape[0]
+    splits = _splits(triton.cdiv(width, 64) * linears, tokens // 256)
     parts = torch.empty((splits, *grad.shape), dtype=torch.float32, device=grad.device)
-    kernels.project_backward_kernel[(triton.cdiv(x.shape[1], 64), linears, splits)](
-        x, tail, parts, x.shape[0], x.shape[1], x.stride(0), tail.stride(0), rank,
-        grad.shape[0], *_drawn(mask, x),
-        DROPOUT=mask is not None, TOKENS=64, BLOCK=64, SPLITS=splits,
-        RANK=max(16, triton.next_power_of_2(rank)), num_warps=4, num_stages=3,
+    kernels.project_backward_kernel[(triton.cdiv(width, 64), linears, splits)](
+        x, tail, parts, tokens, width, x.stride(0), tail.stride(0), ranks // linears, ranks,
+        *_drawn(mask, x), DROPOUT=mask is not None, TOKENS=64, BLOCK=64, SPLITS=splits,
+        RANK=max(16, triton.next_power_of_2(ranks // linears)), num_warps=4, num_stages=3,
     )  # fmt: skip
-    grad += parts.sum(0)
+    _gather(parts, grad, 1.0)
+
+
+def outward(
+    dy: Tensor, b: Tensor, x_tail: Tensor, out: Tensor, grad: Tensor, rows: list[int],
+    scaling: float,
+) -> None:  # fmt: skip
+    rank, tokens = b.shape[1], dy.shape[0]
+    if rank > _WIDEST_RANK:
+        plain.outward(dy, b, x_tail, out, grad, rows, scaling)
+        return
+    block = 256 if len(rows) != 3 else 128  # keys and values are narrow
+    ends = list(accumulate(triton.cdiv(count, block) for count in rows))
+    ends += [ends[-1]] * (3 - len(ends))
+    counts = [*rows, 0, 0][:3]
+    splits = _splits(ends[-1], tokens // 256)
+    sums = torch.empty((ends[-1], tokens, rank), dtype=torch.float32, device=dy.device)
+    parts = torch.empty((splits, *b.shape), dtype=torch.float32, device=dy.device)
+    width = max(16, triton.next_power_of_2(rank))
+    kernels.outward_kernel[(ends[-1], splits)](
+        dy, b, x_tail, sums, parts, tokens, len(b), dy.stride(0), x_tail.stride(0), rank,
+        *counts, *ends[:2], BLOCK=block, TOKENS=64, SPLITS=splits, RANK=width,
+        num_warps=4, num_stages=3 if len(b) < 16384 else 2,
+    )  # fmt: skip
+    kernels.outward_tail_kernel[(triton.cdiv(tokens, 32), len(rows))](
+        sums, out, tokens, rank, out.stride(0), *ends, TOKENS=32, RANK=width, num_warps=4
+    )
+    _gather(parts, grad, scaling)
+
+
+def _gather(parts: Tensor, grad: Tensor, scaling: float) -> None:
+    """Add the sum of ``parts`` times ``scaling`` to ``grad``."""
+    size = grad.numel()
+    kernels.gather_kernel[(triton.cdiv(size, 1024),)](
+        parts, grad, size, scaling, COUNT=len(parts), BLOCK=1024, num_warps=4
+    )
+
+
+def _splits(programs: int, most: int) -> int:
+    """Into how many parts a sum is cut so that the GPU is full; a power of two at most ``most``."""
+    splits = 1
+    while programs * splits < _PROGRAMS and 2 * splits <= most:
+        splits *= 2
+    return splits
 
 
 def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, mask: Mask) -> None:

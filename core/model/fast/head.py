@@ -27,21 +27,37 @@ class Head:
     pieces: Any
 
     def loss(
-        self, last: Tensor, targets: Tensor, work: Work, *, keep: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Summed cross-entropy of ``last`` (rows, h), and its gradient, which is None unless ``keep``."""
-        hidden = torch.empty_like(last)
-        self.pieces.rms_norm(last, self.norm, self.eps, hidden)
-        losses = torch.zeros(len(targets), dtype=torch.float32, device=last.device)
-        grad = hidden if keep else None  # a tile's rows are not needed once they are scored
+        self, hidden: Tensor, rows: Tensor, targets: Tensor, work: Work, *, keep: bool
+    ) -> Tensor:
+        """Summed cross-entropy of the ``rows`` of ``hidden`` (T, h), which predict ``targets``.
+
+        ``keep``: ``hidden`` becomes the gradient of itself.
+        """
+        losses = torch.zeros(len(targets), dtype=torch.float32, device=hidden.device)
+        if keep:
+            silent = torch.ones(len(hidden), 1, dtype=torch.bool, device=hidden.device)
+            silent[rows] = False
+            hidden.masked_fill_(silent, 0)
         size = min(self.tile, max(1, len(targets)))
-        room = work.logits(size, self.weight.shape[0])
         for start in range(0, len(targets), size):
-            rows = slice(start, min(start + size, len(targets)))
-            logits = torch.mm(hidden[rows], self.weight.t(), out=room[: rows.stop - start])
-            self.pieces.cross_entropy(logits, targets[rows], losses[rows])
+            part = slice(start, start + size)
+            grad = self._tile(hidden, rows[part], targets[part], losses[part], work, keep)
             if grad is not None:
-                torch.mm(logits, self.weight, out=grad[rows])
-        if grad is not None:
-            self.pieces.rms_norm_backward(grad, last, self.norm, self.eps, None, grad)
-        return losses.sum(), grad
+                hidden.index_copy_(0, rows[part], grad)
+        return losses.sum()
+
+    def _tile(
+        self, hidden: Tensor, rows: Tensor, targets: Tensor, losses: Tensor, work: Work, keep: bool
+    ) -> Tensor | None:
+        """The losses of some rows, and the gradient of their hidden states where it is wanted."""
+        last = hidden.index_select(0, rows)
+        normed = torch.empty_like(last)
+        self.pieces.rms_norm(last, self.norm, self.eps, normed)
+        room = work.logits(len(rows), self.weight.shape[0])
+        logits = torch.mm(normed, self.weight.t(), out=room)
+        self.pieces.cross_entropy(logits, targets, losses)
+        if not keep:
+            return None
+        grad = torch.mm(logits, self.weight, out=normed)
+        self.pieces.rms_norm_backward(grad, last, self.norm, self.eps, None, grad)
+        return grad

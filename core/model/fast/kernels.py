@@ -226,16 +226,17 @@ def _dropped(x, token, column, width, number, seed, salt, limit, scale):
 
 @triton.jit(do_not_specialize=["salt", "limit"])
 def project_kernel(
-    x, a, out, tokens, width, x_pitch, out_pitch, pad, rank, seed, salt, limit, scale, linears,
-    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr,
-    PAD: tl.constexpr,
+    x, a, parts, tokens, width, x_pitch, rank, ranks, seed, salt, limit, scale,
+    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    RANK: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
-    number = tl.program_id(1)
+    number, split = tl.program_id(1), tl.program_id(2)
     row = tl.arange(0, RANK)
     total = tl.zeros((TOKENS, RANK), dtype=tl.float32)
     x_place = x + token[:, None].to(tl.int64) * x_pitch
-    for begin in range(0, width, BLOCK):
+    share = tl.cdiv(tl.cdiv(width, SPLITS), BLOCK) * BLOCK
+    for begin in range(split * share, min(width, (split + 1) * share), BLOCK):
         column = begin + tl.arange(0, BLOCK)
         inside = column < width
         value = tl.load(
@@ -250,16 +251,25 @@ def project_kernel(
             mask=(row < rank)[:, None] & inside[None, :], other=0.0,
         )  # fmt: skip
         total = tl.dot(value, tl.trans(factor), total, input_precision="ieee")
-    place = out + token[:, None].to(tl.int64) * out_pitch
-    kind = out.dtype.element_ty
-    tl.store(
-        place + number * rank + row[None, :], total.to(kind),
-        mask=(token < tokens)[:, None] & (row < rank)[None, :],
-    )  # fmt: skip
-    if number == linears - 1:
-        rest = tl.arange(0, PAD)[None, :]
-        empty = (rest >= linears * rank) & (rest < pad) & (token < tokens)[:, None]
-        tl.store(place + rest, tl.zeros((TOKENS, PAD), dtype=kind), mask=empty)
+    place = parts + (split * tokens + token)[:, None].to(tl.int64) * ranks + number * rank
+    tl.store(place + row[None, :], total, mask=(token < tokens)[:, None] & (row < rank)[None, :])
+
+
+@triton.jit
+def tail_kernel(
+    parts, out, tokens, ranks, out_pitch, pad, COUNT: tl.constexpr, TOKENS: tl.constexpr,
+    PAD: tl.constexpr,
+):  # fmt: skip
+    # The sum of the parts, and zero in the columns beyond the ranks: products read them.
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    column = tl.arange(0, PAD)
+    there = (token < tokens)[:, None]
+    total = tl.zeros((TOKENS, PAD), dtype=tl.float32)
+    for number in range(COUNT):
+        place = parts + (number * tokens + token)[:, None].to(tl.int64) * ranks + column[None, :]
+        total += tl.load(place, mask=there & (column < ranks)[None, :], other=0.0)
+    target = out + token[:, None].to(tl.int64) * out_pitch + column[None, :]
+    tl.store(target, total.to(out.dtype.element_ty), mask=there & (column < pad)[None, :])
 
 
 @triton.jit(do_not_specialize=["salt", "limit"])
@@ -291,6 +301,76 @@ def project_backward_kernel(
         total = tl.dot(tl.trans(factor), value, total, input_precision="ieee")
     place = parts + (split * ranks + number * rank + row)[:, None].to(tl.int64) * width
     tl.store(place + column[None, :], total, mask=(row < rank)[:, None] & (column < width)[None, :])
+
+
+@triton.jit
+def gather_kernel(parts, grad, size, scaling, COUNT: tl.constexpr, BLOCK: tl.constexpr):
+    place = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside = place < size
+    total = tl.zeros((BLOCK,), dtype=tl.float32)
+    for number in range(COUNT):
+        total += tl.load(parts + number * size + place, mask=inside, other=0.0)
+    total = tl.load(grad + place, mask=inside, other=0.0) + total * scaling
+    tl.store(grad + place, total, mask=inside)
+
+
+@triton.jit
+def outward_kernel(
+    dy, b, tail, sums, parts, tokens, rows, dy_pitch, tail_pitch, rank,
+    rows0, rows1, rows2, end0, end1, BLOCK: tl.constexpr, TOKENS: tl.constexpr,
+    SPLITS: tl.constexpr, RANK: tl.constexpr,
+):  # fmt: skip
+    # One reading of dY serves both products with it.
+    block, split = tl.program_id(0), tl.program_id(1)
+    number = (block >= end0).to(tl.int32) + (block >= end1).to(tl.int32)
+    begin = tl.where(number == 0, 0, tl.where(number == 1, end0, end1))
+    first = tl.where(number == 0, 0, tl.where(number == 1, rows0, rows0 + rows1))
+    own = tl.where(number == 0, rows0, tl.where(number == 1, rows1, rows2))
+    inner = (block - begin) * BLOCK + tl.arange(0, BLOCK)
+    inside = inner < own
+    row = (first + inner).to(tl.int64)
+    column = tl.arange(0, RANK)
+    kept = (column < rank)[None, :]
+    factor = tl.load(
+        b + row[:, None] * rank + column[None, :], mask=inside[:, None] & kept, other=0.0
+    )
+    total = tl.zeros((BLOCK, RANK), dtype=tl.float32)
+    share = tl.cdiv(tl.cdiv(tokens, SPLITS), TOKENS) * TOKENS
+    for start in range(split * share, min(tokens, (split + 1) * share), TOKENS):
+        token = start + tl.arange(0, TOKENS)
+        there = (token < tokens)[:, None]
+        grad = tl.load(
+            dy + token[:, None].to(tl.int64) * dy_pitch + row[None, :],
+            mask=there & inside[None, :], other=0.0,
+        )  # fmt: skip
+        seen = tl.load(
+            tail + token[:, None].to(tl.int64) * tail_pitch + number * rank + column[None, :],
+            mask=there & kept, other=0.0,
+        )  # fmt: skip
+        total = tl.dot(tl.trans(grad), seen, total, input_precision="ieee")
+        out = tl.dot(grad, factor, input_precision="ieee")
+        place = sums + (block * tokens + token)[:, None].to(tl.int64) * rank + column[None, :]
+        tl.store(place, out, mask=there & kept)
+    place = parts + (split * rows + row)[:, None] * rank + column[None, :]
+    tl.store(place, total, mask=inside[:, None] & kept)
+
+
+@triton.jit
+def outward_tail_kernel(
+    sums, out, tokens, rank, out_pitch, end0, end1, end2, TOKENS: tl.constexpr, RANK: tl.constexpr
+):
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    number = tl.program_id(1)
+    column = tl.arange(0, RANK)
+    there = (token < tokens)[:, None] & (column < rank)[None, :]
+    begin = tl.where(number == 0, 0, tl.where(number == 1, end0, end1))
+    end = tl.where(number == 0, end0, tl.where(number == 1, end1, end2))
+    total = tl.zeros((TOKENS, RANK), dtype=tl.float32)
+    for block in range(begin, end):
+        place = sums + (block * tokens + token)[:, None].to(tl.int64) * rank + column[None, :]
+        total += tl.load(place, mask=there, other=0.0)
+    target = out + token[:, None].to(tl.int64) * out_pitch + number * rank + column[None, :]
+    tl.store(target, total.to(out.dtype.element_ty), mask=there)
 
 
 @triton.jit(do_not_specialize=["salt", "limit"])

@@ -7,7 +7,6 @@ are only ordered otherwise than in PEFT.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,33 +85,18 @@ class Group:
         else:
             torch.addmm(self.bias, x.whole, matrix, out=out)
 
-    def backward_tail(self, dy: Wide) -> None:
-        """Write ``s dY B`` beside dY."""
-        b = self.adapters.b(self.place)
-        for rows, ranks in self._blocks():
-            torch.mm(dy.main[:, rows], b[rows], out=dy.tail[:, ranks])
-
-    def backward_adapters(self, dy: Wide, x: Tensor, tail: Tensor, mask: Mask | None) -> None:
-        """Add the gradients of A and B. ``tail`` is ``x A'``; dY has its own."""
+    def backward_adapters(self, dy: Wide, tail: Tensor) -> None:
+        """Write ``s dY B`` beside dY, and add the gradient of B. ``tail`` is ``x A'``."""
         place, adapters = self.place, self.adapters
-        grad_a, grad_b = adapters.grad_a(place), adapters.grad_b(place)
-        for rows, ranks in self._blocks():
-            part = product(dy.main[:, rows].t(), tail[:, ranks])
-            grad_b[rows].add_(part, alpha=adapters.scaling)
-        if mask is not None:
-            self.pieces.project_backward(x, dy.tail, grad_a, len(self.weights), mask)
-        else:
-            grad_a.add_(product(dy.tail[:, : place.ranks].t(), x))
+        self.pieces.outward(
+            dy.main, adapters.b(place), tail, dy.tail, adapters.grad_b(place),
+            [weight.rows for weight in self.weights], adapters.scaling,
+        )  # fmt: skip
 
-    def _blocks(self) -> Iterator[tuple[slice, slice]]:
-        """Each linear's rows, and its columns among the adapters'."""
-        first, rank = 0, self.place.rank
-        for number, weight in enumerate(self.weights):
-            yield (
-                slice(first, first + weight.rows),
-                slice(number * rank, (number + 1) * rank),
-            )
-            first += weight.rows
+    def backward_project(self, dy: Wide, x: Tensor, mask: Mask | None) -> None:
+        """Add the gradient of A, once dY has its tail."""
+        grad = self.adapters.grad_a(self.place)
+        self.pieces.project_backward(x, dy.tail, grad, len(self.weights), mask)
 
     def backward_input(self, dy: Wide, weight: Tensor, out: Tensor, mask: Mask | None) -> None:
         """The gradient of the input into ``out`` (T, K), from dy with its tail."""
@@ -122,10 +106,3 @@ class Group:
         torch.mm(dy.main, weight[: self.rows, : self.columns], out=out)
         a = self.adapters.a(self.place)
         self.pieces.spread(out, dy.tail, a, len(self.weights), mask)
-
-
-def product(left: Tensor, right: Tensor) -> Tensor:
-    """A matrix product that leaves the sums in fp32, for gradients that are added up."""
-    if left.is_cuda:
-        return torch.mm(left, right, out_dtype=torch.float32)
-    return left @ right

@@ -73,18 +73,10 @@ class FastModel:
         self._run(key, "forward", lambda: self._layers_forward(batches, running))
         loss = torch.zeros((), dtype=torch.float32, device=self._anchor.device)
         for piece, hidden in zip(pieces, running, strict=True):
-            loss += self._score(piece, hidden.main, keep=keep)
+            loss += self._head.loss(
+                hidden.main, piece["rows"], piece["targets"], self._work, keep=keep
+            )
         return loss, (batches, key, running)
-
-    def _score(self, piece: dict[str, Any], hidden: Tensor, *, keep: bool) -> Tensor:
-        """The loss of a piece; ``hidden`` (T, h) becomes its gradient where a backward follows."""
-        rows = piece["rows"]
-        last = hidden.index_select(0, rows)
-        loss, grad = self._head.loss(last, piece["targets"], self._work, keep=keep)
-        if grad is not None:
-            hidden.zero_()
-            hidden.index_copy_(0, rows, grad)
-        return loss
 
     def _layers_forward(self, batches: list[Batch], running: list[Wide]) -> None:
         for layer in self._layers:
@@ -184,9 +176,7 @@ class _Step(torch.autograd.Function):
     """The whole model. The anchor is there so that autograd asks for a backward pass."""
 
     @staticmethod
-    def forward(
-        ctx: Any, anchor: Tensor, model: FastModel, pieces: list[dict[str, Any]]
-    ) -> Tensor:
+    def forward(ctx: Any, anchor: Tensor, model: FastModel, pieces: list[dict[str, Any]]) -> Tensor:
         loss, ctx.kept = model._forward(pieces, keep=True)
         ctx.model = model
         return loss

@@ -122,7 +122,31 @@ def project_backward(
     for number in range(linears):
         part = slice(number * rank, (number + 1) * rank)
         seen = x if mask is None else x * keep(x, number, mask)
-        grad[part] += (tail[:, part].t() @ seen).to(grad.dtype)
+        grad[part] += product(tail[:, part].t(), seen)
+
+
+def outward(
+    dy: Tensor, b: Tensor, x_tail: Tensor, out: Tensor, grad: Tensor, rows: list[int],
+    scaling: float,
+) -> None:  # fmt: skip
+    """Both thin products with the gradient ``dy`` (T, N) of linears of so many ``rows``.
+
+    ``out`` (T, R) gets ``dY B`` of each, and ``scaling`` times ``dY' (x A')``, the gradient of B,
+    is added to ``grad`` (N, r). ``x_tail`` (T, R) is ``x A'``.
+    """
+    rank, first = b.shape[1], 0
+    for number, count in enumerate(rows):
+        part, ranks = slice(first, first + count), slice(number * rank, (number + 1) * rank)
+        torch.mm(dy[:, part], b[part], out=out[:, ranks])
+        grad[part].add_(product(dy[:, part].t(), x_tail[:, ranks]), alpha=scaling)
+        first += count
+
+
+def product(left: Tensor, right: Tensor) -> Tensor:
+    """A matrix product that leaves the sums in fp32, for gradients that are added up."""
+    if left.is_cuda:
+        return torch.mm(left, right, out_dtype=torch.float32)
+    return left @ right
 
 
 def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, mask: Mask) -> None:

@@ -25,7 +25,7 @@ PASS_TOKENS = 16384
 _PAD = 32
 _RING = 2
 _EXPAND_TOKENS = 250.0
-"""What dequantizing all weights once costs, in tokens of forward pass (H100: 6.4 ms, 25 us each)."""
+"""Dequantizing all weights once, in tokens of forward pass (H100: 6.4 ms, 25 us each)."""
 _TILES = (TILE_TOKENS, TILE_TOKENS // 2)
 _FORWARD, _BACKWARD, _AGAIN = 1.0, 1.35, 0.45
 """Time of a token's forward pass, of its backward pass, and of gate and up once more."""
@@ -141,7 +141,9 @@ class Plan:
     def told(self) -> str:
         """The plan in a few words, for the log."""
         cut = f" in {self.pieces} pieces" if self.pieces > 1 else ""
-        kept = f"gate and up of {self.kept} cells kept" if self.kept else "gate and up computed twice"
+        kept = (
+            f"gate and up of {self.kept} cells kept" if self.kept else "gate and up computed twice"
+        )
         return f"{self.micro_batch} sequences a pass{cut}, {kept}"
 
 
@@ -216,7 +218,6 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     running = plan.micro_batch * plan.longest * (h + dims.pad(1))
     shared = (
         (h + q + q + 2 * k)  # norm, gradients of attention's output, of queries, keys and values
-        + 2 * h  # rows with a label, and their gradient
         + (q + 2 * k) + q  # what attention returns
         + 2 * q  # cuDNN sums the queries' gradient in fp32
     )  # fmt: skip
@@ -231,7 +232,10 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
         * (running + tokens * shared + tile * (dims.gate_up + dims.intermediate + dims.pad(1))),
         "kept layers": 2
         * tokens
-        * (plan.kept * dims.gate_up + (min(plan.held, dims.layers * plan.pieces) + ring) * dims.slot),
+        * (
+            plan.kept * dims.gate_up
+            + (min(plan.held, dims.layers * plan.pieces) + ring) * dims.slot
+        ),
     }
 
 

@@ -9,6 +9,7 @@ computes: each part of a slot leaves as soon as nothing writes it any more.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ class Slot:
     """Gate and up (T, 2 f) where they are kept."""
     finished: Callable[[Part], None]
     """To be called when a part is written."""
-    state_shape: torch.Size = torch.Size(())
+    state_shape: tuple[int, ...] = ()
 
     def keep_state(self, state: Tensor) -> None:
         """Keep attention's log-sum-exp, which comes in a shape of its own."""
@@ -73,7 +74,7 @@ class Slot:
 
     @property
     def kept_state(self) -> Tensor:
-        return self.state[: self.state_shape.numel()].view(self.state_shape)
+        return self.state[: math.prod(self.state_shape)].view(self.state_shape)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ class Stash:
         self.moves = 0
         """How often memory was taken: what was recorded before points elsewhere."""
         self._keep = False
-        self._states: dict[int, torch.Size] = {}
+        self._states: dict[int, tuple[int, ...]] = {}
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
             self._copied = [torch.cuda.Event() for _ in range(_RING)]

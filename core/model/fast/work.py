@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from core.model.fast.linear import Group, Wide
+from core.model.fast.linear import Wide
 
 if TYPE_CHECKING:
     from core.model.fast.layer import Layer

@@ -27,7 +27,9 @@ pytestmark = pytest.mark.trains
 def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Take the fused path although there is no GPU."""
     monkeypatch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
-    monkeypatch.setattr(trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64))
+    monkeypatch.setattr(
+        trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64)
+    )
     return
 
 
@@ -44,7 +46,9 @@ def test_it_learns_what_peft_learns(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     changes = {"adapter.lora_dropout": 0.0}
     plain = lab.train(*lab.run("plain-path", changes))
     monkeypatch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
-    monkeypatch.setattr(trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64))
+    monkeypatch.setattr(
+        trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64)
+    )
     fast = lab.train(*lab.run("fast-path", changes))
     assert [event.path for event in fast.of(ev.ModelLoaded)] == ["fused"]
     assert [event.path for event in plain.of(ev.ModelLoaded)] == ["PEFT"]
@@ -73,7 +77,9 @@ def test_a_run_stays_on_its_path(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
     plain = half("began-plain")
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
-        patch.setattr(trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64))
+        patch.setattr(
+            trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64)
+        )
         again = lab.train(*plain, attempt=2)
         assert [event.path for event in again.of(ev.ModelLoaded)] == ["PEFT"]
         fast = half("began-fused")

@@ -99,6 +99,19 @@ def test_adapters(rank: int, part: float) -> None:
         both(lambda p, dx: p.spread(dx, tail, a, 3, mask), tensor(TOKENS, 96), limit=1e-3)
 
 
+@pytest.mark.parametrize("rank", [4, 16, 40])
+@pytest.mark.parametrize("rows", [[96], [70, 30], [128, 64, 200]])
+def test_both_products_with_a_gradient(rank: int, rows: list[int]) -> None:
+    dy, b = tensor(TOKENS, sum(rows), pad=8), tensor(sum(rows), rank)
+    x_tail, pad = tensor(TOKENS, 160), 160
+    both(
+        lambda p, out, grad: p.outward(
+            dy, b, x_tail, out[:, : rank * len(rows)], grad, rows, 0.5
+        ),
+        torch.zeros(TOKENS, pad, device=DEVICE), tensor(sum(rows), rank), limit=1e-3,
+    )  # fmt: skip
+
+
 def test_loss_and_embedding() -> None:
     logits, losses = tensor(20, 9000) * 3, torch.zeros(20, device=DEVICE)
     targets = torch.randint(0, 9000, (20,), device=DEVICE)
