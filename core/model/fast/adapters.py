@@ -111,8 +111,9 @@ class Adapters:
         for (parameter, _, _), view in zip(self._views, self._grad_views, strict=True):
             parameter.grad = view
 
-    def drop_grads(self) -> None:
-        """No gradients: the optimizer passes this update over."""
+    def drop_grads(self, set_to_none: bool = True) -> None:
+        """No gradients, as ``zero_grad`` leaves a model: the optimizer passes an update over."""
+        assert set_to_none
         self.whole.grad = None
         for parameter, _, _ in self._views:
             parameter.grad = None

@@ -36,7 +36,7 @@ class Head:
         losses = torch.zeros(len(targets), dtype=torch.float32, device=hidden.device)
         if keep:
             silent = torch.ones(len(hidden), 1, dtype=torch.bool, device=hidden.device)
-            silent[rows] = False
+            silent.index_fill_(0, rows, False)  # an assignment would wait for the GPU
             hidden.masked_fill_(silent, 0)
         size = min(self.tile, max(1, len(targets)))
         for start in range(0, len(targets), size):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -51,6 +52,8 @@ class FastModel:
         self._graphs = Graphs(enabled=device.type == "cuda")
         self._batches: dict[Hashable, list[Batch]] = {}
         self._moves = 0
+        # The stock one goes through every module of the model, while the GPU waits.
+        model.zero_grad = self.adapters.drop_grads
         self._part = float(model.peft_config[model.active_adapters[0]].lora_dropout)
 
     def __call__(self, batch: dict[str, Any]) -> Tensor:
@@ -123,12 +126,14 @@ class FastModel:
         equal = min(lengths) == max(lengths)
         longest = max(lengths) if equal else max(*lengths, self.plan.longest)
         mask = self._mask() if keep and self._part and self._model.training else None
+        cos, sin = self._angles(torch.cat([piece["position_ids"] for piece in pieces]))
+        begins = [0, *accumulate(tokens)]
         made = [
             Batch(
-                Documents(piece["ends"], count, longest, equal),
-                *self._angles(piece["position_ids"]), mask and mask.at(number),
+                Documents(piece["ends"], count, longest, equal), cos[begin : begin + count],
+                sin[begin : begin + count], mask and mask.at(number),
             )
-            for number, (piece, count) in enumerate(zip(pieces, tokens, strict=True))
+            for number, (piece, count, begin) in enumerate(zip(pieces, tokens, begins, strict=False))
         ]  # fmt: skip
         full = all(count == self.plan.piece_tokens for count in tokens)
         if not keep or self._anchor.device.type != "cuda" or not (equal or full):

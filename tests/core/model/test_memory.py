@@ -67,12 +67,13 @@ def test_our_own_measured_run_is_within_five_percent() -> None:
 
 
 def test_the_fused_path_is_within_five_percent_of_its_measured_peak() -> None:
-    # docs/performance.md: Llama-3.1-8B, 2 x 2048, no layer kept, 6.11 GiB allocated.
+    # docs/performance.md: Llama-3.1-8B, 8 sequences of 2048 in pieces of one, 6.06 GiB allocated.
     wish = config(**{"train.path": "auto", "memory.limit_gib": "7.2",
                      "gradient_accumulation_steps": "4"})  # fmt: skip
     found = needed(wish, LLAMA_8B)
-    assert (found.path, found.why) == ("fused", "2 sequences a pass, no layer kept")
-    assert found.allocated / GIB == pytest.approx(6.11, rel=0.05)
+    assert found.path == "fused"
+    assert found.why.startswith("8 sequences a pass in 8 pieces, gate and up of ")
+    assert found.allocated / GIB == pytest.approx(6.06, rel=0.05)
     assert found.total / GIB <= 7.2
 
 
