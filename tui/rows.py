@@ -9,7 +9,7 @@ from __future__ import annotations
 import resource
 import threading
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -193,18 +193,26 @@ class Rows:
             return low if low < end else None
         return None
 
-    def holding(self, needle: bytes, tick: Callable[[float], None]) -> Array:
-        """Numbers of the rows that may hold some lower-case bytes, without reading each."""
-        found = []
+    def holding(
+        self, needles: Sequence[bytes], first: int, count: int
+    ) -> Iterator[tuple[Array, int]]:
+        """Numbers from `first` to `count` of rows that may hold all of some lower-case bytes,
+        without reading each, and up to where they are known; edited ones come at the beginning."""
+        edited = self._edited()
+        edited = edited[(edited >= first) & (edited < count)]
+        if len(edited):
+            yield edited, first
         for start, index in zip(self._starts, self._indexes, strict=False):
-            for numbers, part in index.holding(needle):
-                found.append(numbers + start)
-                tick(part)
-        here = [n for n in self._decided if self.glance(n).decided == "edited"]
+            for numbers, done in index.holding(needles, first - start, count - start):
+                yield np.setdiff1d(numbers + start, edited, assume_unique=True), done + start
+
+    def _edited(self) -> Array:
+        """Numbers of the rows whose text is not that of their file, as far as they are known."""
+        here = [number for number in self._decided if self.glance(number).decided == "edited"]
         edited = [np.array(here, dtype=np.int64)]
         if self.survey is not None:
             edited.append(np.flatnonzero(self.survey.noted(EDITED)))
-        return np.unique(np.concatenate([*edited, *found]))
+        return np.unique(np.concatenate(edited))
 
     # -- looking -------------------------------------------------------------------------------
 
@@ -343,6 +351,15 @@ class Rows:
     def known(self) -> int:
         """Rows that the survey has looked at."""
         return self.survey.done if self.survey is not None else 0
+
+    @property
+    def looked_at(self) -> bool:
+        """Whether the survey has looked at all rows."""
+        return self.survey is not None and self.survey.complete
+
+    def part(self, number: int) -> float:
+        """How far the first rows, up to a number, are of all rows that there will be, 0 to 1."""
+        return min(1.0, number / max(1, self.count)) * self.scanned
 
     def number(self, key: str) -> Array:
         """Numbers by a key of the filter line, an entry a known row."""

@@ -22,6 +22,8 @@ Tick = Callable[[float], None]
 
 _EVERY = 0.1
 _LOOKED = 64
+_PIECE = 2000
+"""Rows that are looked at between two that are shown."""
 _MANY = 2000
 """Rows from which a search first looks through the bytes of the files."""
 
@@ -53,15 +55,48 @@ def ready_for_processes() -> None:
         resource_tracker.ensure_running()
 
 
-def select(rows: Rows, wanted: Filter, tick: Tick) -> Array:
-    """Numbers of the rows that pass a filter; of those the survey knows, where it is asked."""
+def select(rows: Rows, wanted: Filter, tick: Tick) -> Iterator[tuple[Array, float]]:
+    """Numbers of the rows that pass a filter, some at a time, each with the part that is done.
+
+    Where the survey is asked, or rows are still being found, it goes on until they are all known.
+    Rows edited by hand may come before others that stand above them.
+    """
     asks_survey = any(term.cheap for term in wanted.terms)
-    numbers = np.flatnonzero(wanted.mask(rows, rows.known if asks_survey else rows.count))
+    reached = 0
+    while True:
+        # In this order: what is whole now has all rows that are counted behind it.
+        whole = rows.looked_at if asks_survey else rows.complete
+        count = rows.known if asks_survey else rows.count
+        at = partial(tick, rows.part(reached))
+        for numbers, done in _likely(rows, wanted, reached, count):
+            yield _holding(rows, wanted, numbers, at), rows.part(done)
+            at = partial(tick, rows.part(done))
+        reached = count
+        if whole:
+            return
+        at()
+        time.sleep(_EVERY)
+
+
+def _likely(rows: Rows, wanted: Filter, first: int, count: int) -> Iterator[tuple[Array, int]]:
+    """Numbers from ``first`` to ``count`` that may pass, and up to where that is known."""
+    numbers = first + np.flatnonzero(wanted.mask(rows, count)[first:])
+    if not wanted.reads:
+        yield numbers, count
+    elif not wanted.needles:
+        for start in range(0, len(numbers), _PIECE):
+            some = numbers[start : start + _PIECE]
+            yield some, int(some[-1]) + 1
+    else:
+        for likely, done in rows.holding(wanted.needles, first, count):
+            yield np.intersect1d(numbers, likely, assume_unique=True), done
+
+
+def _holding(rows: Rows, wanted: Filter, numbers: Array, tick: Callable[[], None]) -> Array:
+    """Those of the numbers whose rows pass what has to be read for."""
     if not wanted.reads:
         return numbers
-    for needle in wanted.needles:
-        numbers = np.intersect1d(numbers, rows.holding(needle, tick), assume_unique=True)
-    watch = Stopwatch(tick, len(numbers))
+    watch = Stopwatch(lambda _: tick(), len(numbers))
     found = []
     for done, number in enumerate(numbers.tolist()):
         watch.at(done)
@@ -79,8 +114,12 @@ def search(
     cheap = wanted.mask(rows, rows.known)
     asks_survey = any(term.cheap for term in wanted.terms)
     places = (start + np.arange(count)) % max(1, count)
-    for needle in wanted.needles if count > _MANY else ():
-        likely = rows.holding(needle, tick)
+    if wanted.needles and count > _MANY:
+        found = [np.zeros(0, np.int64)]
+        for some, done in rows.holding(wanted.needles, 0, rows.count):
+            tick(done / rows.count)
+            found.append(some)
+        likely = np.concatenate(found)
         places = places[np.isin(places if order is None else order[places], likely)]
     watch = Stopwatch(tick, len(places))
     for step, place in enumerate(places.tolist()):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,19 +76,33 @@ class RowIndex:
             int(found.starts[place]), int(found.lengths[place]), int(found.lines[place])
         )
 
-    def holding(self, needle: bytes) -> Iterator[tuple[Places, float]]:
-        """Numbers of the rows that may hold ``needle`` (lower case, as JSON writes it) in some
-        case, piece by piece, each with the part of the rows that is done by then."""
+    def holding(
+        self, needles: Sequence[bytes], start: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[Places, int]]:
+        """Numbers of the rows from ``start`` to ``stop`` that may hold each of ``needles`` (lower
+        case, as JSON writes them) in some case, piece by piece, and up to where they are known."""
+        stop = self.count if stop is None else min(stop, self.count)
         for first, found in zip(list(self._firsts), list(self._found), strict=False):
-            base = int(found.starts[0])
-            raw = os.pread(
-                self._scan.fd, int(found.starts[-1]) - base + int(found.lengths[-1]), base
-            )
-            hits = [match.start() for match in re.finditer(re.escape(needle), raw.lower())]
-            hits += [match.start() for match in _ESCAPED.finditer(raw)]
-            places = np.array(sorted(hits), dtype=np.int64) + base
-            rows = np.searchsorted(found.starts, places, "right")
-            yield np.unique(rows) - 1 + first, (first + len(found.starts)) / max(1, self.count)
+            end = first + len(found.starts)
+            if end <= start or first >= stop:
+                continue
+            numbers = self._holding(found, needles) + first
+            yield numbers[(numbers >= start) & (numbers < stop)], min(end, stop)
+
+    def _holding(self, found: Found, needles: Sequence[bytes]) -> Places:
+        """Places among the rows of a piece."""
+        base = int(found.starts[0])
+        size = int(found.starts[-1]) - base + int(found.lengths[-1])
+        raw = os.pread(self._scan.fd, size, base)
+        lower = raw.lower()
+        escaped = [match.start() for match in _ESCAPED.finditer(raw)]
+        rows: Places | None = None
+        for needle in needles:
+            hits = [match.start() for match in re.finditer(re.escape(needle), lower)]
+            places = np.array(sorted(hits + escaped), dtype=np.int64) + base
+            some = np.unique(np.searchsorted(found.starts, places, "right")) - 1
+            rows = some if rows is None else np.intersect1d(rows, some, assume_unique=True)
+        return np.arange(len(found.starts)) if rows is None else rows
 
     def close(self) -> None:
         """Let go of the file and of what was copied of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,6 +16,9 @@ from tui import numbers, scan
 from tui.columns import Column
 from tui.rows import Rows
 
+_SHOWN_SECONDS = 0.3
+"""How often the rows are shown that a filter has found so far."""
+
 Order = tuple[Column, bool]
 """A column to sort by, and whether downwards."""
 
@@ -27,6 +31,10 @@ class Owner(Protocol):
 
     @property
     def is_attached(self) -> bool: ...
+
+    @property
+    def number(self) -> int | None:
+        """The number of the row under the cursor."""
 
     def run_worker(self, work: Callable[[], None], *, thread: bool, group: str) -> Worker[None]: ...
 
@@ -50,11 +58,16 @@ class Find:
         self._owner = owner
         self._rows: Rows | None = None
         self._job = 0
+        self.so_far: int | None = None
+        """Rows that a filter at work has found by now; None before it told."""
+        self.stopped: float | None = None
+        """The part after which a filter was ended by hand; None for one that went through."""
         self.reset(None)
 
     def reset(self, rows: Rows | None) -> None:
         """Begin anew with other rows."""
         self.end_job()
+        self.stopped = None
         self._rows = rows
         self.order: Array | None = None
         """Numbers of the rows in the table; None: all, as they come."""
@@ -93,8 +106,11 @@ class Find:
         else:
             self.arrange(self.filter_line, (column, not first) if now[1] == first else None)
 
-    def arrange(self, line: str, by: Order | None, keep: int | None = None) -> None:
-        """Find and order rows, in a thread; the cursor then belongs on row `keep`."""
+    def arrange(
+        self, line: str, by: Order | None, keep: int | None = None, *, told: bool = True
+    ) -> None:
+        """Find and order rows, in a thread; the cursor then belongs on row `keep`. `told`: show
+        those that were found so far, as long as they need not be sorted."""
         rows, wanted = self._rows, parse(line)
         if rows is None:
             return
@@ -102,23 +118,48 @@ class Find:
             self._arranged(line, by, None, keep)
             return
         tick = self.begin_job("filtering" if wanted.terms else "sorting")
+        call = self._owner.app.call_from_thread
 
         def work() -> None:
             try:
-                found = scan.select(rows, wanted, tick)
+                found = self._chosen(rows, wanted, tick, line if told and by is None else None)
                 if by is not None:
                     found = scan.sort(rows, found, by[0], down=by[1], tick=tick)
                 tick(1.0)
             except scan.Ended:
                 return
             except FinetuiError as error:
-                self._owner.app.call_from_thread(self._owner.failed, error)
+                call(self._owner.failed, error)
                 return
-            self._owner.app.call_from_thread(self._arranged, line, by, found, keep)
+            call(self._arranged, line, by, found, keep)
 
         self._owner.run_worker(work, thread=True, group="find")
 
+    def _chosen(self, rows: Rows, wanted: Filter, tick: scan.Tick, line: str | None) -> Array:
+        """The rows that pass, in a thread; with a `line` those found so far are shown."""
+        found, new = np.zeros(0, np.int64), list[Array]()
+        job, told = self._job, time.monotonic()
+        for some, part in scan.select(rows, wanted, tick):
+            tick(part)
+            new.append(some)
+            if time.monotonic() - told > _SHOWN_SECONDS:
+                found, new = np.sort(np.concatenate([found, *new])), []
+                self._owner.app.call_from_thread(self._found_so_far, job, line, found)
+                told = time.monotonic()
+        return np.sort(np.concatenate([found, *new]))
+
+    def _found_so_far(self, job: int, line: str | None, found: Array) -> None:
+        if job != self._job:
+            return
+        keep = self._owner.number if self.so_far is not None else None
+        self.so_far = len(found)
+        if line is not None:
+            self.filter_line, self.sorted_by, self.order = line, None, found
+            self._owner.arranged(keep)
+
     def _arranged(self, line: str, by: Order | None, order: Array | None, keep: int | None) -> None:
+        if keep is None and self.so_far is not None and by is None:
+            keep = self._owner.number  # the cursor was there already
         self.end_job()
         self.filter_line, self.sorted_by, self.order = line, by, order
         again = self.needle_line
@@ -196,7 +237,8 @@ class Find:
     def begin_job(self, what: str) -> scan.Tick:
         """End what goes on, and begin something new; gives its `tick`."""
         self.end_job()
-        self.working, self.part = what, 0.0
+        self.working = what
+        self.stopped = None
         mine = self._job
 
         def tick(part: float) -> None:
@@ -211,7 +253,12 @@ class Find:
     def end_job(self) -> None:
         """End what goes on."""
         self._job += 1
-        self.working, self.part = "", 0.0
+        self.working, self.part, self.so_far = "", 0.0, None
+
+    def stop(self) -> None:
+        """End what goes on, and stay with what it has found."""
+        self.stopped = self.part if self.so_far is not None and self.sorted_by is None else None
+        self.end_job()
 
     # -- words ---------------------------------------------------------------------------------
 
@@ -219,17 +266,21 @@ class Find:
         """What was asked and how far it is, in one line; empty when nothing was."""
         parts = []
         if self._rows is not None and self.filter_line:
-            of = f"{numbers.count(self.count)} of {numbers.count(self._rows.count)} rows"
-            parts.append(f"filter {self.filter_line}: {of}")
+            parts.append(f"filter {self.filter_line}: {self._filter_state(self._rows)}")
         if self.sorted_by:
             parts.append(f"{'↓' if self.sorted_by[1] else '↑'} {self.sorted_by[0].title}")
         if self.needle.terms:
             parts.append(self._search_state(place))
         if self.working:
-            parts.append(f"{self.working} {self.part:.0%}, esc ends it")
+            found = "" if self.so_far is None else f", {numbers.count(self.so_far)} so far"
+            parts.append(f"{self.working} {self.part:.0%}{found}, esc ends it")
         elif parts:
             parts.append("esc clears")
         return "  ·  ".join(parts)
+
+    def _filter_state(self, rows: Rows) -> str:
+        of = f"{numbers.count(self.count)} of {numbers.count(rows.count)} rows"
+        return of if self.stopped is None else f"{of}, ended at {self.stopped:.0%}"
 
     def _search_state(self, place: int) -> str:
         what = f"search {self.needle_line}"

@@ -121,8 +121,9 @@ class Table(View):
     def again(self) -> None:
         """The survey has ended: what it knows more of may pass the filter now."""
         find = self.find
-        if find.filter_line or find.sorted_by:
-            find.arrange(find.filter_line, find.sorted_by, self.number)
+        asks = any(term.cheap for term in parse(find.filter_line).terms)
+        if (asks and find.stopped is None) or find.sorted_by:
+            find.arrange(find.filter_line, find.sorted_by, self.number, told=False)
 
     def on_resize(self) -> None:
         self.set_class(self.size.width >= SIDE_BY_SIDE, "-wide")
@@ -252,7 +253,7 @@ class Table(View):
         """End what goes on; else forget the search, then the filter, then the order."""
         find = self.find
         if find.working:
-            find.end_job()
+            find.stop()
         elif find.needle.terms:
             find.forget_search()
             self.detail.mark([])

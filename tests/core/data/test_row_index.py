@@ -81,8 +81,11 @@ def test_rows_that_may_hold_some_bytes(tmp_path: Path, suffix: str) -> None:
         path.write_text("\n".join(lines) if suffix == "jsonl" else f"[{','.join(lines)}]", "utf-8")
     index = RowIndex(path)
     index.scan_all()
-    found = [number for numbers, _ in index.holding(b"needle") for number in numbers.tolist()]
+    found = [number for numbers, _ in index.holding([b"needle"]) for number in numbers.tolist()]
     assert found == [n for n in range(50) if n % 7 == 0]
+    both = [*index.holding([b"needle", b"row 1"], 7, 40)]
+    assert [number for numbers, _ in both for number in numbers.tolist()] == [14]
+    assert both[-1][1] == 40
     index.close()
 
 
@@ -91,5 +94,5 @@ def test_letters_that_were_escaped_are_not_missed(tmp_path: Path) -> None:
     path.write_text('{"a": "x"}\n{"a": "\\u006eeedle"}\n{"a": "\\u00e9"}\n', encoding="utf-8")
     index = RowIndex(path)
     index.scan_all()
-    assert [numbers.tolist() for numbers, _ in index.holding(b"needle")] == [[1]]
+    assert [numbers.tolist() for numbers, _ in index.holding([b"needle"])] == [[1]]
     index.close()

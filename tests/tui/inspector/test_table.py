@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
 import pytest
 from idle import settle, shown
 from using import give, opened, words
 
+from core.data.filter import Array
 from tui.app import FinetuiApp
+from tui.inspector import find
 
 
 async def test_it_shows_rows_and_what_they_come_to(app: FinetuiApp) -> None:
@@ -185,3 +192,47 @@ async def test_hostile_text_is_inert_in_every_place(app: FinetuiApp) -> None:
             assert "␛[31mred[/]" in text or "\\u001b[31mred" in text
             await pilot.press("v")
             await pilot.pause()
+
+
+async def test_a_long_filter_shows_what_it_has_found_and_can_be_ended(
+    app: FinetuiApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def select(*_: object) -> Iterator[tuple[Array, float]]:
+        yield np.array([1]), 0.25
+        time.sleep(find._SHOWN_SECONDS)
+        yield np.array([3, 5]), 0.5
+        reached.set()
+        go_on.wait(20)
+        _[2](0.5)  # type: ignore[operator]
+        yield np.array([7]), 1.0
+
+    monkeypatch.setattr("tui.scan.select", select)
+    async with opened(app) as pilot:
+        table = app.main.data.table
+        table.filter("/Question/")
+        while not reached.is_set():
+            await pilot.pause(0.02)
+        await pilot.pause()
+        assert "filter /Question/: 3 of 13 rows" in shown(app)
+        assert "filtering 50%, 3 so far, esc ends it" in shown(app)
+        assert table.list.count == 3
+        await pilot.press("down", "escape")
+        go_on.set()
+        await settle(pilot)
+        assert table.list.count == 3
+        assert "3 of 13 rows, ended at 50%" in shown(app)
+        assert table.number == 3
+        go_on.clear()
+        table.filter("/Question/")
+        await pilot.pause(0.5)
+        await pilot.press("down")
+        go_on.set()
+        await settle(pilot)
+        assert table.list.count == 4
+        assert table.number == 3  # where the cursor was put meanwhile
+        assert "ended" not in shown(app)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert table.list.count == 13
