@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import BindingType
 from textual.screen import Screen
 
@@ -29,6 +29,7 @@ from tui.screens.main import MainScreen
 from tui.sentences import sentence
 from tui.session import LinkMaker, Session
 from tui.styles.theme import FINETUI
+from tui.typed import TypedApp
 from tui.widgets.config_pane import ConfigPane
 from tui.widgets.data_pane import DataPane
 from tui.widgets.form import Form
@@ -53,7 +54,7 @@ def _terminal() -> int | None:
     return stdin.fileno() if stdin is not None and stdin.isatty() else None
 
 
-class FinetuiApp(App[None]):
+class FinetuiApp(TypedApp):
     """The screen of finetui.
 
     `folder` is a run to show, `config` settings to begin with. `low_bandwidth` None means: when

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from idle import settle, shown
+from textual import events
 from using import give, opened, words
 
 from core.data.filter import Array
@@ -236,3 +237,21 @@ async def test_a_long_filter_shows_what_it_has_found_and_can_be_ended(
         await pilot.press("escape")
         await settle(pilot)
         assert table.list.count == 13
+
+
+@pytest.mark.parametrize(("key", "told"), [("f", "filter refund"), ("/", "search refund")])
+async def test_keys_in_one_burst_reach_the_line_that_the_first_opens(
+    app: FinetuiApp, key: str, told: str
+) -> None:
+    async with opened(app) as pilot:
+        table = app.main.data.table
+        for letter in (key, *"refund"):
+            app.post_message(events.Key("slash" if letter == "/" else letter, letter))
+        app.post_message(events.Key("enter", "\r"))
+        await pilot.pause()
+        await settle(pilot)
+        assert not table.ask.open
+        assert told in shown(app)
+        assert table.find.count == (9 + 1 if key == "f" else 13)
+        assert table.list.cursor == 0
+        assert table.list.has_focus
