@@ -5,8 +5,7 @@ The same in this process and in others, so that large files are scanned on all c
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -15,14 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from core.config.schema import RunConfig
-from core.data.chats import Kept, Pipeline, keys
+from core.data.batch import Batches, Outcomes
+from core.data.chats import Kept, Pipeline
 from core.data.clean import token_defect
 from core.data.forecast import Lengths
 from core.data.formats import Chat, Defect
-from core.data.lines import line_blocks, parse_line
+from core.data.lines import line_blocks
 from core.data.overlay import Key, Overlay
 from core.data.pieces import LARGEST_KEY, Piece, file_changed
-from core.data.sources import Rejected, Row
+from core.data.sources import Rejected
 from core.data.spool import chats_path, write_chat
 from core.data.tokens import ChatCodec, Encoded
 
@@ -45,6 +45,8 @@ COLUMNS = {
     "group": np.uint32,
     "place": np.int64,
 }
+_BATCH_BYTES = 256 << 10
+_BATCH_ROWS = 250
 _LETTERS = {"system": "s", "user": "u", "assistant": "a", "tool": "t", "text": "x"}
 ROLES_SHOWN = 64
 """Turns of a row whose roles are told apart."""
@@ -114,6 +116,7 @@ class Scanner:
         self._config = config
         self._spool = spool
         self._pipeline = Pipeline(config)
+        self._batches = Batches(self._pipeline)
         self._codec = codec
         if tokens and codec is None:
             self._codec = ChatCodec.of(config)
@@ -123,45 +126,86 @@ class Scanner:
         self._pipeline.overlay = overlay
 
     def __call__(self, piece: Piece) -> Block:
-        blanks = Counter[str]()
-        rows = piece.rows if piece.rows is not None else _range_rows(piece, blanks)
-        entries = _Entries(map(self._pipeline.outcome, rows))
+        entries = _Entries(piece.below, keep=self._codec is not None or self._spool is not None)
+        for outcomes in self._outcomes(piece):
+            entries.add(outcomes)
+        entries.close()
         if self._codec is not None:
             entries.count_tokens(self._codec, self._config)
         if self._spool is not None:
-            entries.place = _spooled(entries.outcomes, chats_path(self._spool, piece.number))
-        applied = frozenset(self._pipeline.overlay.applied)
-        return entries.block(piece, blanks.total(), applied)
+            entries.spool(chats_path(self._spool, piece.number))
+        return entries.block(piece, frozenset(self._pipeline.overlay.applied))
+
+    def _outcomes(self, piece: Piece) -> Iterator[Outcomes]:
+        """Some hundred rows at a time, so that they stay in the processor's cache."""
+        if piece.rows is not None:
+            for start in range(0, len(piece.rows), _BATCH_ROWS):
+                yield self._batches.of_rows(piece.rows[start : start + _BATCH_ROWS])
+            return
+        number = (piece.first_line or 1) - 1
+        with _reopened(piece.file) as file:
+            for lines in line_blocks(_Range(file, piece), _BATCH_BYTES):
+                yield self._batches.of_lines(lines, piece.file, number)
+                number += len(lines)
 
 
 class _Entries:
-    """The rows of a piece, on their way into arrays."""
+    """The rows of a piece, on their way into arrays. ``keep``: their chats are needed to the end;
+    ``below``: kept rows with a smaller key are sampled."""
 
-    def __init__(self, outcomes: Iterable[Kept | Rejected]):
-        self.place: Array | None = None
+    def __init__(self, below: int, *, keep: bool):
         self.reasons, self.notes = Words(["kept"]), Words()
         self.formats, self.roles, self.groups = Words(), Words([""]), Words([""])
         self.late: list[tuple[int, Rejected]] = []
         self.lengths = Lengths()
-        self.outcomes: list[Kept | Rejected] = []
-        self.hashes: list[tuple[bytes, bytes]] = []
-        entries = []
-        for row in outcomes:
-            # One row after the other, while its text is in the processor's cache.
-            self.outcomes.append(row)
+        self.rejected: list[tuple[int, Rejected]] = []
+        self.rows: list[Kept] = []
+        self._below, self._keep = below, keep
+        self._blanks = 0
+        self._lines: list[int] = []
+        self._numbers: list[int] = []
+        self._entries: list[tuple[int, ...]] = []
+        self._hashes: tuple[list[bytes], list[bytes]] = ([], [])
+        self._sample: list[tuple[int, Sample]] = []
+
+    def add(self, outcomes: Outcomes) -> None:
+        """Take in the rows that come next."""
+        first = len(self._lines)
+        kept: list[Kept] = []
+        for number, row in enumerate(outcomes.rows, first):
+            self._lines.append(row.line)
             if isinstance(row, Kept):
-                self.hashes.append(keys(row.chat))
-                entries.append(self._entry(row))
-        self.columns = {name: np.zeros(len(self.outcomes), kind) for name, kind in COLUMNS.items()}
-        kept = [number for number, row in enumerate(self.outcomes) if isinstance(row, Kept)]
-        self.kept = np.array(kept, np.int64)
+                kept.append(row)
+                self._numbers.append(number)
+                self._entries.append(self._entry(row))
+            else:
+                self.rejected.append((number, row))
+        self._blanks += outcomes.blanks
+        if self._keep:
+            self.rows += kept
+        if kept:
+            for side, hashes in zip(self._hashes, zip(*outcomes.keys, strict=True), strict=True):
+                side.append(b"".join(hashes))
+            self._sample += self._sampled(kept, self._numbers[-len(kept) :])
+
+    def _sampled(self, kept: list[Kept], numbers: list[int]) -> Iterator[tuple[int, Sample]]:
+        orders = np.frombuffer(self._hashes[0][-1], "<u8").reshape(-1, 2)[:, 0]
+        every = self._below > LARGEST_KEY
+        few = range(len(kept)) if every else np.flatnonzero(orders < np.uint64(self._below))
+        for place in few:
+            yield numbers[place], _sampled(kept[place].chat, int(orders[place]))
+
+    def close(self) -> None:
+        """Make the arrays, when all rows are there."""
+        self.columns = {name: np.zeros(len(self._lines), kind) for name, kind in COLUMNS.items()}
+        self.kept = np.array(self._numbers, np.int64)
         names = ("chars", "answer_chars", "turns", "flags", "format", "roles", "group")
-        for name, values in zip(names, zip(*entries, strict=True), strict=bool(entries)):
+        columns = zip(*self._entries, strict=True)
+        for name, values in zip(names, columns, strict=bool(self._entries)):
             self.columns[name][self.kept] = values
-        self.columns["line"][:] = [row.line for row in self.outcomes]
-        for number, row in enumerate(self.outcomes):
-            if isinstance(row, Rejected):
-                self.columns["reason"][number] = self.reasons.number(row.reason)
+        self.columns["line"][:] = self._lines
+        for number, row in self.rejected:
+            self.columns["reason"][number] = self.reasons.number(row.reason)
 
     def _entry(self, row: Kept) -> tuple[int, ...]:
         chars, answers, roles = 0, 0, ""
@@ -180,11 +224,10 @@ class _Entries:
         )  # fmt: skip
 
     def count_tokens(self, codec: ChatCodec, config: RunConfig) -> None:
-        rows = [row for row in self.outcomes if isinstance(row, Kept)]
-        whole = codec.encode_many([row.chat for row in rows])
+        whole = codec.encode_many([row.chat for row in self.rows])
         self._enter_lengths(whole)
         results = [cut(row, config) for row in whole]
-        for number, row, result in zip(self.kept.tolist(), rows, results, strict=True):
+        for number, row, result in zip(self._numbers, self.rows, results, strict=True):
             if isinstance(result, Defect):
                 rejected = Rejected(row.file, row.line, result.reason, result.detail)
                 self.columns["late_reason"][number] = self.reasons.number(result.reason)
@@ -193,8 +236,8 @@ class _Entries:
                 self._enter_tokens(number, result)
 
     def _enter_lengths(self, whole: list[Encoded | Defect]) -> None:
-        found = dict(zip(self.kept.tolist(), whole, strict=True))
-        for number in range(len(self.outcomes)):
+        found = dict(zip(self._numbers, whole, strict=True))
+        for number in range(len(self._lines)):
             result = found.get(number)
             self.lengths.add(result if isinstance(result, Encoded) else None)
 
@@ -204,28 +247,21 @@ class _Entries:
         flags = sum(1 << self.notes.number(note) for note in set(result.notes))
         self.columns["flags"][number] |= np.uint64(flags)
 
-    def block(self, piece: Piece, blanks: int, applied: frozenset[Key]) -> Block:
-        if self.place is not None:
-            self.columns["place"] = self.place
-        hashes = np.zeros((2, len(self.outcomes)), "V16")
-        for side in (0, 1):
-            joined = b"".join(pair[side] for pair in self.hashes)
-            hashes[side][self.kept] = np.frombuffer(joined, "V16")
-        rejected = [(n, row) for n, row in enumerate(self.outcomes) if isinstance(row, Rejected)]
-        return Block(
-            piece, blanks, self.columns, hashes[0], hashes[1], self.reasons.names,
-            self.notes.names, self.formats.names, self.roles.names, self.groups.names,
-            rejected, self.late, self._sample(piece.below, hashes[0]), applied, self.lengths,
-        )  # fmt: skip
+    def spool(self, path: Path) -> None:
+        """Write the kept chats, and note where each begins; -1 for rows without one."""
+        self.columns["place"][:] = -1
+        with path.open("xb") as file:
+            self.columns["place"][self.kept] = [write_chat(file, row) for row in self.rows]
 
-    def _sample(self, below: int, keys: Array) -> list[tuple[int, Sample]]:
-        orders = keys.view("<u8").reshape(-1, 2)[:, 0]
-        few = self.kept if below > LARGEST_KEY else self.kept[orders[self.kept] < np.uint64(below)]
-        return [
-            (number, _sampled(row.chat, int(orders[number])))
-            for number in few.tolist()
-            if isinstance(row := self.outcomes[number], Kept)
-        ]
+    def block(self, piece: Piece, applied: frozenset[Key]) -> Block:
+        hashes = np.zeros((2, len(self._lines)), "V16")
+        for side, joined in enumerate(self._hashes):
+            hashes[side][self.kept] = np.frombuffer(b"".join(joined), "V16")
+        return Block(
+            piece, self._blanks, self.columns, hashes[0], hashes[1], self.reasons.names,
+            self.notes.names, self.formats.names, self.roles.names, self.groups.names,
+            self.rejected, self.late, self._sample, applied, self.lengths,
+        )  # fmt: skip
 
 
 def cut(whole: Encoded | Defect, config: RunConfig) -> Encoded | Defect:
@@ -252,16 +288,6 @@ def _sampled(chat: Chat, order: int) -> Sample:
     return Sample(order, prompts[-1][:SAMPLE_TEXT] if prompts else "", answers[-1][:SAMPLE_TEXT])
 
 
-def _spooled(outcomes: list[Kept | Rejected], path: Path) -> Array:
-    """Write the kept chats of a piece; where each begins, -1 for rows without one."""
-    places = np.full(len(outcomes), -1, np.int64)
-    with path.open("xb") as file:
-        for number, row in enumerate(outcomes):
-            if isinstance(row, Kept):
-                places[number] = write_chat(file, row)
-    return places
-
-
 class _Range:
     """The bytes of a piece, as something to read from."""
 
@@ -273,19 +299,6 @@ class _Range:
         raw = self._file.read(min(size, self._left))
         self._left -= len(raw)
         return raw
-
-
-def _range_rows(piece: Piece, blanks: Counter[str]) -> Iterator[Row | Rejected]:
-    """The rows of a range of lines, which ends where a line ends."""
-    number = (piece.first_line or 1) - 1
-    with _reopened(piece.file) as file:
-        for lines in line_blocks(_Range(file, piece)):
-            for raw in lines:
-                number += 1
-                if raw and not raw.isspace():
-                    yield parse_line(raw, piece.file, number)
-                else:
-                    blanks[piece.file] += 1
 
 
 def _reopened(name: str) -> IO[bytes]:

@@ -11,7 +11,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from core.config.schema import RunConfig
 from core.data.clean import Cleaner
@@ -21,7 +21,7 @@ from core.data.overlay import EDITED, Overlay
 from core.data.quick import quick_chat
 from core.data.sources import RAW_LIMIT, Rejected, Row
 
-_HEADS = {role: f"\0{role}\0" for role in ("system", "user", "assistant", "tool", "text")}
+HEADS = {role: f"\0{role}\0" for role in ("system", "user", "assistant", "tool", "text")}
 """What stands before a turn's content in a hash."""
 GROUP_CHARS = 100
 """Characters by which the groups of a stratified split are told apart."""
@@ -37,6 +37,11 @@ class Kept(NamedTuple):
     notes: tuple[str, ...] = ()
     group: str = ""
     """Its value of ``data.stratify_by``."""
+
+
+Draft = tuple[str, int, dict[str, Any], Chat, str, tuple[str, ...], str]
+"""A row on its way: file, line, its fields, its chat, format, notes and group. A plain tuple, as
+one is made for every row."""
 
 
 @dataclass
@@ -131,9 +136,20 @@ class Pipeline:
         self._stratify_by = config.data.stratify_by
         self._cleaner = Cleaner(config.clean)
         self.overlay = Overlay(config.data.overlay)
+        self.passes_plain = self._cleaner.passes_plain
+
+    @property
+    def takes_quick(self) -> bool:
+        """Whether a plain row is the chat that ``quick`` says, with nothing more to be known."""
+        return self._quick and not self.overlay and self._stratify_by is None
 
     def outcome(self, row: Row | Rejected) -> Kept | Rejected:
         """A row as the chat that would be learned, or the first reason against it."""
+        draft = self.drafted(row)
+        return draft if isinstance(draft, Rejected) else self.finished(draft)
+
+    def drafted(self, row: Row | Rejected) -> Draft | Rejected:
+        """A row as a chat before its repairs."""
         decided = self.overlay.apply(row) if self.overlay else row
         if isinstance(decided, Rejected):
             return decided
@@ -147,14 +163,19 @@ class Pipeline:
             if isinstance(result, Defect):
                 return rejection(decided, result.reason, result.detail)
             chat, name, notes = result.chat, result.format, result.notes
-        cleaned = self._cleaner.clean(chat)
-        if isinstance(cleaned, Defect):
-            return rejection(decided, cleaned.reason, cleaned.detail)
-        notes = (*notes, *cleaned.notes)
         if decided is not row:
             notes = (EDITED, *notes)
-        group = self._group(decided)
-        return Kept(row.file, row.line, cleaned.chat, name, notes, group)
+        return row.file, row.line, decided.value, chat, name, notes, self._group(decided)
+
+    def finished(
+        self, draft: Draft, *, odd: bool = True, private_data: bool | None = None
+    ) -> Kept | Rejected:
+        """A draft after its repairs; what is known of its text is for ``Cleaner.clean``."""
+        file, line, value, chat, name, notes, group = draft
+        cleaned = self._cleaner.clean(chat, odd=odd, private_data=private_data)
+        if isinstance(cleaned, Defect):
+            return rejection(Row(file, line, value), cleaned.reason, cleaned.detail)
+        return Kept(file, line, cleaned.chat, name, (*notes, *cleaned.notes), group)
 
     def _group(self, row: Row) -> str:
         if self._stratify_by is None:
@@ -174,7 +195,7 @@ def keys(chat: Chat) -> tuple[bytes, bytes]:
     plain = True  # what nearly all rows are, and a third of the cost
     for message in chat:
         content = message["content"]
-        parts.append(_HEADS[message["role"]])
+        parts.append(HEADS[message["role"]])
         parts.append(content)
         if len(message) > 2 or content != content.strip():
             plain = False
@@ -183,8 +204,10 @@ def keys(chat: Chat) -> tuple[bytes, bytes]:
     if plain and text.isascii() and text.count("\0") == 2 * len(chat):
         exact = hashlib.sha256(text.encode()).digest()[:16]
         return exact, exact
-    trimmed = [unicodedata.normalize("NFC", message["content"].strip()) for message in chat]
-    return _hash(chat, trimmed), _hash(chat, [message["content"] for message in chat])
+    contents = [message["content"] for message in chat]
+    trimmed = [unicodedata.normalize("NFC", content.strip()) for content in contents]
+    exact = _hash(chat, contents)
+    return exact if trimmed == contents else _hash(chat, trimmed), exact
 
 
 def _hash(chat: Chat, contents: list[str]) -> bytes:
@@ -192,7 +215,7 @@ def _hash(chat: Chat, contents: list[str]) -> bytes:
     all else of a turn are is told by NUL characters, which are escaped where content has them."""
     parts: list[str] = []
     for message, content in zip(chat, contents, strict=True):
-        parts += (_HEADS[message["role"]], content.replace("\0", "\0\1"))
+        parts += (HEADS[message["role"]], content.replace("\0", "\0\1"))
         if len(message) > 2:
             rest = {k: v for k, v in message.items() if k not in ("role", "content")}
             parts += ("\0\2", json.dumps(rest, sort_keys=True))

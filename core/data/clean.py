@@ -17,6 +17,8 @@ from core.data.phrases import Span
 
 _ROUNDS = 10
 """Repairs are made until nothing changes; a text that never settles is left as it was."""
+_OF_CHARACTERS = ("line_endings", "mojibake", "control_characters")
+"""Repairs of which text in ASCII without control characters needs none."""
 _LEFT_ALONE = ("tool",)
 """Roles whose text no rule repairs: what a tool returned is no prose."""
 
@@ -77,28 +79,39 @@ class Cleaner:
         on = [rule for rule in RULES if rule.is_on(config)]
         self._repairs = [rule for rule in on if rule.repair is not None]
         self._tests = [rule.may_apply for rule in self._repairs if rule.may_apply is not None]
+        self._other_tests = [
+            rule.may_apply
+            for rule in self._repairs
+            if rule.may_apply is not None and rule.name not in _OF_CHARACTERS
+        ]
         self._judges = [rule.judge for rule in on if rule.judge is not None]
 
-    def clean(self, chat: Chat) -> Cleaned | Defect:
-        """The chat with its repairs, or the first reason to reject it."""
+        self.passes_plain = not self._other_tests and self._judges in ([], [_empty])
+        """Whether a chat that is not empty and has nothing odd passes as it is."""
+
+    def clean(
+        self, chat: Chat, *, odd: bool = True, private_data: bool | None = None
+    ) -> Cleaned | Defect:
+        """The chat with its repairs, or the first reason to reject it.
+
+        What is known of its contents saves tests: not ``odd`` ones are ASCII without control
+        characters, and ``private_data`` says whether any may be there.
+        """
         changed: tuple[str, ...] = ()
-        text = "\n".join([turn["content"] for turn in chat])
         more = _says_more(chat)
-        if more or self._may_apply(text):
+        tests = self._tests if odd else self._other_tests
+        text = (
+            "\n".join([turn["content"] for turn in chat]) if tests or private_data is None else ""
+        )
+        if more or _may_apply(tests, text):
             chat, changed = self._repaired(chat)
         for judge in self._judges:
             defect = judge(chat, self._config)
             if defect is not None:
                 return defect
-        if not (more or changed or private.may_hold(text)):
-            return Cleaned(chat)
-        return self._without_private(chat, changed)
-
-    def _may_apply(self, text: str) -> bool:
-        for test in self._tests:  # noqa: SIM110 - a generator would cost as much as the tests
-            if test(text):
-                return True
-        return False
+        if more or changed or (private.may_hold(text) if private_data is None else private_data):
+            return self._without_private(chat, changed)
+        return Cleaned(chat)
 
     def _without_private(self, chat: Chat, changed: tuple[str, ...]) -> Cleaned | Defect:
         """The chat with personal data and secrets left, masked or dropped, and their kinds."""
@@ -165,6 +178,13 @@ def token_defect(config: CleanConfig, tokens: int, loss_tokens: int) -> Defect |
     if most is not None and tokens > most:
         return Defect("too_long", f"has {tokens} tokens; at most {most} are wanted")
     return None
+
+
+def _may_apply(tests: list[Callable[[str], bool]], text: str) -> bool:
+    for test in tests:  # noqa: SIM110 - a generator would cost as much as the tests
+        if test(text):
+            return True
+    return False
 
 
 def _says_more(chat: Chat) -> bool:

@@ -49,12 +49,12 @@ def line_rows(stream: Reader, name: str, blanks: Counter[str]) -> Iterator[Row |
         refuse(f"{name} has only blank lines", "check how it was written or downloaded")
 
 
-def line_blocks(stream: Reader) -> Iterator[list[bytes]]:
+def line_blocks(stream: Reader, size_at_once: int = BLOCK_BYTES) -> Iterator[list[bytes]]:
     """Lines without their newline, many at a time. Of a line over the limit only its beginning."""
     limit = limits.LINE_LIMIT_BYTES + 1
     parts: list[bytes] = []
     size = 0
-    while block := stream.read(BLOCK_BYTES):
+    while block := stream.read(size_at_once):
         lines = block.split(b"\n")
         if len(lines) == 1:
             parts.append(block[: max(0, limit - size)])
@@ -89,11 +89,19 @@ def _fast(raw: bytes) -> dict[str, Any] | None:
         return None
     if type(value) is not dict:
         return None
-    wanted = 2 * _texts(value, 1)
+    return value if has_quotes(raw, 2 * _texts(value, 1)) else None
+
+
+def has_quotes(raw: bytes, wanted: int) -> bool:
+    """Whether a line has so many quotes, not counting those inside of texts."""
     quotes = raw.count(b'"')
-    if quotes != wanted and quotes - _ESCAPE.findall(raw).count(b'\\"') != wanted:
-        return None
-    return value
+    if quotes == wanted:
+        return True
+    if quotes < wanted:
+        return False
+    if b"\\\\" in raw:
+        return quotes - _ESCAPE.findall(raw).count(b'\\"') == wanted
+    return quotes - raw.count(b'\\"') == wanted
 
 
 def _texts(value: dict[str, Any], depth: int) -> int:

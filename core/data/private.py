@@ -29,11 +29,14 @@ MASKS = {
 _Finder = Callable[[str], Iterator[Found]]
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
 _NUMERALS = frozenset(b"0123456789")
-_BETWEEN = frozenset(b" -()/\t")
+BETWEEN = frozenset(b" -()/\t")
 """What may stand between the digits of one number."""
-_LONG = bytes(97 if {byte} & (_LETTERS | _NUMERALS | {43, 45, 47}) else 32 for byte in range(256))
+LONG = bytes(97 if {byte} & (_LETTERS | _NUMERALS | {43, 45, 47}) else 32 for byte in range(256))
+"""For ``translate``: what a key is written in becomes ``a``, all else a space."""
+LONG_RUN = b"a" * 16
+"""The shortest key, translated so."""
 _SHAPE = bytes(
-    48 if byte in _NUMERALS else 97 if byte in _LETTERS else 45 if byte in _BETWEEN else byte
+    48 if byte in _NUMERALS else 97 if byte in _LETTERS else 45 if byte in BETWEEN else byte
     for byte in range(256)
 )
 _QUAD = re.compile(rb"0\.0{1,3}\.0{1,3}\.0")
@@ -69,7 +72,7 @@ def may_hold(text: str) -> tuple[_Finder, ...]:
 
 
 def _has_long_run(text: str) -> bool:
-    return b"aaaaaaaaaaaaaaaa" in text.encode("utf-8", "surrogatepass").translate(_LONG)
+    return LONG_RUN in text.encode("utf-8", "surrogatepass").translate(LONG)
 
 
 def find(text: str) -> list[Found]:

@@ -8,10 +8,34 @@ from __future__ import annotations
 
 from typing import Any
 
+import orjson
+
+from core.data import row as limits
 from core.data.formats import Chat, Format
+from core.data.lines import has_quotes
 
 _ALPACA = frozenset({"instruction", "input", "output"})
 _NEXT = {"user": "assistant", "assistant": "user"}
+
+
+def quick_line(raw: bytes) -> tuple[dict[str, Any], Chat, Format] | None:
+    """A line of JSON as its row, chat and format; None for all but good lines of plain rows.
+
+    All that a plain row has is names and texts, so the quotes of a good line are known; a field
+    that stands twice has more of them (see ``lines``).
+    """
+    try:
+        row = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    if type(row) is not dict or len(raw) > limits.LINE_LIMIT_BYTES:
+        return None
+    quick = quick_chat(row)
+    if quick is None:
+        return None
+    chat, name = quick
+    quotes = 2 + 8 * len(chat) if name == "messages" else 4 * len(row)
+    return (row, chat, name) if has_quotes(raw, quotes) else None
 
 
 def quick_chat(row: dict[str, Any]) -> tuple[Chat, Format] | None:
