@@ -81,16 +81,22 @@ class Batches:
                 outcomes.rows.append(draft)
             elif plain and passes and not control and not private:
                 file, line, _, chat, name, notes, group = draft
-                exact = _sha256(text).digest()[:16]
                 outcomes.rows.append(Kept(file, line, chat, name, notes, group))
-                outcomes.keys.append((exact, exact))
+                outcomes.keys.append(_plain_keys(text))
             else:
                 odd = control or not text.isascii()
                 row = self._pipeline.finished(draft, odd=odd, private_data=private)
                 outcomes.rows.append(row)
                 if isinstance(row, Kept):
-                    outcomes.keys.append(keys(row.chat))
+                    same = plain and not control and row.chat is draft[3]
+                    outcomes.keys.append(_plain_keys(text) if same else keys(row.chat))
         return outcomes
+
+
+def _plain_keys(text: bytes) -> tuple[bytes, bytes]:
+    """``chats.keys`` of a plain chat."""
+    exact = _sha256(text).digest()[:16]
+    return exact, exact
 
 
 def _text_of(chat: Chat) -> tuple[bytes, bool]:

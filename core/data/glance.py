@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from core.data.private import BETWEEN, LONG, LONG_RUN
+from core.data.personal import BETWEEN, LONG, LONG_RUN
 
 Array = npt.NDArray[Any]
 

@@ -21,6 +21,20 @@ class Found(NamedTuple):
     end: int
 
 
+_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
+_NUMERALS = frozenset(b"0123456789")
+BETWEEN = frozenset(b" -()/\t")
+"""What may stand between the digits of one number."""
+SHAPE = bytes(
+    48 if byte in _NUMERALS else 97 if byte in _LETTERS else 45 if byte in BETWEEN else byte
+    for byte in range(256)
+)
+"""For ``translate``: a digit is ``0``, a letter ``a`` and what may stand between digits ``-``."""
+LONG = bytes(97 if {byte} & (_LETTERS | _NUMERALS | {43, 45, 47}) else 32 for byte in range(256))
+"""For ``translate``: what a key is written in becomes ``a``, all else a space."""
+LONG_RUN = b"a" * 16
+"""The shortest key, translated so."""
+
 _LOCAL = re.compile(r"[\w.+%'-]{1,64}\Z")
 _DOMAIN = re.compile(r"(?:[\w-]{1,63}\.)*?[\w-]{2,63}\.(?P<top>[A-Za-z]{2,24})(?![\w-]|\.\w)")
 _LONG_TOP = re.compile(
@@ -78,6 +92,14 @@ _REGIONS = ("US", "GB", "DE", "FR", "IT", "ES", "NL", "CH", "AT", "BE", "IN", "B
 """Where a number without its country's code is tried, when the text calls it a phone number."""
 
 
+_CALL = re.compile("|".join(map(re.escape, _CALLS)))
+_REACH = 50
+"""Characters behind the beginning of such a word in which its number begins, and some more."""
+_WIDEST = 64
+"""No number is as long as this."""
+_AMERICAN_SHAPE = re.compile(rb"000(?:\.000\.|--?000[-.])0000")
+"""What ``_AMERICAN`` finds in ASCII, as ``SHAPE`` shows it; the same for those below."""
+
 _PATIENCE = 300
 """Numbers of a text that may turn out to be none, at up to a millisecond each; then no more are
 tried: such a text is a table of something else."""
@@ -96,14 +118,36 @@ def phones(text: str) -> Iterator[Found]:
 
 
 def _candidates(text: str) -> Iterator[tuple[re.Match[str], str, tuple[str | None, ...]]]:
-    for hit in _apart(_INTERNATIONAL, text, "+."):
+    for hit in _apart(_INTERNATIONAL, text, "+.") if "+" in text or "00" in text else ():
         number = hit.group()
         yield hit, number if number.startswith("+") else "+" + number[2:], (None,)
-    for hit in _apart(_AMERICAN, text, ".+-/("):
+    for hit in _apart(_AMERICAN, text, ".+-/(") if not _shows_none(_AMERICAN_SHAPE, text) else ():
         yield hit, hit.group(), ("US",)
-    for hit in _apart(_NUMBER, text, ".+-/"):
-        if _is_spoken_of(text, hit.start()):
+    for hit in _spoken_of(text):
+        if _stands_apart(hit, ".+-/") and _is_spoken_of(text, hit.start()):
             yield hit, hit.group(), _REGIONS
+
+
+def _shows_none(shape: re.Pattern[bytes], text: str) -> bool:
+    """Whether a text in ASCII has no place of such a shape."""
+    return text.isascii() and shape.search(text.encode().translate(SHAPE)) is None
+
+
+def _spoken_of(text: str) -> Iterator[re.Match[str]]:
+    """The numbers behind a word that may call them one, among others: not all of a long table."""
+    lowered = text.lower()
+    if not any(word in lowered for word in _CALLS):
+        return
+    if len(lowered) != len(text):  # places in one are none in the other
+        yield from _NUMBER.finditer(text)
+        return
+    start = 0
+    for word in _CALL.finditer(lowered):
+        # No number reaches over the word's first letter: what is found from there on is found.
+        start, last = max(start, word.start()), word.start() + _REACH
+        while (hit := _NUMBER.search(text, start, last + _WIDEST)) and hit.start() <= last:
+            yield hit
+            start = hit.end()
 
 
 def _is_spoken_of(text: str, start: int) -> bool:
@@ -115,9 +159,14 @@ def _is_spoken_of(text: str, start: int) -> bool:
 def _apart(pattern: re.Pattern[str], text: str, but: str = "") -> Iterator[re.Match[str]]:
     """The places of a pattern that begin no letters, digits or the given signs go before."""
     for hit in pattern.finditer(text):
-        before = text[hit.start() - 1 : hit.start()]
-        if not (before.isalnum() or before == "_" or (before and before in but)):
+        if _stands_apart(hit, but):
             yield hit
+
+
+def _stands_apart(hit: re.Match[str], but: str) -> bool:
+    start = hit.start()
+    before = hit.string[start - 1 : start]
+    return not (before.isalnum() or before == "_" or (before and before in but))
 
 
 @lru_cache(maxsize=4096)
@@ -145,9 +194,24 @@ _ISSUER = re.compile(
 )
 
 
+_CARD_SHAPE = re.compile(rb"0000000000000|0000-0000(?:00-0000|-0000-0000)")
+_CARD_PLACES = re.compile(r"\d[\d \-]{12,}")
+"""Where cards are: all of any one is in one of these."""
+
+
 def cards(text: str) -> Iterator[Found]:
     """Payment cards: an issuer's first digits, its length, its grouping, and Luhn's checksum."""
-    for hit in _apart(_CARD, text, ".-"):
+    if _shows_none(_CARD_SHAPE, text):
+        return
+    for place in _CARD_PLACES.finditer(text):
+        # What stands behind a card counts too.
+        yield from _cards(_CARD.finditer(text, place.start(), place.end() + 2))
+
+
+def _cards(hits: Iterator[re.Match[str]]) -> Iterator[Found]:
+    for hit in hits:
+        if not _stands_apart(hit, ".-"):
+            continue
         digits = re.sub(r"\D", "", hit.group())
         if _ISSUER.fullmatch(digits) and len(set(digits)) > 1 and _luhn(digits):
             yield Found("card", hit.start(), hit.end())
@@ -162,6 +226,7 @@ _IBAN = re.compile(
     r"[A-Z]{2}\d\d(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Z0-9])",
     re.IGNORECASE,
 )
+_IBAN_SHAPE = re.compile(rb"aa00")
 _IBAN_LENGTHS = {
     country: int(length)
     for country, length in re.findall(
@@ -177,7 +242,7 @@ _IBAN_LENGTHS = {
 
 def ibans(text: str) -> Iterator[Found]:
     """Bank accounts: a country's length and the checksum."""
-    for hit in _apart(_IBAN, text):
+    for hit in _apart(_IBAN, text) if not _shows_none(_IBAN_SHAPE, text) else ():
         for end in _ends(hit):
             account = text[hit.start() : end].replace(" ", "").upper()
             if len(account) == _IBAN_LENGTHS.get(account[:2]) and _mod97(account):

@@ -11,7 +11,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from core.data.keys import secrets
-from core.data.personal import Found, cards, emails, ibans, ipv4_addresses, ipv6_addresses, phones
+from core.data.personal import (
+    LONG,
+    LONG_RUN,
+    SHAPE,
+    Found,
+    cards,
+    emails,
+    ibans,
+    ipv4_addresses,
+    ipv6_addresses,
+    phones,
+)
 
 PERSONAL: tuple[str, ...] = ("email", "phone", "card", "iban", "ip")
 SECRET = "secret"  # noqa: S105 - the name of a kind
@@ -27,18 +38,6 @@ MASKS = {
 """What stands in place of what was found; the names that other tools give it too."""
 
 _Finder = Callable[[str], Iterator[Found]]
-_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_")
-_NUMERALS = frozenset(b"0123456789")
-BETWEEN = frozenset(b" -()/\t")
-"""What may stand between the digits of one number."""
-LONG = bytes(97 if {byte} & (_LETTERS | _NUMERALS | {43, 45, 47}) else 32 for byte in range(256))
-"""For ``translate``: what a key is written in becomes ``a``, all else a space."""
-LONG_RUN = b"a" * 16
-"""The shortest key, translated so."""
-_SHAPE = bytes(
-    48 if byte in _NUMERALS else 97 if byte in _LETTERS else 45 if byte in BETWEEN else byte
-    for byte in range(256)
-)
 _QUAD = re.compile(rb"0\.0{1,3}\.0{1,3}\.0")
 
 
@@ -48,7 +47,7 @@ def may_hold(text: str) -> tuple[_Finder, ...]:
     The surest come first: of places that overlap the first one counts. The text is looked at as a
     shape, in which a digit is ``0``, a letter ``a`` and what may stand between digits ``-``.
     """
-    shape = text.encode("utf-8", "surrogatepass").translate(_SHAPE)
+    shape = text.encode("utf-8", "surrogatepass").translate(SHAPE)
     address, count = "@" in text, shape.count(b"0")
     finders: list[_Finder] = []
     if (count > 1 and _has_long_run(text)) or (address and "://" in text):
