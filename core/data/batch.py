@@ -74,34 +74,33 @@ class Batches:
             plains.append(plain)
         seen = glance(texts, marks)
         passes = self._pipeline.passes_plain
-        for draft, text, plain, control, private in zip(
-            drafts, texts, plains, seen.controls, seen.private, strict=True
+        for draft, text, plain, odd, private in zip(
+            drafts, texts, plains, seen.odd, seen.private, strict=True
         ):
             if isinstance(draft, Rejected):
                 outcomes.rows.append(draft)
-            elif plain and passes and not control and not private:
-                file, line, _, chat, name, notes, group = draft
-                outcomes.rows.append(Kept(file, line, chat, name, notes, group))
-                outcomes.keys.append(_plain_keys(text))
+                continue
+            file, line, _, chat, name, notes, group = draft
+            if plain and passes and not odd and not private:
+                row: Kept | Rejected = Kept(file, line, chat, name, notes, group)
             else:
-                odd = control or not text.isascii()
                 row = self._pipeline.finished(draft, odd=odd, private_data=private)
-                outcomes.rows.append(row)
-                if isinstance(row, Kept):
-                    same = plain and not control and row.chat is draft[3]
-                    outcomes.keys.append(_plain_keys(text) if same else keys(row.chat))
+            outcomes.rows.append(row)
+            if isinstance(row, Kept):
+                same = plain and not odd and row.chat is chat and text.isascii()
+                outcomes.keys.append(_plain_keys(text) if same else keys(row.chat))
         return outcomes
 
 
 def _plain_keys(text: bytes) -> tuple[bytes, bytes]:
-    """``chats.keys`` of a plain chat."""
+    """``chats.keys`` of a plain chat in ASCII."""
     exact = _sha256(text).digest()[:16]
     return exact, exact
 
 
 def _text_of(chat: Chat) -> tuple[bytes, bool]:
-    """A chat as it is hashed, and whether it is plain: ASCII, and nothing but contents, none of
-    which is empty or has space around it."""
+    """A chat as it is hashed, and whether it is plain: nothing but contents, none of which is
+    empty or has space around it."""
     parts: list[str] = []
     plain = True
     for turn in chat:
@@ -110,4 +109,4 @@ def _text_of(chat: Chat) -> tuple[bytes, bool]:
         if len(turn) > 2 or not content or content != content.strip():
             plain = False
     text = "".join(parts)
-    return text.encode("utf-8", "surrogatepass"), plain and text.isascii()
+    return text.encode("utf-8", "surrogatepass"), plain

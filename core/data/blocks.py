@@ -6,7 +6,7 @@ The same in this process and in others, so that large files are scanned on all c
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -134,7 +134,8 @@ class Scanner:
             entries.count_tokens(self._codec, self._config)
         if self._spool is not None:
             entries.spool(chats_path(self._spool, piece.number))
-        return entries.block(piece, frozenset(self._pipeline.overlay.applied))
+        # The rows came with the piece; they need not go back to where it came from.
+        return entries.block(replace(piece, rows=None), frozenset(self._pipeline.overlay.applied))
 
     def _outcomes(self, piece: Piece) -> Iterator[Outcomes]:
         """Some hundred rows at a time, so that they stay in the processor's cache."""
@@ -161,6 +162,8 @@ class _Entries:
         self.rejected: list[tuple[int, Rejected]] = []
         self.rows: list[Kept] = []
         self._below, self._keep = below, keep
+        self._known: dict[tuple[str, str, str], tuple[int, int, int]] = {}
+        """Numbers of a format, an order of roles and a group."""
         self._blanks = 0
         self._lines: list[int] = []
         self._numbers: list[int] = []
@@ -172,14 +175,14 @@ class _Entries:
         """Take in the rows that come next."""
         first = len(self._lines)
         kept: list[Kept] = []
+        self._lines += [row.line for row in outcomes.rows]
         for number, row in enumerate(outcomes.rows, first):
-            self._lines.append(row.line)
             if isinstance(row, Kept):
                 kept.append(row)
                 self._numbers.append(number)
-                self._entries.append(self._entry(row))
             else:
                 self.rejected.append((number, row))
+        self._entries += map(self._entry, kept)
         self._blanks += outcomes.blanks
         if self._keep:
             self.rows += kept
@@ -208,20 +211,25 @@ class _Entries:
             self.columns["reason"][number] = self.reasons.number(row.reason)
 
     def _entry(self, row: Kept) -> tuple[int, ...]:
+        _, _, chat, name, notes, group = row
         chars, answers, roles = 0, 0, ""
-        for turn in row.chat:
+        for turn in chat:
             size, role = len(turn["content"]), turn["role"]
             chars += size
             roles += _LETTERS[role]
             if role == "assistant":
                 answers += size
         flags = 0
-        for note in row.notes:
+        for note in notes:
             flags |= 1 << self.notes.number(note)
-        return (
-            chars, answers, len(row.chat), flags, self.formats.number(row.format),
-            self.roles.number(roles[:ROLES_SHOWN]), self.groups.number(row.group),
-        )  # fmt: skip
+        known = self._known.get((name, roles, group))
+        if known is None:
+            known = (
+                self.formats.number(name), self.roles.number(roles[:ROLES_SHOWN]),
+                self.groups.number(group),
+            )  # fmt: skip
+            self._known[name, roles, group] = known
+        return (chars, answers, len(chat), flags, *known)
 
     def count_tokens(self, codec: ChatCodec, config: RunConfig) -> None:
         whole = codec.encode_many([row.chat for row in self.rows])

@@ -18,7 +18,7 @@ from core.data.phrases import Span
 _ROUNDS = 10
 """Repairs are made until nothing changes; a text that never settles is left as it was."""
 _OF_CHARACTERS = ("line_endings", "mojibake", "control_characters")
-"""Repairs of which text in ASCII without control characters needs none."""
+"""Repairs that look for certain characters; see ``glance``."""
 _LEFT_ALONE = ("tool",)
 """Roles whose text no rule repairs: what a tool returned is no prose."""
 
@@ -94,8 +94,8 @@ class Cleaner:
     ) -> Cleaned | Defect:
         """The chat with its repairs, or the first reason to reject it.
 
-        What is known of its contents saves tests: not ``odd`` ones are ASCII without control
-        characters, and ``private_data`` says whether any may be there.
+        What is known of its contents saves tests: not ``odd`` ones have no character that a
+        repair of characters looks for, and ``private_data`` says whether any may be there.
         """
         changed: tuple[str, ...] = ()
         more = _says_more(chat)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from core.data import repairs
 from core.data.personal import BETWEEN, LONG, LONG_RUN
 
 Array = npt.NDArray[Any]
@@ -22,6 +23,12 @@ _HEX = np.zeros(256, np.bool_)
 _HEX[list(b"0123456789ABCDEFabcdef")] = True
 _JOINS = np.zeros(256, np.bool_)
 _JOINS[[*BETWEEN, *b".0123456789"]] = True
+_WIDTH = np.zeros(256, np.int64)
+"""Bytes of a character, by its first one."""
+_WIDTH[0xC0:0xE0], _WIDTH[0xE0:0xF0], _WIDTH[0xF0:] = 2, 3, 4
+_MAY_LEAD = np.zeros(256, np.bool_)
+"""First bytes of the characters that a lead byte of UTF-8 may have become in another encoding."""
+_MAY_LEAD[[lead.encode()[0] for lead in repairs.leads()]] = True
 _NUMBER = 7
 """Digits of the shortest phone number; accounts and cards have more."""
 
@@ -29,8 +36,8 @@ _NUMBER = 7
 class Glance(NamedTuple):
     """What each of some texts may hold; one entry a text."""
 
-    controls: list[bool]
-    """A control character other than tab and line end; of what is not ASCII this says nothing."""
+    odd: list[bool]
+    """Characters that a repair of line ends, encodings or control characters may want."""
     private: list[bool]
     """Personal data or a secret."""
 
@@ -41,8 +48,8 @@ def glance(texts: Sequence[bytes], marks: int = 0) -> Glance:
     data = b"\n".join([*texts, _PAD])
     chars = np.frombuffer(data, np.uint8)
     ends = np.cumsum([len(text) + 1 for text in texts])
-    controls = _marked(ends, _controls(data, chars, marks + len(_PAD)))
-    return Glance(controls, _marked(ends, [*_private(data, chars)]))
+    odd = [*_controls(data, chars, marks + len(_PAD)), *_foreign(chars)]
+    return Glance(_marked(ends, odd), _marked(ends, [*_private(data, chars)]))
 
 
 def _marked(ends: Array, places: list[Array]) -> list[bool]:
@@ -61,6 +68,30 @@ def _controls(data: bytes, chars: Array, marks: int) -> list[Array]:
         odd &= found != 0
     # Where some text has a NUL of its own, all are looked at: they are that rare.
     return [places[odd], *_all(data, b"\x7f", chars)]
+
+
+def _foreign(chars: Array) -> Iterator[Array]:
+    """Where an invisible character stands, or two that may be one in the wrong encoding."""
+    places = np.flatnonzero(chars > 127)
+    if not len(places):
+        return
+    places = places[chars[places] > 0xBF]
+    first, second, third = chars[places], chars[places + 1], chars[places + 2]
+    following = chars[places + _WIDTH[first]]
+    pair = _MAY_LEAD[first] & (following > 127)
+    latin = ((first == 0xC2) & (second < 0xAE)) | (
+        (first == 0xC3) & (second == 0x83) & (following == 0x20)
+    )
+    signs = (first == 0xE2) & (
+        ((second == 0x80) & (_between(third, 0x8B, 0x8F) | _between(third, 0xA8, 0xAE)))
+        | ((second == 0x81) & (third > 0x9F))
+    )
+    yield places[pair | latin | signs | (first == 0xEF) | (first == 0xF3)]
+
+
+def _between(values: Array, least: int, most: int) -> Array:
+    found: Array = (values >= least) & (values <= most)
+    return found
 
 
 def _all(data: bytes, sign: bytes, chars: Array) -> Iterator[Array]:

@@ -91,6 +91,11 @@ class _Pairs(NamedTuple):
     pattern: re.Pattern[str]
 
 
+def leads() -> frozenset[str]:
+    """What the lead bytes of UTF-8 are in other encodings."""
+    return _pairs().capitals | _pairs().small
+
+
 @cache
 def _pairs() -> _Pairs:
     leads = _shown(range(0xC2, 0xF5), _CHARMAPS) | _shown((0xC2, 0xC3, 0xC5, 0xE2), _OLD_CHARMAPS)
