@@ -3,15 +3,16 @@
     python benchmarks/data.py --megabytes 1000 --folder DIR --model DIR
 
 A jsonl file of about 1 KB a row is made from a seed in the folder (kept there for the next time);
-one row in fifty repeats another. Each measure runs in a process of its own; times are the least of
-``--repeats``, processor time is that of the process and its children, memory the most that they
-held together. Without ``--model`` tokens are left out. Prints a Markdown table, and all figures as
-JSON.
+one row in fifty repeats another; ``--rows`` makes other rows. Each measure runs in a process of its
+own; times are the least of ``--repeats``, processor time is that of the process and its children,
+memory the most that they held together. Without ``--model`` tokens are left out. Prints a Markdown
+table, and all figures as JSON, with the load of the machine and how long it takes for a loop.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import random
@@ -30,13 +31,13 @@ ROWS_NEAR = 100_000
 JUMPS = 1000
 SCREEN_ROWS = 50
 SEED = 7
+OTHER_ROWS = ("chats", "numbers", "csv")
 
 
 def make(path: Path, megabytes: int) -> None:
     """Alpaca rows of random words, until the file is large enough."""
     rng = random.Random(SEED)
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    words = ["".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(5000)]
+    words = _words(rng)
     done, number, line = 0, 0, ""
     with path.open("w", encoding="utf-8") as file:
         while done < megabytes * 1_000_000:
@@ -46,6 +47,57 @@ def make(path: Path, megabytes: int) -> None:
                 line = json.dumps(row) + "\n"
             done, number = done + len(line), number + 1
             file.write(line)
+
+
+def make_other(path: Path, megabytes: int, kind: str) -> None:
+    """Rows that cost more than those of ``make``: chats of several turns with Markdown and letters
+    that are not ASCII, tables of long numbers, or a csv file of such answers."""
+    rng = random.Random(SEED)
+    words = _words(rng)
+
+    def sentence(count: int) -> str:
+        return " ".join(rng.choices(words, k=count)).capitalize() + rng.choice(".?!")
+
+    def answer() -> str:
+        parts = [sentence(rng.randint(20, 50)) for _ in range(rng.randint(1, 3))]
+        parts.append("\n".join(f"{number}. **{rng.choice(words)}**: 5" for number in range(1, 5)))
+        parts.append(f'```\n{rng.choice(words)}[{rng.randint(0, 99)}] = "{rng.choice(words)}"\n```')
+        parts.append(f"“{sentence(6)}” – {rng.randint(10, 99)}% in {rng.randint(1900, 2024)}, née.")
+        return "\n\n".join(rng.sample(parts, rng.randint(1, len(parts))))
+
+    def number() -> str:
+        return f"{rng.getrandbits(40)} | {rng.randint(1, 10**6) / 100:.2f} | {rng.randint(10, 99)}"
+
+    done = 0
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        if kind == "csv":
+            table.writerow(["prompt", "completion"])
+        while done < megabytes * 1_000_000:
+            if kind == "csv":
+                asked, told = sentence(12), answer()
+                table.writerow([asked, told])
+                done += len(asked) + len(told)
+                continue
+            row: dict[str, Any]
+            if kind == "numbers":
+                told = "\n".join(number() for _ in range(30))
+                row = {"instruction": sentence(10), "input": "", "output": told}
+            else:
+                turns = [(sentence(12), answer()) for _ in range(rng.randint(1, 4))]
+                row = {"messages": [
+                    {"role": role, "content": text}
+                    for turn in turns
+                    for role, text in zip(("user", "assistant"), turn, strict=True)
+                ]}  # fmt: skip
+            line = json.dumps(row, ensure_ascii=False) + "\n"
+            done += len(line.encode())
+            file.write(line)
+
+
+def _words(rng: random.Random) -> list[str]:
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return ["".join(rng.choices(letters, k=rng.randint(2, 9))) for _ in range(5000)]
 
 
 def screen(options: argparse.Namespace) -> dict[str, Any]:
@@ -75,12 +127,13 @@ def scan(options: argparse.Namespace) -> dict[str, Any]:
     from core.data.facts import facts_of
     from core.data.survey import survey
 
-    begin = time.perf_counter()
+    begin, spent = time.perf_counter(), processor_seconds()
     found = survey(_config(options))
-    seconds = time.perf_counter() - begin
+    seconds, spent = time.perf_counter() - begin, processor_seconds() - spent
     facts_of(found)
     tally = found.tally
     return {
+        "scan_processor_seconds": spent,
         "seconds_with_statistics": time.perf_counter() - begin,
         "seconds": seconds,
         "bytes": options.file.stat().st_size,
@@ -178,7 +231,8 @@ def table(found: dict[str, dict[str, Any]]) -> str:
         add(f"slowest of {JUMPS:,} jumps, {SCREEN_ROWS} rows each", f"{jump:,.1f} ms", "screen")
     if "scan" in found:
         rate = found["scan"]["bytes"] / found["scan"]["seconds"] / 1e6
-        add("full scan", f"{rate:,.0f} MB/s, {found['scan']['seconds']:,.1f} s", "scan")
+        each = found["scan"]["scan_processor_seconds"] / found["scan"]["bytes"] * 1e9
+        add("full scan", f"{rate:,.0f} MB/s, {each:,.1f} processor seconds a GB", "scan")
     if "near" in found:
         seconds = found["near"]["seconds"]
         add(f"near duplicates, {found['near']['rows']:,} rows", f"{seconds:,.1f} s", "near")
@@ -188,9 +242,23 @@ def table(found: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def processor_seconds() -> float:
+    """Of this process and of its children that have ended."""
+    times = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(time.ru_utime + time.ru_stime for time in times)
+
+
+def loop() -> float:
+    """Processor seconds of ten million rounds in Python: by how much machines differ."""
+    begin = time.process_time()
+    sum(range(10_000_000))
+    return time.process_time() - begin
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--rows", choices=("plain", *OTHER_ROWS), default="plain")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--model", type=Path, help="a folder with a tokenizer: prepare too")
     parser.add_argument("--only", choices=MEASURES, nargs="+", default=list(MEASURES))
@@ -200,19 +268,22 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         found = MEASURES[options.measure](options)
-        times = [
-            resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        ]
-        found["processor_seconds"] = sum(time.ru_utime + time.ru_stime for time in times)
+        found["processor_seconds"] = processor_seconds()
         print(json.dumps(found))
         return
     options.file = options.folder / f"finetui-{options.megabytes}.jsonl"
-    if not options.file.exists():
+    if options.rows != "plain":
+        ending = "csv" if options.rows == "csv" else "jsonl"
+        options.file = options.file.with_name(f"{options.file.stem}-{options.rows}.{ending}")
+    if not options.file.exists() and options.rows != "plain":
+        make_other(options.file, options.megabytes, options.rows)
+    elif not options.file.exists():
         make(options.file, options.megabytes)
     names = [name for name in options.only if name != "prepare" or options.model]
     found = {name: measured(name, options) for name in names}
     print(table(found))
-    print(json.dumps({"cores": len(os.sched_getaffinity(0)), **found}, indent=2))
+    machine = {"cores": len(os.sched_getaffinity(0)), "load": os.getloadavg()[0], "loop": loop()}
+    print(json.dumps({**machine, **found}, indent=2))
 
 
 if __name__ == "__main__":
