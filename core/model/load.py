@@ -28,6 +28,9 @@ kernels.block()
 Progress = Callable[[int, int], None]
 """Told how many of how many weights are loaded."""
 
+TABLES = {"embedding": "model.embed_tokens", "head": "lm_head"}
+"""Where the models that the fused path knows have their two large unquantized weights."""
+
 
 def device_of(config: RunConfig) -> str:
     """Where this process computes: ``cuda:0`` or ``cpu``.
@@ -101,28 +104,33 @@ def load_base(
     device: str,
     source: Path | None = None,
     dtype: torch.dtype | None = None,
+    on_host: frozenset[str] = frozenset(),
     on_progress: Progress | None = None,
 ) -> PreTrainedModel:
     """The frozen base model on ``device``, in evaluation mode, with no parameter that learns.
+
+    ``on_host`` names those of ``TABLES`` that stay in RAM: they never touch the device.
 
     ``quantized`` applies config.quantization; otherwise the weights come in ``dtype`` (default:
     what config.model.dtype means on the device). ``source`` loads a folder in place of the
     configured model. Raises InputError for a model that cannot be used and FailedError when the
     machine cannot hold it; whatever ``on_progress`` raises passes through.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, modeling_utils
 
     name, revision = _origin(config, source)
     _check_plain(name, revision)
     attention = config.model.attn_implementation
-    with progress_bars(on_progress), _explained(name):
+    if device == "cpu" or not hasattr(modeling_utils, "accelerate_dispatch"):
+        on_host = frozenset()
+    with progress_bars(on_progress), _explained(name), _left_on_host(on_host):
         model, report = AutoModelForCausalLM.from_pretrained(
             name,
             revision=revision,
             dtype=dtype or storage_dtype(config, device),
-            quantization_config=_quantization(config, device) if quantized else None,
+            quantization_config=_quantization(config, device, on_host) if quantized else None,
             # A map that names the CPU makes a later save_pretrained think of offloaded weights.
-            device_map={"": device} if quantized or device != "cpu" else None,
+            device_map=_places(device, on_host) if quantized or device != "cpu" else None,
             attn_implementation="sdpa" if attention == "auto" else attention,
             use_safetensors=True,
             trust_remote_code=False,
@@ -135,6 +143,39 @@ def load_base(
     model.config.use_cache = False
     _keep_gradients(model)
     return model.eval()
+
+
+def to_device(model: PreTrainedModel, device: str) -> None:
+    """Bring what ``load_base`` left in RAM to the device after all.
+
+    Raises FailedError when it does not fit there.
+    """
+    with _explained(model.config.name_or_path):
+        for part in (model.get_input_embeddings(), model.get_output_embeddings()):
+            part.to(device)
+
+
+def _places(device: str, on_host: frozenset[str]) -> dict[str, str]:
+    return {"": device} | {TABLES[name]: "cpu" for name in sorted(on_host)}
+
+
+@contextmanager
+def _left_on_host(on_host: frozenset[str]) -> Iterator[None]:
+    """Keep what lies in RAM there.
+
+    accelerate would put hooks on all modules, which copy it to the device in every forward pass.
+    """
+    from transformers import modeling_utils
+
+    if not on_host:
+        yield
+        return
+    dispatch = modeling_utils.accelerate_dispatch
+    modeling_utils.accelerate_dispatch = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        modeling_utils.accelerate_dispatch = dispatch
 
 
 def _origin(config: RunConfig, source: Path | None) -> tuple[str, str | None]:
@@ -162,7 +203,9 @@ def _check_plain(name: str, revision: str | None) -> None:
         )
 
 
-def _quantization(config: RunConfig, device: str) -> BitsAndBytesConfig | None:
+def _quantization(
+    config: RunConfig, device: str, on_host: frozenset[str]
+) -> BitsAndBytesConfig | None:
     from transformers import BitsAndBytesConfig
 
     wish = config.quantization
@@ -175,6 +218,8 @@ def _quantization(config: RunConfig, device: str) -> BitsAndBytesConfig | None:
         bnb_4bit_quant_type=wish.bnb_4bit_quant_type,
         bnb_4bit_use_double_quant=wish.bnb_4bit_use_double_quant,
         bnb_4bit_compute_dtype=compute_dtype(config, device),
+        # A map with the CPU in it is refused without this; nothing becomes fp32 by it.
+        llm_int8_enable_fp32_cpu_offload=bool(on_host),
     )
 
 

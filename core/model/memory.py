@@ -193,12 +193,17 @@ def _bf16(config: RunConfig) -> bool:
     return wanted <= {"auto", "bfloat16"}
 
 
-def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
-    """The fused path within ``memory.limit_gib``; without a limit, the least that it needs."""
-    numbers = fast.Dims(
+def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> fast.Dims:
+    """The numbers that the fused path's plan is made from."""
+    return fast.Dims(
         dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
         shape.tied, config.adapter.r, dims.heads,
     )  # fmt: skip
+
+
+def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
+    """The fused path within ``memory.limit_gib``; without a limit, the least that it needs."""
+    numbers = fused_dims(config, shape, dims)
     limit = config.memory.limit_gib
     plan = fast.choose(
         numbers,

@@ -95,7 +95,17 @@ def shape_of(name_or_path: str, revision: str | None = None) -> ModelShape:
     model, has no safetensors weights, or has broken ones.
     """
     config = read_config(name_or_path, revision)
-    tensors = _tensors(name_or_path, revision)
+    return _shape(name_or_path, config, _tensors(name_or_path, revision))
+
+
+def configured(name_or_path: str, revision: str | None = None) -> ModelShape:
+    """Describe a model from its config.json alone, whether or not its weights are there."""
+    return _shape(name_or_path, read_config(name_or_path, revision), None)
+
+
+def _shape(
+    name_or_path: str, config: dict[str, Any], tensors: dict[str, Tensor] | None
+) -> ModelShape:
     # Models of several modalities keep the language model's numbers one level down.
     nested = config.get("text_config")
     text: dict[str, Any] = nested if isinstance(nested, dict) else config

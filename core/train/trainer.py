@@ -10,19 +10,15 @@ import torch
 from transformers import set_seed
 from trl import SFTTrainer
 
-from core.config.errors import FailedError, RefusedError
+from core.config.errors import FailedError
 from core.config.hub import local_folder
-from core.config.schema import RunConfig
 from core.model import adapters
 from core.model import load as models
 from core.model.fast.model import FastModel
-from core.model.fast.plan import CONTEXT_BYTES, GIB, Dims, Plan, choose, state_bytes
-from core.model.fast.route import kernels_fail, obstacle
-from core.model.room import free_memory_bytes
 from core.record import events as ev
 from core.record.commands import Stopped
 from core.record.job import Job, Result
-from core.train import checkpoint, fingerprint
+from core.train import checkpoint, fingerprint, path
 from core.train.arguments import sft_config
 from core.train.collate import Collator, FlatCollator
 from core.train.durable import DurableMixin
@@ -32,10 +28,6 @@ from core.train.tally import Tally
 
 if TYPE_CHECKING:
     from core.data.prepare import Frozen
-
-
-_SHARE = 0.9
-"""Part of the free memory that is planned with, where no limit is set."""
 
 
 class DurableTrainer(DurableMixin, SFTTrainer):  # type: ignore[misc]
@@ -222,10 +214,13 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
     set_seed(config.train.seed)
     began = time.monotonic()
     tokenizer = models.load_tokenizer(config)
+    dtype = models.compute_dtype(config, device)
+    foreseen = path.foresee(config, tally, device, dtype)
     base = models.load_base(
         config,
         quantized=True,
         device=device,
+        on_host=foreseen.plan.on_host if foreseen.plan else frozenset(),
         on_progress=lambda done, total: job.progress(done, total, "weights"),
     )
     model = adapters.attach(base, config)
@@ -234,8 +229,8 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
         # Whoever loads the adapter later may stand in another folder.
         model.peft_config["default"].base_model_name_or_path = str(folder.absolute())
     trainable, total = adapters.trainable_parameters(model)
-    dtype = models.compute_dtype(config, device)
-    plan, why = route(job, model, tally, device, dtype)
+    settled = path.settle(foreseen, model, tally, device)
+    plan = settled.plan
     job.emit(
         ev.ModelLoaded(
             name=config.model.name_or_path,
@@ -245,7 +240,7 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
             compute_dtype=str(dtype).removeprefix("torch."),
             device=device,
             path="PEFT" if plan is None else "fused",
-            why=why,
+            why=settled.why,
             seconds=time.monotonic() - began,
         )
     )
@@ -278,60 +273,6 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
         counted = data.report.get("eval") or {}
         trainer.held_out_rows = int(counted.get("rows", len(held_out)))
     return trainer
-
-
-def route(
-    job: Job, model: Any, tally: Tally, device: str, dtype: torch.dtype
-) -> tuple[Plan | None, str]:
-    """How the fused path trains this run; None, and why, where PEFT's layers do.
-
-    A resumed run stays on its path, of which its optimizer's state is. Raises RefusedError where
-    that cannot be.
-    """
-    if tally.step and not tally.micro_batch:
-        return None, "this run began on PEFT's layers"
-    plan, why = None, no_fast_path(model, job.config, device, dtype)
-    if why is None:
-        plan = memory_plan(job.config, model, tally)
-        why = plan.told if plan else "the fused path needs more free memory (RAM) of the host"
-    if plan is None and tally.micro_batch:
-        raise RefusedError(
-            f"this run was trained on the fused path, and cannot go on without it: {why}",
-            kind="changed",
-            remedies=("resume it where it began", "or start a new run with the same settings"),
-        )
-    return plan, why
-
-
-def memory_plan(config: RunConfig, model: Any, tally: Tally) -> Plan | None:
-    """What the fused path does with the memory of this GPU and this host."""
-    limit = config.memory.limit_gib
-    free, _ = torch.cuda.mem_get_info()
-    free += torch.cuda.memory_reserved() + CONTEXT_BYTES
-    dims = Dims.of(model.get_base_model().config.get_text_config(), config.adapter.r)
-    return choose(
-        dims,
-        length=config.data.max_length,
-        effective_batch=config.effective_batch,
-        limit_bytes=int(limit * GIB if limit else free * _SHARE),
-        host_limit_bytes=int(free_memory_bytes() * _SHARE),
-        state_bytes=state_bytes(config.train.optim),
-        micro_batch=tally.micro_batch,
-        piece=tally.piece,
-    )
-
-
-def no_fast_path(model: Any, config: RunConfig, device: str, dtype: torch.dtype) -> str | None:
-    """Why PEFT's layers train this run instead of the fused path; None when they do not."""
-    if config.train.path == "peft":
-        return "train.path asks for it"
-    if device == "cpu":
-        return "the fused path is for NVIDIA GPUs"
-    if dtype != torch.bfloat16 or models.storage_dtype(config, device) != dtype:
-        return f"the fused path computes in bf16 alone, not in {dtype}"
-    if config.train.full_determinism:
-        return "train.full_determinism asks for deterministic kernels"
-    return obstacle(model) or kernels_fail(torch.device(device))
 
 
 def _deliver(job: Job, tally: Tally, *, trained: int) -> Result:

@@ -6,14 +6,26 @@ that the head runs forward and backward without ever being computed twice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from core.model.fast.work import Work
 
 Tensor = torch.Tensor
+
+
+class Scored(NamedTuple):
+    """A piece of a pass at the end of the layers."""
+
+    hidden: Tensor
+    """(T, h); becomes the gradient of itself where one is wanted."""
+    rows: Tensor
+    """Which rows of it predict something."""
+    targets: Tensor
+    """What they should predict."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +38,19 @@ class Head:
     tile: int
     pieces: Any
 
-    def loss(
+    def loss(self, pieces: Sequence[Scored], work: Work, *, keep: bool) -> Tensor:
+        """Summed cross-entropy over a pass, fp32; ``keep``: with its gradient."""
+        total = torch.zeros((), dtype=torch.float32, device=self.weight.device)
+        for piece in pieces:
+            total += self._piece(*piece, work, keep=keep)
+        return total
+
+    def _piece(
         self, hidden: Tensor, rows: Tensor, targets: Tensor, work: Work, *, keep: bool
     ) -> Tensor:
-        """Summed cross-entropy of the ``rows`` of ``hidden`` (T, h), which predict ``targets``.
-
-        ``keep``: ``hidden`` becomes the gradient of itself.
-        """
         losses = torch.zeros(len(targets), dtype=torch.float32, device=hidden.device)
         if keep:
-            silent = torch.ones(len(hidden), 1, dtype=torch.bool, device=hidden.device)
-            silent.index_fill_(0, rows, False)  # an assignment would wait for the GPU
-            hidden.masked_fill_(silent, 0)
+            silence(hidden, rows)
         size = min(self.tile, max(1, len(targets)))
         for start in range(0, len(targets), size):
             part = slice(start, start + size)
@@ -61,3 +74,10 @@ class Head:
         grad = torch.mm(logits, self.weight, out=normed)
         self.pieces.rms_norm_backward(grad, last, self.norm, self.eps, None, grad)
         return grad
+
+
+def silence(hidden: Tensor, rows: Tensor) -> None:
+    """Zero for all rows but these: no loss, no gradient."""
+    silent = torch.ones(len(hidden), 1, dtype=torch.bool, device=hidden.device)
+    silent.index_fill_(0, rows, False)  # an assignment would wait for the GPU
+    hidden.masked_fill_(silent, 0)

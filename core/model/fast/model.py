@@ -17,6 +17,7 @@ import torch
 from core.model.fast.attention import Documents
 from core.model.fast.dropout import Mask
 from core.model.fast.graphs import Graphs
+from core.model.fast.head import Scored
 from core.model.fast.layer import Batch
 from core.model.fast.linear import Wide
 from core.model.fast.plan import Plan
@@ -33,23 +34,23 @@ class FastModel:
     def __init__(self, model: Any, plan: Plan):
         self._model = model
         self._causal = model.get_base_model()
-        device = self._causal.device
+        # Embedding and head may lie in the host's memory.
+        device = self._causal.model.norm.weight.device
         dtype = self._causal.get_output_embeddings().weight.dtype
         self.plan = plan
         self._layers, self.adapters = layers_of(model, dtype, device)
         self._pieces = pieces_for(device)
-        self._head = head_of(model, plan.loss_rows, device)
         self._work = Work(self._layers[0], tile=plan.mlp_tokens, dtype=dtype, device=device)
         self._stash = Stash(
             len(self._layers), widths_of(self._layers[0], dtype), kept=plan.kept, held=plan.held,
             tokens=plan.piece_tokens, dtype=dtype, device=device,
         )  # fmt: skip
-        self._embedding = self._causal.get_input_embeddings().weight
-        if plan.host_embedding and device.type == "cuda":
-            self._embedding = _moved_to_host(self._embedding)
+        self._embedding, table = _tables(self._causal, plan, device)
+        self._head = head_of(model, plan, table, device)
         self._anchor = torch.zeros((), device=device, requires_grad=True)
         self._dtype = dtype
-        self._graphs = Graphs(enabled=device.type == "cuda")
+        # Graphs cost memory of their own; cards that are this small are no faster than the host.
+        self._graphs = Graphs(enabled=device.type == "cuda" and not plan.host_head)
         self._batches: dict[Hashable, list[Batch]] = {}
         self._moves = 0
         # The stock one goes through every module of the model, while the GPU waits.
@@ -74,12 +75,11 @@ class FastModel:
         for piece, hidden in zip(pieces, running, strict=True):
             self._pieces.embed(self._embedding, piece["input_ids"], hidden.main)
         self._run(key, "forward", lambda: self._layers_forward(batches, running))
-        loss = torch.zeros((), dtype=torch.float32, device=self._anchor.device)
-        for piece, hidden in zip(pieces, running, strict=True):
-            loss += self._head.loss(
-                hidden.main, piece["rows"], piece["targets"], self._work, keep=keep
-            )
-        return loss, (batches, key, running)
+        scored = [
+            Scored(hidden.main, piece["rows"], piece["targets"])
+            for piece, hidden in zip(pieces, running, strict=True)
+        ]
+        return self._head.loss(scored, self._work, keep=keep), (batches, key, running)
 
     def _layers_forward(self, batches: list[Batch], running: list[Wide]) -> None:
         for layer in self._layers:
@@ -133,7 +133,9 @@ class FastModel:
                 Documents(piece["ends"], count, longest, equal), cos[begin : begin + count],
                 sin[begin : begin + count], mask and mask.at(number),
             )
-            for number, (piece, count, begin) in enumerate(zip(pieces, tokens, begins, strict=False))
+            for number, (piece, count, begin) in enumerate(
+                zip(pieces, tokens, begins[:-1], strict=True)
+            )
         ]  # fmt: skip
         full = all(count == self.plan.piece_tokens for count in tokens)
         if not keep or self._anchor.device.type != "cuda" or not (equal or full):
@@ -194,11 +196,27 @@ class _Step(torch.autograd.Function):
         return None, None, None
 
 
-def _moved_to_host(weight: torch.nn.Parameter) -> Tensor:
-    """The embedding in pinned memory, from where kernels read its rows; the device's is freed."""
+def _tables(causal: Any, plan: Plan, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Embedding and output head, each where the plan wants it; a tied one is both."""
+    embedding, head = causal.get_input_embeddings().weight, causal.get_output_embeddings().weight
+    if embedding is head:
+        table = _placed(embedding, device, host=plan.host_head)
+        return table, table
+    return (
+        _placed(embedding, device, host=plan.host_embedding),
+        _placed(head, device, host=plan.host_head),
+    )
+
+
+def _placed(weight: torch.nn.Parameter, device: torch.device, *, host: bool) -> Tensor:
+    """A table on the device, or in pinned memory with nothing of it left on the device."""
+    if device.type != "cuda" or not host:
+        weight.data = weight.data.to(device)
+        return weight
     table = pinned(*weight.shape, dtype=weight.dtype)
     table.copy_(weight.detach())
-    weight.data = weight.new_empty(0, weight.shape[1])
+    # Empty, but on the device: whoever moves the model there finds nothing to move.
+    weight.data = torch.empty(0, weight.shape[1], dtype=weight.dtype, device=device)
     return table
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 GIB = 1 << 30
 CONTEXT_BYTES = 1200 << 20
@@ -19,6 +18,8 @@ the allocator holds back (H100, CUDA 13: 1.1 to 1.5 GiB by NVML)."""
 LOSS_ROWS = 1024
 TILE_TOKENS = 4096
 """Tokens of one pass through an MLP: fewer leave its products slower, more take more room."""
+HEAD_TILE = 8192
+"""Rows of an output head in RAM that are on the device together: a copy of a millisecond."""
 PASS_TOKENS = 16384
 """No pass is made longer than this by putting micro-batches together."""
 
@@ -26,7 +27,7 @@ _PAD = 32
 _RING = 2
 _EXPAND_TOKENS = 250.0
 """Dequantizing all weights once, in tokens of forward pass (H100: 6.4 ms, 25 us each)."""
-_TILES = (TILE_TOKENS, TILE_TOKENS // 2)
+_TILES = (TILE_TOKENS, TILE_TOKENS // 2, TILE_TOKENS // 4, TILE_TOKENS // 8)
 _FORWARD, _BACKWARD, _AGAIN = 1.0, 1.35, 0.45
 """Time of a token's forward pass, of its backward pass, and of gate and up once more."""
 _SHORT = 240.0
@@ -50,17 +51,6 @@ class Dims:
     tied: bool
     rank: int
     heads: int = 0
-
-    @classmethod
-    def of(cls, config: Any, rank: int) -> Dims:
-        """From a transformers configuration."""
-        heads = config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // heads
-        return cls(
-            config.num_hidden_layers, config.hidden_size, config.intermediate_size, heads * width,
-            config.num_key_value_heads * width, config.vocab_size,
-            bool(config.tie_word_embeddings), rank, heads,
-        )  # fmt: skip
 
     @property
     def linear_weights(self) -> int:
@@ -120,12 +110,20 @@ class Plan:
     """Rows whose logits exist at one time."""
     host_embedding: bool = False
     """Rows of the embedding are read from the host's memory."""
+    host_head: bool = False
+    """The output head waits in the host's memory, and comes in tiles twice a pass."""
     micro_batch: int = 1
     """Sequences in one pass; the accumulation follows, the effective batch stays."""
     piece: int = 1
     """Sequences, of the longest there may be, in a piece."""
     longest: int = 0
     """Tokens of the longest sequence."""
+
+    @property
+    def on_host(self) -> frozenset[str]:
+        """The tables that wait in the host's memory: embedding, head."""
+        wishes = {"embedding": self.host_embedding, "head": self.host_head}
+        return frozenset(name for name, wish in wishes.items() if wish)
 
     @property
     def pieces(self) -> int:
@@ -144,7 +142,8 @@ class Plan:
         kept = (
             f"gate and up of {self.kept} cells kept" if self.kept else "gate and up computed twice"
         )
-        return f"{self.micro_batch} sequences a pass{cut}, {kept}"
+        head = ", the output head waits in RAM" if self.host_head else ""
+        return f"{self.micro_batch} sequences a pass{cut}, {kept}{head}"
 
 
 def state_bytes(optimizer: str) -> int:
@@ -171,16 +170,32 @@ def choose(
     """
     best: Plan | None = None
     best_rank = (2, 0.0)
-    for plan in _shapes(dims, length, effective_batch, micro_batch, piece):
-        for held in _holdings(dims, plan):
-            bare = replace(plan, held=held)
-            left = limit_bytes - peak_bytes(dims, bare, state_bytes)
-            fit = int(left / (2 * plan.piece_tokens * dims.gate_up))
-            tried = replace(bare, kept=max(0, min(dims.layers * plan.pieces, fit)))
-            rank = (0, _time(dims, tried)) if left >= 0 else (1, -float(left))
-            if host_bytes(dims, tried) <= host_limit_bytes and rank < best_rank:
-                best, best_rank = tried, rank
+    for host_head in (False, True):
+        for plan in _shapes(dims, length, effective_batch, micro_batch, piece):
+            for held in _holdings(dims, plan):
+                tried = _kept_with(
+                    dims, _placed(dims, replace(plan, held=held), host_head), limit_bytes,
+                    state_bytes,
+                )  # fmt: skip
+                left = limit_bytes - peak_bytes(dims, tried, state_bytes)
+                rank = (0, _time(dims, tried)) if left >= 0 else (1, -float(left))
+                if host_bytes(dims, tried) <= host_limit_bytes and rank < best_rank:
+                    best, best_rank = tried, rank
+        if best_rank[0] == 0:
+            break  # the head leaves only where nothing else fits
     return best
+
+
+def _placed(dims: Dims, plan: Plan, host_head: bool) -> Plan:
+    """The plan with its tables where they belong; a tied one is both embedding and head."""
+    return replace(plan, host_head=host_head, host_embedding=host_head or not dims.tied)
+
+
+def _kept_with(dims: Dims, bare: Plan, limit_bytes: int, state_bytes: float) -> Plan:
+    """The plan with gate and up of as many cells kept as there is room for."""
+    left = limit_bytes - peak_bytes(dims, bare, state_bytes)
+    fit = int(left / (2 * bare.piece_tokens * dims.gate_up))
+    return replace(bare, kept=max(0, min(dims.layers * bare.pieces, fit)))
 
 
 def _shapes(
@@ -193,10 +208,7 @@ def _shapes(
         for part in [piece] if piece else _divisors(micro):
             for tile in _TILES:
                 if tile == _TILES[0] or tile < part * length:
-                    yield Plan(
-                        0, 0, tile, host_embedding=not dims.tied, micro_batch=micro, piece=part,
-                        longest=length,
-                    )  # fmt: skip
+                    yield Plan(0, 0, tile, micro_batch=micro, piece=part, longest=length)
 
 
 def _holdings(dims: Dims, plan: Plan) -> Iterator[int]:
@@ -213,7 +225,7 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     per_weight = 0.5 + 1 / 64 + 4 / 64 / 256
     weights = dims.layers * dims.linear_weights * per_weight
     table = dims.vocabulary * h * 2
-    head = table if dims.tied or plan.host_embedding else 2 * table
+    tables = 0 if plan.host_head else 1 if dims.tied or plan.host_embedding else 2
     ring = _RING if dims.layers * plan.pieces - plan.held > _RING else 0
     running = plan.micro_batch * plan.longest * (h + dims.pad(1))
     shared = (
@@ -223,11 +235,11 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     )  # fmt: skip
     return {
         "weights": int(weights),
-        "embedding and head": head,
+        "embedding and head": tables * table,
         "adapter": int(dims.adapter_weights * (4 + 2)),
         "gradients": dims.adapter_weights * 4,
         "optimizer": int(dims.adapter_weights * state_bytes),
-        "dequantized weights, logits": 2 * max(dims.scratch, plan.loss_rows * dims.vocabulary),
+        "dequantized weights, logits": 2 * max(dims.scratch, _loss_room(dims, plan)),
         "activations": 2
         * (running + tokens * shared + tile * (dims.gate_up + dims.intermediate + dims.pad(1))),
         "kept layers": 2
@@ -239,6 +251,16 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     }
 
 
+def _loss_room(dims: Dims, plan: Plan) -> int:
+    """Elements that the loss works in, where weights are dequantized at other times."""
+    if not plan.host_head:
+        return plan.loss_rows * dims.vocabulary
+    # Logits twice as wide again in fp32, and two tiles of the head.
+    tile = min(HEAD_TILE, dims.vocabulary)
+    rows = plan.micro_batch * plan.longest
+    return 3 * (rows * dims.hidden + plan.loss_rows * tile) + 2 * tile * dims.hidden
+
+
 def peak_bytes(dims: Dims, plan: Plan, state_bytes: float = 2) -> int:
     """Device memory of the process at the peak of a step, CUDA's own included."""
     return CONTEXT_BYTES + sum(parts(dims, plan, state_bytes).values())
@@ -247,8 +269,9 @@ def peak_bytes(dims: Dims, plan: Plan, state_bytes: float = 2) -> int:
 def host_bytes(dims: Dims, plan: Plan) -> int:
     """Memory of the host that is pinned for the GPU."""
     sent = max(0, dims.layers * plan.pieces - plan.held - _RING)
-    table = dims.vocabulary * dims.hidden * 2 if plan.host_embedding else 0
-    return sent * plan.piece_tokens * dims.slot * 2 + table
+    tables = 1 if dims.tied and plan.host_head else plan.host_embedding + plan.host_head
+    table = dims.vocabulary * dims.hidden * 2
+    return sent * plan.piece_tokens * dims.slot * 2 + tables * table
 
 
 def _time(dims: Dims, plan: Plan) -> float:

@@ -14,6 +14,8 @@ from core.model.fast.head import Head
 from core.model.fast.layer import Layer, Sizes
 from core.model.fast.linear import Group
 from core.model.fast.nf4 import nf4_of, unsupported
+from core.model.fast.plan import Plan
+from core.model.fast.streamed import Belt, StreamedHead
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """Model types whose decoder layer is the one that is written here."""
@@ -135,12 +137,15 @@ def layers_of(model: Any, dtype: torch.dtype, device: torch.device) -> tuple[lis
     return layers, adapters
 
 
-def head_of(model: Any, tile: int, device: torch.device) -> Head:
-    """Final norm and output head."""
+def head_of(
+    model: Any, plan: Plan, weight: torch.Tensor, device: torch.device
+) -> Head | StreamedHead:
+    """Final norm and output head, whose ``weight`` lies where the plan wants it."""
     causal = model.get_base_model()
-    weight = causal.get_output_embeddings().weight
-    return Head(causal.model.norm.weight, _sizes(causal.config).eps, weight, tile,
-                pieces_for(device))  # fmt: skip
+    norm, eps, pieces = causal.model.norm.weight, _sizes(causal.config).eps, pieces_for(device)
+    if plan.host_head:
+        return StreamedHead(norm, eps, Belt(weight, device), plan.loss_rows, pieces)
+    return Head(norm, eps, weight, plan.loss_rows, pieces)
 
 
 def kernels_fail(device: torch.device) -> str | None:

@@ -46,6 +46,10 @@ class Work:
         """Room for a tile of logits, where weights are dequantized at other times."""
         return self._scratched(rows * vocabulary)[: rows * vocabulary].view(rows, vocabulary)
 
+    def room(self, least: int) -> Tensor:
+        """All of the memory where weights are dequantized at other times; flat."""
+        return self._scratched(least)
+
     def expanded(self, layer: Layer) -> Expanded:
         """A layer's dequantized weights, valid until the next layer's or logits are asked for."""
         groups = (layer.qkv, layer.output, layer.gate_up, layer.down)

@@ -204,3 +204,41 @@ def test_gpu_precision_follows_its_generation(
     assert load.compute_dtype(config, "cuda:0") == dtype
     assert load.storage_dtype(config, "cuda:0") == dtype
     assert load.compute_dtype(config, "cpu") == torch.float32
+
+
+def test_tables_that_stay_in_ram_never_touch_the_device(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what transformers is asked for can be looked at without a GPU."""
+    from transformers import AutoModelForCausalLM, modeling_utils
+
+    dispatch, asked = modeling_utils.accelerate_dispatch, {}
+
+    def noted(_: str, **wish: object) -> None:
+        asked.update(wish)
+        modeling_utils.accelerate_dispatch("would put hooks on it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", noted)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 0))
+    with pytest.raises(KeyboardInterrupt):
+        load_base(config, quantized=True, device="cuda:0", on_host=frozenset({"embedding", "head"}))
+    assert modeling_utils.accelerate_dispatch is dispatch
+    assert asked["device_map"] == {"": "cuda:0", "model.embed_tokens": "cpu", "lm_head": "cpu"}
+    assert asked["quantization_config"].llm_int8_enable_fp32_cpu_offload
+    monkeypatch.setattr(modeling_utils, "accelerate_dispatch", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        load_base(config, quantized=True, device="cuda:0")
+    assert asked["device_map"] == {"": "cuda:0"}
+    assert not asked["quantization_config"].llm_int8_enable_fp32_cpu_offload
+
+
+def test_the_tables_are_where_they_are_looked_for(config: RunConfig) -> None:
+    model = load_base(config, quantized=True, device="cpu", on_host=frozenset({"head"}))
+    found = (
+        model.get_submodule(load.TABLES["embedding"]),
+        model.get_submodule(load.TABLES["head"]),
+    )
+    assert found == (model.get_input_embeddings(), model.get_output_embeddings())
+    load.to_device(model, "cpu")
+    assert model.device == torch.device("cpu")

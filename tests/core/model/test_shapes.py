@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.config.errors import InputError
-from core.model.shapes import Linear, check_target_modules, read_header, shape_of
+from core.model.shapes import Linear, check_target_modules, configured, read_header, shape_of
 
 
 def write_safetensors(path: Path, tensors: dict[str, tuple[int, ...]]) -> None:
@@ -162,3 +162,12 @@ def test_unknown_targets_come_with_the_nearest_names(tiny_model: Path) -> None:
     assert sentence is not None
     assert "LlamaForCausalLM has no linear layer 'q_prj' (did you mean q_proj" in sentence
     assert "'zzz'; it has down_proj" in sentence
+
+
+def test_a_model_can_be_described_without_its_weights(tmp_path: Path) -> None:
+    folder = write_sharded(tmp_path / "m", num_hidden_layers=3)
+    (folder / "a.safetensors").unlink()
+    with pytest.raises(InputError, match="lacks 1 of 2"):
+        shape_of(str(folder))
+    found = configured(str(folder))
+    assert (found.vocab_size, found.layers, found.linears) == (12, 3, None)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from core.config.errors import RefusedError
 from core.config.schema import RunConfig
+from core.model import load as models
 from core.model.fast.plan import Plan
-from core.model.fast.route import obstacle
 from core.record import events as ev
 from core.record.commands import Control
 from core.record.folder import RunFolder
-from core.train import trainer
+from core.train import path
 from core.train.collate import FlatCollator
 
 if TYPE_CHECKING:
@@ -24,13 +23,15 @@ pytestmark = pytest.mark.trains
 
 
 @pytest.fixture
-def fused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the fused path although there is no GPU."""
-    monkeypatch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
-    monkeypatch.setattr(
-        trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64)
-    )
-    return
+    take_fused(monkeypatch)
+
+
+def take_fused(patch: pytest.MonkeyPatch, **plan: Any) -> None:
+    patch.setattr(path, "no_fast_path", lambda *_: None)
+    wish = {"kept": 2, "micro_batch": 2, "piece": 1, "longest": 64} | plan
+    patch.setattr(path, "memory_plan", lambda *_: Plan(**wish))
 
 
 def stop_at(step: int, event: ev.Event, control: Control) -> None:
@@ -45,10 +46,7 @@ def losses(events: list[Any]) -> list[float]:
 def test_it_learns_what_peft_learns(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = {"adapter.lora_dropout": 0.0}
     plain = lab.train(*lab.run("plain-path", changes))
-    monkeypatch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
-    monkeypatch.setattr(
-        trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64)
-    )
+    take_fused(monkeypatch)
     fast = lab.train(*lab.run("fast-path", changes))
     assert [event.path for event in fast.of(ev.ModelLoaded)] == ["fused"]
     assert [event.path for event in plain.of(ev.ModelLoaded)] == ["PEFT"]
@@ -68,6 +66,39 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(lab: Lab) -> None:
     assert again.sha256 == straight.sha256
 
 
+def test_tables_in_ram_change_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"train.max_steps": 4}
+    take_fused(monkeypatch)
+    near = lab.train(*lab.run("near-tables", changes))
+    take_fused(monkeypatch, host_embedding=True, host_head=True, loss_rows=16)
+    far = lab.train(*lab.run("far-tables", changes))
+    assert "the output head waits in RAM" in far.of(ev.ModelLoaded)[0].why
+    assert losses(far.events) == pytest.approx(losses(near.events), abs=1e-4)
+
+
+def test_what_the_loaded_model_cannot_goes_through_peft(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_fused(monkeypatch, host_embedding=True, host_head=True)
+    asked: list[Any] = []
+    load = models.load_base
+
+    def noted(*args: Any, **wish: Any) -> Any:
+        asked.append(wish["on_host"])
+        return load(*args, **wish)
+
+    monkeypatch.setattr(models, "load_base", noted)
+    back: list[str] = []
+    monkeypatch.setattr(models, "to_device", lambda model, device: back.append(device))
+    changes = {"train.max_steps": 2, "adapter.use_dora": True}
+    outcome = lab.train(*lab.run("refused", changes))
+    loaded = outcome.of(ev.ModelLoaded)[0]
+    assert (loaded.path, loaded.why) == ("PEFT", "the adapter has DoRA")
+    assert asked == [frozenset({"embedding", "head"})]
+    assert back == ["cpu"]
+    assert outcome.error is None
+
+
 def test_a_run_stays_on_its_path(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def half(name: str) -> tuple[RunFolder, RunConfig]:
         folder, config = lab.run(name)
@@ -76,10 +107,7 @@ def test_a_run_stays_on_its_path(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
 
     plain = half("began-plain")
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "no_fast_path", lambda model, *_: obstacle(model))
-        patch.setattr(
-            trainer, "memory_plan", lambda *_: Plan(2, micro_batch=2, piece=1, longest=64)
-        )
+        take_fused(patch)
         again = lab.train(*plain, attempt=2)
         assert [event.path for event in again.of(ev.ModelLoaded)] == ["PEFT"]
         fast = half("began-fused")

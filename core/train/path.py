@@ -1,0 +1,101 @@
+"""Which way a run trains: on the fused path, or through PEFT's layers; and why.
+
+What settings, model shape and machine decide is foreseen before anything is loaded, because weights
+that the fused path keeps in RAM must not pass through a GPU that has no room for them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from core.config.errors import RefusedError
+from core.config.schema import RunConfig
+from core.model import load as models
+from core.model.fast.plan import CONTEXT_BYTES, GIB, Plan, choose, state_bytes
+from core.model.fast.route import kernels_fail, obstacle
+from core.model.memory import dims_of, fused_dims, path_of
+from core.model.room import free_memory_bytes
+from core.model.shapes import configured
+from core.train.tally import Tally
+
+_SHARE = 0.9
+"""Part of the free memory that is planned with, where no limit is set."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """``plan`` is the fused path's; None where PEFT's layers train."""
+
+    plan: Plan | None
+    why: str
+    """Why it is this path, or how the fused one uses the memory; a sentence without a full stop."""
+
+
+def foresee(config: RunConfig, tally: Tally, device: str, dtype: torch.dtype) -> Choice:
+    """The path of a run as far as it can be told before its model is loaded.
+
+    A resumed run stays on its path, of which its optimizer's state is. Raises RefusedError where
+    that cannot be.
+    """
+    if tally.step and not tally.micro_batch:
+        return Choice(None, "this run began on PEFT's layers")
+    why = no_fast_path(config, device, dtype)
+    plan = None if why else memory_plan(config, tally)
+    if plan is None:
+        return _plain(tally, why or "the fused path needs more free memory (RAM) of the host")
+    return Choice(plan, plan.told)
+
+
+def settle(foreseen: Choice, model: Any, tally: Tally, device: str) -> Choice:
+    """The path of a run whose PEFT model is loaded; what it needs there is on the device."""
+    why = None if foreseen.plan is None else obstacle(model)
+    if why is None:
+        return foreseen
+    found = _plain(tally, why)
+    models.to_device(model.get_base_model(), device)
+    return found
+
+
+def _plain(tally: Tally, why: str) -> Choice:
+    if tally.micro_batch:
+        raise RefusedError(
+            f"this run was trained on the fused path, and cannot go on without it: {why}",
+            kind="changed",
+            remedies=("resume it where it began", "or start a new run with the same settings"),
+        )
+    return Choice(None, why)
+
+
+def no_fast_path(config: RunConfig, device: str, dtype: torch.dtype) -> str | None:
+    """Why the fused path is out of the question, by settings, shape and machine."""
+    shape = configured(config.model.name_or_path, config.model.revision)
+    path, why = path_of(config, shape, gpu=device != "cpu")
+    if path != "fused":
+        return why
+    if dtype != torch.bfloat16 or models.storage_dtype(config, device) != dtype:
+        return f"the fused path computes in bf16 alone, not in {dtype}"
+    return kernels_fail(torch.device(device))
+
+
+def memory_plan(config: RunConfig, tally: Tally) -> Plan | None:
+    """What the fused path does with the memory of this GPU and this host."""
+    shape = configured(config.model.name_or_path, config.model.revision)
+    dims = dims_of(shape)
+    if dims is None:
+        return None
+    limit = config.memory.limit_gib
+    free, _ = torch.cuda.mem_get_info()
+    free += torch.cuda.memory_reserved() + CONTEXT_BYTES
+    return choose(
+        fused_dims(config, shape, dims),
+        length=config.data.max_length,
+        effective_batch=config.effective_batch,
+        limit_bytes=int(limit * GIB if limit else free * _SHARE),
+        host_limit_bytes=int(free_memory_bytes() * _SHARE),
+        state_bytes=state_bytes(config.train.optim),
+        micro_batch=tally.micro_batch,
+        piece=tally.piece,
+    )
