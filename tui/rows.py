@@ -91,6 +91,8 @@ class Rows:
         self.survey: Survey | None = None
         self.coming: Survey | None = None
         """A survey with other settings, which takes the place of ``survey`` when it is complete."""
+        self.version = 0
+        """Grows when rows may look otherwise than before."""
         self.revision = 0
         """Grows with every decision."""
         self._decided: set[int] = set()
@@ -241,6 +243,7 @@ class Rows:
 
     def forget(self) -> None:
         """Look at all rows anew."""
+        self.version += 1
         self.look.cache_clear()
         self.glance.cache_clear()
 

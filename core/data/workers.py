@@ -23,7 +23,7 @@ from core.config.errors import FailedError, FinetuiError
 
 _LIMIT = 8
 """More processes than this cost memory and wait for the disk."""
-_NICE = 5
+_NICE = 10
 """The screen that waits for the work comes first."""
 _AHEAD = 3
 """Tasks a process that may be done before an earlier one is: bounds what waits in memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from pathlib import Path
 
 from core.config.errors import InputError
@@ -10,6 +11,9 @@ from core.config.schema import RunConfig
 from core.record.folder import RunFolder
 from tui.cli.parser import Asked
 from tui.curtain import curtain
+
+_SWITCH_SECONDS = 0.0005
+"""After so long a thread at work gives way to the one that draws."""
 
 
 def screen(asked: Asked) -> int:
@@ -39,7 +43,10 @@ def open_screen(
 
         app = FinetuiApp(root, run, config, pane=pane)
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
     gc.enable()
+    # By default the screen waits ten times as long at each of the forty rows that a jump reads.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     app.run()
     app.session.leave()
     if app.failure is not None:

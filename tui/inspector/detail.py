@@ -8,13 +8,13 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Static
 
 from core.config.errors import FinetuiError
 from core.data.filter import Pattern
 from tui import views
 from tui.inert import inert
 from tui.rows import Look, Rows
+from tui.widgets.one_line import OneLine
 from tui.widgets.text_block import TextBlock
 
 NAMES = ("rendered", "raw", "tokens")
@@ -29,13 +29,13 @@ class Detail(Vertical):
     DEFAULT_CSS = """
     Detail {
         height: 1fr;
-        #which { height: 1; text-wrap: nowrap; text-overflow: ellipsis; color: $foreground 60%; }
+        #which { color: $foreground 60%; }
     }
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._which = Static(id="which")
+        self._which = OneLine(id="which")
         self._text = TextBlock()
         self._rows: Rows | None = None
         self._number = -1
@@ -53,6 +53,8 @@ class Detail(Vertical):
         """Show a row. Long ones are tokenized in a thread and shown when they are there."""
         same = rows is self._rows and number == self._number
         self._rows, self._number = rows, number
+        if same and self.look is not None and rows.look(number) is self.look:
+            return
         if rows.codec is None or same or rows.glance(number).chars <= AT_ONCE:
             self._draw(rows.look(number), stay=same)
             return
@@ -68,7 +70,7 @@ class Detail(Vertical):
         """Show nothing."""
         self._rows, self._number, self.look, self.caption = None, -1, None, ""
         self._text.show([])
-        self._which.update("")
+        self._which.say(Content())
 
     def mark(self, patterns: Sequence[Pattern]) -> None:
         """Mark what a search looks for."""
@@ -133,4 +135,4 @@ class Detail(Vertical):
             shown = f"{one} + ids" if one == "tokens" and self._ids else one
             tabs += [(shown, "bold $accent" if one == name else ""), ("  ", "")]
         where = f"{Path(look.source.file).name}:{look.source.line}"
-        self._which.update(Content.assemble(*tabs, (inert(where), "$foreground 40%")))
+        self._which.say(Content.assemble(*tabs, (inert(where), "$foreground 40%")))

@@ -12,7 +12,6 @@ from textual.containers import Container
 from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
-from textual.widgets import Static
 
 from core.config.errors import FinetuiError, InputError
 from core.data.filter import parse, suggest
@@ -24,6 +23,7 @@ from tui.inspector.detail import Detail
 from tui.inspector.find import Find
 from tui.inspector.view import SIDE_BY_SIDE, View
 from tui.rows import Rows
+from tui.widgets.one_line import OneLine
 from tui.widgets.virtual_list import Cell, VirtualList
 
 _MARKS = {"dropped": ("–", "warning"), "edited": ("✎", "accent")}
@@ -50,7 +50,7 @@ class Table(View):
         &.-large #both > VirtualList { height: 4; }
         &.-large.-wide #both > VirtualList { height: 100%; width: 1fr; }
         &.-large.-wide Detail { width: 3fr; }
-        #state { height: 1; display: none; color: $foreground 80%; }
+        #state { display: none; color: $foreground 80%; }
     }
     """
 
@@ -65,12 +65,13 @@ class Table(View):
 
     def __init__(self) -> None:
         super().__init__()
-        self.list = VirtualList(self._draw, header=self._header, id="rows")
+        self.list = VirtualList(self._draw, header=self._header, moved=self._moved, id="rows")
         self.detail = Detail()
         self.ask = AskLine()
-        self._state = Static(id="state", markup=False)
+        self._state = OneLine(id="state")
         self.columns = [columns.column(name) for name in columns.SHOWN]
         self.find = Find(self)
+        self._seen: tuple[object, ...] = ()
 
     def compose(self) -> ComposeResult:
         with Container(id="both"):
@@ -103,7 +104,7 @@ class Table(View):
 
     def show(self, rows: Rows | None) -> None:
         self.find.reset(rows)
-        self.list.cursor = 0
+        self.list.cursor, self._seen = 0, ()
         self.detail.mark([])
         self.detail.clear()
         if rows is not None:
@@ -112,11 +113,27 @@ class Table(View):
 
     def look_again(self) -> None:
         """More rows were found, or more is known of them."""
-        if self.rows is None:
+        rows = self.rows
+        if rows is None:
             return
-        self.list.set_count(self.find.count)
-        self._show_row()
+        seen = (
+            rows,
+            rows.version,
+            self.find.order is None,
+            self.find.count,
+            self._known_here(rows),
+        )
+        if seen != self._seen:
+            self._seen = seen
+            self.list.set_count(self.find.count)
+            self._show_row()
         self.say_state()
+
+    def _known_here(self, rows: Rows) -> int:
+        """How many of the rows in sight the survey has looked at."""
+        first = self.list.scroll_offset.y
+        places = range(first, min(first + self.list.page, self.find.count))
+        return sum(self.find.number(place) < rows.known for place in places)
 
     def again(self) -> None:
         """The survey has ended: what it knows more of may pass the filter now."""
@@ -166,8 +183,7 @@ class Table(View):
 
         self.run_worker(count, thread=True, exclusive=True, group="tokens")
 
-    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
-        event.stop()
+    def _moved(self) -> None:
         self._show_row()
         self.say_state()
 
@@ -278,6 +294,7 @@ class Table(View):
 
     def arranged(self, number: int | None) -> None:
         """The finder chose and ordered rows."""
+        self._seen = ()
         self.look_again()
         place = self.find.place(number) if number is not None else 0
         self.list.move_to(place or 0)
@@ -311,7 +328,7 @@ class Table(View):
     def say_state(self) -> None:
         """Say what was asked, and how far it is."""
         text = self.find.state(self.list.cursor)
-        self._state.update(Content(inert(text)))
+        self._state.say(Content(inert(text)))
         self._state.display = bool(text)
 
     def _known(self) -> dict[str, list[tuple[str, str]]]:

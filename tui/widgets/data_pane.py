@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -20,6 +21,7 @@ from tui import numbers
 from tui.bindings import bindings
 from tui.draft import Name
 from tui.inert import inert
+from tui.widgets.one_line import OneLine
 from tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
@@ -37,6 +39,11 @@ _LOOK_SECONDS = 0.25
 """How often the pane shows what threads have found meanwhile."""
 
 
+_TELL_SECONDS = 1.0
+"""How often it tells of a survey that goes on behind all that is in sight."""
+_FEW = 2000
+
+
 class DataPane(Pane):
     """The rows that will be learned from. Files, tokenizer and survey are at work in threads.
 
@@ -47,7 +54,7 @@ class DataPane(Pane):
 
     DEFAULT_CSS = """
     DataPane {
-        #view-names { height: 1; color: $foreground 60%; }
+        #view-names { color: $foreground 60%; }
         #no-data { display: none; color: $foreground 60%; padding: 1 1; }
         &.-empty #no-data { display: block; }
         &.-empty #view-names, &.-empty View { display: none; }
@@ -68,7 +75,7 @@ class DataPane(Pane):
 
     def __init__(self) -> None:
         super().__init__()
-        self._names = Static(id="view-names")
+        self._names = OneLine(id="view-names")
         self._note = Static(_EMPTY, id="no-data", markup=False)
         self._views: list[View] = []
         self._at = 0
@@ -82,6 +89,7 @@ class DataPane(Pane):
         self._surveyed: object = None
         self._survey: Survey | None = None
         self._seen: tuple[object, ...] = ()
+        self._told = 0.0
         self._timer: Timer | None = None
         self.locked = ""
         """Why nothing can be decided about rows now; empty when it can."""
@@ -331,7 +339,7 @@ class DataPane(Pane):
             if view.count:
                 parts.append((f" {view.count}", style if number == self._at else "$warning"))
             parts.append(("   ", ""))
-        self._names.update(Content.assemble(*parts, ("← →", "$foreground 40%")))
+        self._names.say(Content.assemble(*parts, ("← →", "$foreground 40%")))
         self.foot(self.view.caption or (self._model_note if self._at == 0 else ""))
 
     def _look(self) -> None:
@@ -341,8 +349,11 @@ class DataPane(Pane):
             return
         seen = (rows.count, rows.complete, rows.known, self._survey_part, rows.revision)
         if seen != self._seen:
-            self._seen = seen
-            self.redraw()
+            now = time.monotonic()
+            few = rows.known < _FEW or seen[:2] != self._seen[:2]
+            if few or not self._seen or now - self._told >= _TELL_SECONDS:
+                self._seen, self._told = seen, now
+                self.redraw()
         elif rows.complete and (self._survey is None or self._survey.complete) and self._timer:
             self._timer.pause()
 

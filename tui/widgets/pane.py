@@ -37,6 +37,7 @@ class Pane(Vertical):
 
     def __init__(self) -> None:
         super().__init__(id=self.NAME)
+        self._heading = self._footing = ""
 
     @property
     def number(self) -> int:
@@ -54,7 +55,9 @@ class Pane(Vertical):
 
     def head(self, *facts: str) -> None:
         """Set the title: the number, the name, then facts (of any origin) behind dashes."""
-        self.border_title = self.heading(*facts)
+        heading = self.heading(*facts)
+        if heading.plain != self._heading:  # a title that is set draws all of the pane anew
+            self._heading, self.border_title = heading.plain, heading
 
     def heading(self, *facts: str) -> Content:
         """A title as inert content: facts may hold names of files or of runs."""
@@ -63,4 +66,5 @@ class Pane(Vertical):
 
     def foot(self, text: str) -> None:
         """Set the line in the lower border."""
-        self.border_subtitle = Content(inert(text))
+        if text != self._footing:
+            self._footing, self.border_subtitle = text, Content(inert(text))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
-from textual.geometry import Size
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
@@ -34,11 +36,14 @@ class TextBlock(ScrollView):
     )
 
     can_focus = False
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0))
+    """Another text lays the screen out anew only where the scroll bar comes or goes."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's own name
         super().__init__(id=id)
         self._pieces: list[Cell] = []
         self._lines: list[list[Cell]] = []
+        self._base = Style()
 
     def show(self, pieces: list[Cell], *, stay: bool = False) -> None:
         """Show pieces of text, from their beginning unless they are to `stay` where they are;
@@ -66,16 +71,24 @@ class TextBlock(ScrollView):
 
     def _wrap(self) -> None:
         self._lines = wrap(self._pieces, max(1, self.size.width))
+        height = self.size.height
+        scrolled = self.virtual_size.height > height
         self.virtual_size = Size(self.size.width, len(self._lines))
-        self.refresh()
+        if scrolled and len(self._lines) > height:
+            self.vertical_scrollbar.window_virtual_size = len(self._lines)
+        self.refresh(layout=scrolled != (len(self._lines) > height))
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # found once, not for each line: it asks all that is around
+        return super().render_lines(crop)
 
     def render_line(self, y: int) -> Strip:
         index = y + self.scroll_offset.y
-        width = self.size.width
+        width, base = self.size.width, self._base
         if index >= len(self._lines):
-            return Strip.blank(width, self.rich_style)
-        cells = styled(self, self._lines[index], self.rich_style)
-        return Strip(cells).adjust_cell_length(width, self.rich_style)
+            return Strip.blank(width, base)
+        cells = styled(self, self._lines[index], base)
+        return Strip(cells).adjust_cell_length(width, base)
 
 
 def wrap(pieces: list[Cell], width: int) -> list[list[Cell]]:

@@ -9,7 +9,7 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual.binding import Binding, BindingType
-from textual.geometry import Size
+from textual.geometry import Region, Size
 from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -84,13 +84,17 @@ class VirtualList(ScrollView, can_focus=True):
         draw: Callable[[int, int], list[Cell]],
         *,
         header: Callable[[int], list[Cell]] | None = None,
+        moved: Callable[[], None] | None = None,
         id: str | None = None,  # noqa: A002 - Textual's own name
     ) -> None:
         super().__init__(id=id)
         self._draw = draw
         self._header = header
+        self._moved = moved
+        """Called where `Moved` would be posted, so that what belongs to it is drawn with it."""
         self.count = 0
         self.cursor = 0
+        self._base = Style()
 
     @property
     def _top(self) -> int:
@@ -122,7 +126,9 @@ class VirtualList(ScrollView, can_focus=True):
         elif self.cursor >= first + self.page:
             self.scroll_to(y=self.cursor - self.page + 1, animate=False, force=True)
         self.refresh()
-        if tell:
+        if tell and self._moved is not None:
+            self._moved()
+        elif tell:
             self.post_message(self.Moved(self, self.cursor))
 
     def action_move(self, by: int) -> None:
@@ -150,9 +156,13 @@ class VirtualList(ScrollView, can_focus=True):
             else:
                 self.move_to(index)
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # found once, not for each line: it asks all that is around
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         """The header, or one line with the cursor's ground under it."""
-        width, base = self.size.width, self.rich_style
+        width, base = self.size.width, self._base
         index = y - self._top + self.scroll_offset.y
         if y < self._top and self._header:
             cells = self._header(width)

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from idle import settle, shown
 from textual import events
+from textual.geometry import Region
+from textual.widget import Widget
 from using import give, opened, words
 
 from core.data.filter import Array
@@ -255,3 +257,26 @@ async def test_keys_in_one_burst_reach_the_line_that_the_first_opens(
         assert table.find.count == (9 + 1 if key == "f" else 13)
         assert table.list.cursor == 0
         assert table.list.has_focus
+
+
+async def test_a_key_that_moves_the_cursor_lays_nothing_out(
+    app: FinetuiApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A layout of the screen would cost more than all that such a key has to do."""
+    async with opened(app, (120, 40)) as pilot:
+        laid_out: list[Widget] = []
+        refresh = Widget.refresh
+
+        def note(self: Widget, *regions: Region, layout: bool = False, **given: bool) -> Widget:
+            if layout:
+                laid_out.append(self)
+            return refresh(self, *regions, layout=layout, **given)
+
+        monkeypatch.setattr(Widget, "refresh", note)
+        for key in ("down", "down", "up"):
+            await pilot.press(key)
+            await pilot.pause()
+        app.main.data.redraw()
+        await pilot.pause()
+        assert laid_out == []
+        assert "general.jsonl:2" in shown(app)
