@@ -189,7 +189,7 @@ def _train(
     tier: tuple[str, ...] | None,
 ) -> Result:
     started_step = chosen.step
-    trainer = _trainer(job, data, device, tally, resumed=chosen.path is not None)
+    trainer = assemble(job, data, device, tally, resumed=chosen.path is not None)
     if tier is not None:
         job.emit(
             ev.Resumed(
@@ -208,8 +208,16 @@ def _train(
     return _deliver(job, tally, trained=tally.step - started_step)
 
 
-def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool) -> DurableTrainer:
-    """Load everything and put it together."""
+def assemble(
+    job: Job,
+    data: Frozen,
+    device: str,
+    tally: Tally,
+    *,
+    resumed: bool,
+    kind: type[DurableTrainer] | None = None,
+) -> DurableTrainer:
+    """Load everything and put it together, in a trainer of this kind."""
     config = job.config
     set_seed(config.train.seed)
     began = time.monotonic()
@@ -257,7 +265,7 @@ def _trainer(job: Job, data: Frozen, device: str, tally: Tally, *, resumed: bool
         )
     held_out = data.evaluation if config.evaluate.eval_strategy != "no" else None
     arguments.eval_on_start = bool(held_out and config.evaluate.eval_on_start and not resumed)
-    trainer = DurableTrainer(
+    trainer = (kind or DurableTrainer)(
         job=job,
         tally=tally,
         model=model,

@@ -1,10 +1,16 @@
-"""estimate: how much memory a training would take, part by part, before anything is loaded."""
+"""estimate: how much memory a training would take, part by part, before anything is loaded.
+
+``--probe`` loads it, and runs the longest batch once: what is measured stands beside the estimate.
+"""
 
 from __future__ import annotations
 
 from core.config.errors import InputError
+from core.config.schema import RunConfig
 from core.model import fits
 from core.model.fits import Fit
+from core.run import probe
+from core.run.probe import Figures
 from tui import numbers
 from tui.cli.check import configuration
 from tui.cli.parser import Asked
@@ -44,9 +50,48 @@ def show(asked: Asked) -> int:
             kind="unknown_shape",
             remedies=("it needs hidden_size, num_hidden_layers and vocab_size",),
         )
-    asked.out.document(_document(fit))
+    measured = _probed(config, asked, fit)
+    asked.out.document(_document(fit) | ({"probe": measured} if measured else {}))
     _print(fit, asked)
+    if measured:
+        _print_probe(measured, fit, asked)
     return 0
+
+
+def _probed(config: RunConfig, asked: Asked, fit: Fit) -> Figures | None:
+    if not asked.options.probe:
+        return None
+    if asked.options.gib is not None:
+        raise InputError(
+            "--probe measures on this machine, --gib reckons for another: take one of them",
+            kind="bad_value",
+        )
+    asked.out.note(f"probing on {fit.device}: loading the model, then the longest batch")
+    return probe.probe(config)
+
+
+def _print_probe(measured: Figures, fit: Fit, asked: Asked) -> None:
+    out, estimate = asked.out, fit.estimate
+    rows = [("RAM of the process", measured["ram_bytes"], None if fit.on_gpu else estimate.total)]
+    if fit.on_gpu:
+        rows.append(("GPU, by torch", measured["allocated_bytes"], estimate.allocated))
+        rows.append(("GPU, by NVML", measured["device_bytes"], estimate.total))
+    out.say()
+    out.table(
+        ("measured", "     GiB", "estimated"),
+        [(name, _gib(found), _gib(reckoned)) for name, found, reckoned in rows],
+    )
+    speed = measured["tokens"] / measured["step_seconds"] if measured["step_seconds"] else 0
+    evaluated = measured["eval_seconds"]
+    out.say(
+        f"{measured['path']}: loaded in {measured['load_seconds']:.0f} s, {measured['tokens']:,} "
+        f"tokens in {measured['step_seconds']:.2f} s ({speed:,.0f} a second)"
+        + (f", evaluation {evaluated:.2f} s" if evaluated is not None else "")
+    )
+
+
+def _gib(size: int | None) -> str:
+    return "not told" if size is None else f"{size / numbers.GIB:8.3f}"
 
 
 def _document(fit: Fit) -> dict[str, object]:

@@ -185,6 +185,10 @@ def _estimate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gib", type=float, metavar="GIB", help="reckon for a GPU with so much memory instead"
     )
+    parser.add_argument(
+        "--probe", action="store_true",
+        help="also run the longest batch once, and tell what it takes; needs the weights",
+    )  # fmt: skip
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
@@ -215,7 +219,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
     )
 
 
-_SWITCHES = ("--headless", "--detach", "--in-process", "--json", "--plain", "--help")
+_SWITCHES = ("--headless", "--detach", "--in-process", "--probe", "--json", "--plain", "--help")
 _VALUED = ("--runs", "--gib", "--max-length", "--write")
 
 SCREEN = Command("", "the screen", "screen:screen")

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from stand_in import Said
 
+from core.run import probe
+
 Call = Callable[..., Said]
 
 
@@ -56,3 +58,24 @@ def test_what_is_missing_is_named(call: Call, model: Path) -> None:
     said = call("estimate", "--model.name_or_path", model)
     assert said.code == 2
     assert "does not tell its sizes" in said.err
+
+
+def test_what_a_probe_measures_stands_beside_the_estimate(
+    call: Call, sized: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures = {
+        "device": "CPU", "path": "PEFT", "why": "told", "device_bytes": None,
+        "allocated_bytes": None, "ram_bytes": 3 << 30, "load_seconds": 2.0, "step_seconds": 0.5,
+        "tokens": 100, "eval_seconds": 0.25,
+    }  # fmt: skip
+    monkeypatch.setattr(probe, "probe", lambda config: figures)
+    said = call("estimate", "--model.name_or_path", sized, "--run.devices", "cpu", "--probe")
+    assert said.code == 0
+    assert "RAM of the process     3.000" in said.out
+    assert "100 tokens in 0.50 s (200 a second), evaluation 0.25 s" in said.out
+    words = ("estimate", "--json", "--probe", "--model.name_or_path", sized)
+    assert call(*words).document["probe"] == figures
+    assert "probe" not in call("estimate", "--json", "--model.name_or_path", sized).document
+    refused = call("estimate", "--probe", "--gib", "8", "--model.name_or_path", sized)
+    assert refused.code == 2
+    assert "take one of them" in refused.err
