@@ -15,14 +15,15 @@ DOCS = Path(__file__).resolve().parent
 sys.path.insert(0, str(DOCS.parent))
 
 from core.config.files import OLD_NAMES  # noqa: E402
-from core.config.schema import SECTIONS, RunConfig, section_fields, unit_of  # noqa: E402
+from core.config.schema import SECTIONS, RunConfig, section_fields  # noqa: E402
+from core.config.setting import unit_of  # noqa: E402
 from tui.bindings import groups  # noqa: E402
 from tui.draft import Draft  # noqa: E402
 from tui.widgets.field import choices, limits  # noqa: E402
 
 CONFIG_HEAD = """# Settings
 
-Made by `make docs` from `core/config/schema.py`; edit that file, not this page.
+Made by `make docs` from the sections of `core/config/schema.py`; edit those, not this page.
 
 Every setting can stand in a TOML file, on the command line and in the form of the config pane:
 

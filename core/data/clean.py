@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from core.config.schema import CleanConfig
+from core.config.data import CleanConfig
 from core.data import language, markup, phrases, private, repairs
 from core.data.formats import Chat, Defect, Message
 from core.data.phrases import Span

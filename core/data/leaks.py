@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from core.config.schema import DataConfig
+from core.config.data import DataConfig
 from core.data import dedup
 from core.data.formats import Chat
 from core.data.repeats import Firsts

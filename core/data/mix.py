@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from core.config.data import DataConfig
 from core.config.errors import InputError
-from core.config.schema import DataConfig
 
 Array = npt.NDArray[Any]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.config.schema import CleanConfig, RunConfig
+from core.config.data import CleanConfig
+from core.config.schema import RunConfig
 from core.data.chats import Kept, Pipeline
 from core.data.clean import RULES, Rule
 from core.data.formats import Chat

@@ -10,7 +10,8 @@ from pydantic.fields import FieldInfo
 
 from core.config.errors import InputError
 from core.config.files import choices_of
-from core.config.schema import SECTIONS, RunConfig, section_fields, unit_of
+from core.config.schema import SECTIONS, RunConfig, section_fields
+from core.config.setting import unit_of
 
 _WIDTH = 96
 

@@ -12,9 +12,9 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from core.config.data import CleanConfig
 from core.config.errors import InputError
 from core.config.files import check_value
-from core.config.schema import CleanConfig
 from core.data.clean import RULES, Rule
 from core.data.preview import Pieces
 from core.data.trial import Trial

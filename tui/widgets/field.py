@@ -11,7 +11,8 @@ from textual.message import Message
 from textual.widgets import Input
 
 from core.config.files import choices_of
-from core.config.schema import is_common, section_fields, unit_of
+from core.config.schema import section_fields
+from core.config.setting import is_common, unit_of
 from tui.draft import Name
 
 Kind = Literal["header", "field", "more"]

@@ -21,7 +21,8 @@ from textual.strip import Strip
 from textual.widget import Widget
 from textual.widgets import Input
 
-from core.config.schema import SECTIONS, unit_of
+from core.config.schema import SECTIONS
+from core.config.setting import unit_of
 from tui.draft import Draft, Name
 from tui.inert import inert
 from tui.widgets.field import FieldInput, Row, choices, info_of, rows_of

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.config.data import CleanConfig
 from core.config.errors import InputError
-from core.config.schema import CleanConfig
 from core.data.clean import RULES, Cleaned, Cleaner, token_defect
 from core.data.formats import Chat, Defect
 from core.data.preview import preview

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.data import DataConfig
 from core.config.errors import InputError
-from core.config.schema import DataConfig
 from core.data.mix import check_weights, mix, split
 
 

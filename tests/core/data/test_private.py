@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from planted import BODY, NEGATIVES, POSITIVES
 
-from core.config.schema import CleanConfig
+from core.config.data import CleanConfig
 from core.data.clean import RULES, Cleaned, Cleaner
 from core.data.formats import Chat, Defect
 from core.data.keys import secrets
