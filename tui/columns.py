@@ -9,7 +9,8 @@ from pathlib import Path
 from core.data.filter import Array
 from tui import numbers
 from tui.inert import inert
-from tui.rows import KEPT, Rows
+from tui.known import KEPT
+from tui.rows import Rows
 from tui.widgets.virtual_list import Cell
 
 WORDS = "words"

@@ -10,87 +10,38 @@ import resource
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from functools import lru_cache, partial
 
 import numpy as np
 
 from core.config.schema import RunConfig
 from core.data.chats import Kept, Pipeline
-from core.data.filter import Array, Mask, field_of, texts_of
+from core.data.filter import Array
 from core.data.formats import Chat
 from core.data.index import RowIndex
-from core.data.overlay import DROPPED, EDITED, Key, Mark, Overlay, digest
+from core.data.overlay import EDITED, Key, Mark, Overlay, digest
 from core.data.paths import expand
 from core.data.sources import Rejected, Row
-from core.data.survey import Survey
 from core.data.tokens import ChatCodec, Encoded
+from tui.known import Known
+from tui.look import glance, look
 
-KEPT = "kept"
-_WORDS = 400
-_KNOWN = {"answer": "loss_tokens"}
 _REVISED = 1000
 """Rows that a survey looks at again at once."""
 _OTHER_FILES = 256
 """Files that the program has open besides the data."""
 
 
-@dataclass(frozen=True)
-class Glance:
-    """What a line of the table shows of a row."""
-
-    file: str
-    line: int
-    reason: str
-    """Why it is rejected, as far as the row itself tells; empty for a good one."""
-    words: str
-    turns: int
-    chars: int
-    decided: str
-    """`dropped` or `edited` by hand; else empty."""
-    fields: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Look:
-    """One row looked at closely."""
-
-    source: Row | Rejected
-    """As the file has it."""
-    row: Row | Rejected
-    """As it was decided by hand; the same where nothing was."""
-    chat: Chat | None
-    encoded: Encoded | None
-    reason: str
-    problem: str
-    """Why the row is not learned from; empty for a good one."""
-    notes: tuple[str, ...] = ()
-    twin: int | None = None
-    """The number of the row that this one repeats."""
-    twin_chat: Chat | None = None
-
-    @property
-    def edited(self) -> bool:
-        return self.row is not self.source and isinstance(self.row, Row)
-
-
-class Rows:
-    """The rows of several files, one after the other. One thread scans, others may read.
-
-    ``survey`` may be there, fill, and be replaced at any time.
-    """
+class Rows(Known):
+    """The rows of several files, one after the other. One thread scans, others may read."""
 
     def __init__(self, config: RunConfig):
-        self.config = config
+        super().__init__(config)
         self.files: list[str] = []
         """The files themselves; of the names in the settings some may mean several."""
         self._overlay = Overlay(config.data.overlay)
         self.pipeline = self._pipeline()
         self.codec: ChatCodec | None = None
-        self.survey: Survey | None = None
-        self.coming: Survey | None = None
-        """A survey with other settings, which takes the place of ``survey`` when it is complete."""
         self.version = 0
         """Grows when rows may look otherwise than before."""
         self.revision = 0
@@ -103,8 +54,8 @@ class Rows:
         self._starts: list[int] = [0]
         self._lock = threading.Lock()
         self._counted: dict[int, int] = {}
-        self.look = lru_cache(maxsize=64)(self._look)
-        self.glance = lru_cache(maxsize=4096)(self._glance)
+        self.look = lru_cache(maxsize=64)(partial(look, self))
+        self.glance = lru_cache(maxsize=4096)(partial(glance, self))
 
     # -- finding rows --------------------------------------------------------------------------
 
@@ -225,17 +176,6 @@ class Rows:
         self._counted.clear()
         self.forget()
 
-    def expect(self, survey: Survey) -> None:
-        """A survey has begun. One that was complete is shown until this one is, too."""
-        whole = self.survey is not None and self.survey.complete
-        self.coming = survey if whole else None
-        self.survey = self.survey if whole else survey
-
-    def expected(self) -> None:
-        """The survey that was begun last is complete."""
-        self.survey, self.coming = self.coming or self.survey, None
-        self.forget()
-
     def show_fields(self, names: Iterable[str]) -> None:
         """Have the table show these fields of each row."""
         self.fields = tuple(names)
@@ -267,11 +207,15 @@ class Rows:
         known = number in self._counted or (surveyed and number < self.known)
         return self.codec is not None and not known and not self.glance(number).reason
 
+    def counted(self, number: int, tokens: int) -> None:
+        """The length of a row in tokens was found; 0: it has none."""
+        self._counted[number] = tokens
+
     def count_tokens(self, number: int) -> None:
         """Find the length of a row in tokens, for the table."""
         chat = self.chat(number)
         encoded = self.codec.encode(chat) if chat and self.codec is not None else None
-        self._counted[number] = encoded.full_length if isinstance(encoded, Encoded) else 0
+        self.counted(number, encoded.full_length if isinstance(encoded, Encoded) else 0)
 
     def answer(self, number: int) -> int | None:
         """The tokens of a row that carry loss; None where that is not known (yet)."""
@@ -280,168 +224,9 @@ class Rows:
             return (int(known[number]) or None) if number < len(known) else None
         return None
 
-    def _glance(self, number: int) -> Glance:
-        source = self.source(number)
-        row = self.overlay.apply(source)
-        outcome = self.pipeline.outcome(source)
-        chat = outcome.chat if isinstance(outcome, Kept) else []
-        said = next((m["content"] for m in chat if m["role"] in ("user", "text")), "")
-        if not said:
-            shown = source if isinstance(row, Rejected) else row
-            said = next((text for text in texts_of(shown) if " " in text.strip()), "")
-        decided = "" if row is source else "edited" if isinstance(row, Row) else "dropped"
-        return Glance(
-            source.file,
-            source.line,
-            outcome.reason if isinstance(outcome, Rejected) else "",
-            " ".join(said[:_WORDS].split()),
-            len(chat),
-            sum(len(message["content"]) for message in chat),
-            decided,
-            tuple(" ".join((field_of(row, name) or "")[:_WORDS].split()) for name in self.fields),
-        )
-
-    def _look(self, number: int) -> Look:
-        source = self.source(number)
-        row = self.overlay.apply(source)
-        outcome = self.pipeline.outcome(source)
-        if isinstance(outcome, Rejected):
-            return Look(source, row, None, None, outcome.reason, outcome.detail)
-        reason = self.reason(number)
-        problem = self._problem(number, reason) if reason else ""
-        twin = self.origin(number)
-        if twin is not None and reason:
-            chat = self.chat(twin)
-            return Look(source, row, outcome.chat, None, reason, problem, outcome.notes, twin, chat)
-        if self.codec is None:
-            return Look(source, row, outcome.chat, None, reason, problem, outcome.notes)
-        encoded = self.codec.encode(outcome.chat, self.config.data.max_length)
-        if isinstance(encoded, Encoded):
-            self._counted[number] = encoded.full_length
-            notes = (*outcome.notes, *encoded.notes)
-            return Look(source, row, outcome.chat, encoded, reason, problem, notes)
-        return Look(source, row, outcome.chat, None, encoded.reason, encoded.detail, outcome.notes)
-
-    def _problem(self, number: int, reason: str) -> str:
-        """Why a row that is good by itself is rejected: what it is to another."""
-        origin = self.origin(number)
-        if origin is None:
-            return reason.replace("_", " ")
-        twin = self.glance(origin)
-        where = f"row {origin + 1:,}, {Path(twin.file).name}:{twin.line}"
-        if reason == "duplicate":
-            return f"repeats {where}"
-        share = self._shares().get(number)
-        return f"shares {share:.0%} of its word groups with {where}" if share else f"like {where}"
-
-    def _shares(self) -> dict[int, float]:
-        """How near near duplicates are to the row that is kept."""
-        if self.survey is None:
-            return {}
-        clusters = self.survey.clusters
-        return {number: share for one in clusters for number, share in one.others}
-
-    def origin(self, number: int) -> int | None:
-        """The row that this one repeats."""
-        if self.survey is None or number >= self.survey.done:
-            return None
-        found = int(self.survey.origin[number])
-        return found if found >= 0 else None
-
-    # -- what is known of all rows -------------------------------------------------------------
-
-    @property
-    def known(self) -> int:
-        """Rows that the survey has looked at."""
-        return self.survey.done if self.survey is not None else 0
-
-    @property
-    def looked_at(self) -> bool:
-        """Whether the survey has looked at all rows."""
-        return self.survey is not None and self.survey.complete
-
     def part(self, number: int) -> float:
         """How far the first rows, up to a number, are of all rows that there will be, 0 to 1."""
         return min(1.0, number / max(1, self.count)) * self.scanned
-
-    def number(self, key: str) -> Array:
-        """Numbers by a key of the filter line, an entry a known row."""
-        if key == "row":
-            return np.arange(1, self.known + 1)
-        name = _KNOWN.get(key, key)
-        if self.survey is None:
-            return np.zeros(0, dtype=np.int64)
-        values: Array = getattr(self.survey, name).astype(np.int64)
-        return values
-
-    def word(self, key: str, text: str) -> Mask:
-        """Rows for which a key of the filter line says `text`."""
-        if self.survey is None:
-            return np.zeros(0, dtype=bool)
-        if key == "file":
-            hits = [n for n, name in enumerate(self.survey.files) if text in name.lower()]
-            return np.isin(self.survey.file, hits)
-        if key == "note":
-            return self._noted(text)
-        if key == "role":
-            return np.isin(self.survey.roles, _with_role(self.survey.patterns, text))
-        if key == "is":
-            return self._in_state(text)
-        known, codes = self.reasons()
-        return np.isin(codes, [n for n, name in enumerate(known) if text in name])
-
-    def reasons(self) -> tuple[list[str], Array]:
-        """Names of reasons (0: kept), and the one of each known row."""
-        if self.survey is None:
-            return [KEPT], np.zeros(0, dtype=np.uint16)
-        return list(self.survey.reasons), self.survey.reason
-
-    def next_problem(self, after: int) -> int | None:
-        """The number of the next rejected row behind `after`, beginning again at the top."""
-        bad = np.flatnonzero(self.reasons()[1])
-        if not len(bad):
-            return None
-        at = int(np.searchsorted(bad, after, "right"))
-        return int(bad[at % len(bad)])
-
-    def _in_state(self, state: str) -> Mask:
-        if state == "cut":
-            cut: Mask = self.number("tokens") > self.config.data.max_length
-            return cut
-        if state == "edited":
-            return self._noted(EDITED)
-        names, codes = self.reasons()
-        if state == "dropped":
-            return np.isin(codes, [n for n, name in enumerate(names) if name == DROPPED])
-        found: Mask = codes == 0 if state == KEPT else codes != 0
-        return found
-
-    def _noted(self, text: str) -> Mask:
-        assert self.survey is not None
-        survey = self.survey
-        found = np.zeros(survey.done, dtype=bool)
-        for name in survey.notes:
-            if text in name:
-                found |= survey.noted(name)[: len(found)]
-        return found
-
-    def unmet(self) -> list[Mark]:
-        """Decisions whose row is not there any more. Ask when the survey is complete."""
-        assert self.survey is not None
-        lost = []
-        for mark in self.overlay.unmet():
-            for number in self._rows_at(mark.key[0], mark.key[1]):
-                self.overlay.apply(self.source(number))
-            if mark.key not in self.overlay.applied:
-                lost.append(mark)
-        return lost
-
-    def _rows_at(self, place: str, line: int) -> list[int]:
-        """Rows at a line of a file as the overlay names it."""
-        assert self.survey is not None
-        files = [n for n, name in enumerate(self.survey.files) if self.overlay.place(name) == place]
-        hits = np.isin(self.survey.file, files) & (self.survey.line == line)
-        return [int(number) for number in np.flatnonzero(hits)]
 
     # -- deciding ------------------------------------------------------------------------------
 
@@ -468,6 +253,24 @@ class Rows:
             self.overlay.edit(source, value)
         self.look_again(number)
 
+    def unmet(self) -> list[Mark]:
+        """Decisions whose row is not there any more. Ask when the survey is complete."""
+        assert self.survey is not None
+        lost = []
+        for mark in self.overlay.unmet():
+            for number in self._rows_at(mark.key[0], mark.key[1]):
+                self.overlay.apply(self.source(number))
+            if mark.key not in self.overlay.applied:
+                lost.append(mark)
+        return lost
+
+    def _rows_at(self, place: str, line: int) -> list[int]:
+        """Rows at a line of a file as the overlay names it."""
+        assert self.survey is not None
+        files = [n for n, name in enumerate(self.survey.files) if self.overlay.place(name) == place]
+        hits = np.isin(self.survey.file, files) & (self.survey.line == line)
+        return [int(number) for number in np.flatnonzero(hits)]
+
     def last_decided(self, key: Key) -> list[int]:
         """The rows, of those decided about in this session, that a decision was about."""
         lines = [n for n in sorted(self._decided) if self.source(n).line == key[1]]
@@ -485,14 +288,6 @@ class Rows:
             rows = {number: self.source(number) for number in numbers[start : start + _REVISED]}
             for survey in surveys:
                 survey.revise(rows, self.overlay)
-
-
-def _with_role(patterns: list[str], role: str) -> list[int]:
-    """Orders of roles that have a role. They name roles by first letters; raw text stands alone."""
-    if "text".startswith(role) and role != "t":
-        return [n for n, pattern in enumerate(patterns) if pattern == "t"]
-    found = (n for n, pattern in enumerate(patterns) if role[0] in pattern)
-    return [n for n in found if patterns[n] != "t"]
 
 
 def _allow_files(count: int) -> None:

@@ -10,7 +10,7 @@ from core.data.formats import Chat
 from core.data.sources import Rejected, Row
 from core.data.template import TemplateFault
 from core.data.tokens import NO_LOSS, ChatCodec, Encoded
-from tui.rows import Look
+from tui.look import Look
 
 Piece = tuple[str, str]
 """Text of any origin, and the style it is shown in."""

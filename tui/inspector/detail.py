@@ -13,7 +13,8 @@ from core.config.errors import FinetuiError
 from core.data.filter import Pattern
 from tui import views
 from tui.inert import inert
-from tui.rows import Look, Rows
+from tui.look import Look
+from tui.rows import Rows
 from tui.widgets.one_line import OneLine
 from tui.widgets.text_block import TextBlock
 

@@ -7,7 +7,6 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Static
 
 from core.data.forecast import Forecast
@@ -15,15 +14,15 @@ from core.data.histogram import Bar, histogram
 from tui import numbers
 from tui.bindings import bindings
 from tui.inert import inert
-from tui.inspector.view import View
-from tui.widgets.virtual_list import Cell, VirtualList
+from tui.inspector.view import Listed
+from tui.widgets.virtual_list import Cell
 
 _LABEL = 20
 _ROWS = 10
 _WHOLE = "99 of 100 rows and answer tokens stay whole"
 
 
-class Lengths(View):
+class Lengths(Listed):
     """One bar a line; the cursor chooses a length, enter sets it."""
 
     NAME = "lengths"
@@ -38,8 +37,7 @@ class Lengths(View):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("data.lengths")]
 
     def __init__(self) -> None:
-        super().__init__()
-        self.list = VirtualList(self._draw, header=self._header)
+        super().__init__(headed=True)
         self._forecast = Static(id="forecast", markup=False)
         self.bars: list[Bar] = []
         self._costs: Forecast | None = None
@@ -49,9 +47,6 @@ class Lengths(View):
     def compose(self) -> ComposeResult:
         yield self.list
         yield self._forecast
-
-    def target(self) -> Widget:
-        return self.list
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -98,15 +93,13 @@ class Lengths(View):
         return next((n for n, bar in enumerate(self.bars) if bar.high >= length),
                     len(self.bars) - 1)  # fmt: skip
 
-    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
-        event.stop()
+    def _moved(self) -> None:
         self._say()
 
-    def on_virtual_list_selected(self, event: VirtualList.Selected) -> None:
+    def _chosen(self, index: int) -> None:
         """Set max_length to where this bar ends."""
-        event.stop()
         if self._in_tokens:
-            self.post_message(self.Set("data", "max_length", str(self.bars[event.index].high)))
+            self.post_message(self.Set("data", "max_length", str(self.bars[index].high)))
 
     def action_propose(self) -> None:
         """Set max_length to the proposed length."""

@@ -9,7 +9,6 @@ from typing import ClassVar
 import numpy as np
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.widget import Widget
 
 from core.data.filter import Array
 from core.data.overlay import Mark
@@ -17,9 +16,9 @@ from tui import numbers
 from tui.bindings import bindings
 from tui.inert import inert
 from tui.inspector.detail import Detail
-from tui.inspector.view import SIDE_BY_SIDE, View
+from tui.inspector.view import SIDE_BY_SIDE, Listed, View
 from tui.rows import Rows
-from tui.widgets.virtual_list import Cell, VirtualList
+from tui.widgets.virtual_list import Cell
 
 REASON, NOTE, UNMET = "reason", "note", "unmet"
 _UNMET_NAME = "decisions that fit no row any more"
@@ -39,7 +38,7 @@ class Group:
         return len(self.marks) or len(self.numbers)
 
 
-class Problems(View):
+class Problems(Listed):
     """Groups that unfold into their rows; enter on a row goes to it in the table."""
 
     NAME = "problems"
@@ -59,7 +58,6 @@ class Problems(View):
 
     def __init__(self) -> None:
         super().__init__()
-        self.list = VirtualList(self._draw)
         self.detail = Detail()
         self.groups: list[Group] = []
         self._open: set[tuple[str, str]] = set()
@@ -69,9 +67,6 @@ class Problems(View):
     def compose(self) -> ComposeResult:
         yield self.list
         yield self.detail
-
-    def target(self) -> Widget:
-        return self.list
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -136,16 +131,14 @@ class Problems(View):
             self.detail.show(self.rows, number)
         self.post_message(self.Changed())
 
-    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
-        event.stop()
+    def _moved(self) -> None:
         self._show_row()
 
-    def on_virtual_list_selected(self, event: VirtualList.Selected) -> None:
+    def _chosen(self, index: int) -> None:
         """Unfold or fold a group; go to a row."""
-        event.stop()
         if not self.groups:
             return
-        group, at = self._at(event.index)
+        group, at = self._at(index)
         if at < 0:
             self._open ^= {(group.kind, group.name)}
             self._lay()

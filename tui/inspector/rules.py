@@ -9,7 +9,6 @@ import numpy as np
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widget import Widget
 from textual.widgets import Static
 
 from core.config.data import CleanConfig
@@ -23,7 +22,7 @@ from tui.bindings import bindings
 from tui.draft import text_of
 from tui.inert import inert
 from tui.inspector.ask_line import AskLine
-from tui.inspector.view import View
+from tui.inspector.view import Listed
 from tui.rows import Rows
 from tui.scan import Ended, Stopwatch
 from tui.widgets.field import choices, help_of
@@ -43,7 +42,7 @@ class RuleList(VirtualList):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "select", "Switch", show=False)]
 
 
-class Rules(View):
+class Rules(Listed):
     """One setting a line. Below: what it means, and a row before and after it."""
 
     NAME = "rules"
@@ -59,8 +58,7 @@ class Rules(View):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("data.rules")]
 
     def __init__(self) -> None:
-        super().__init__()
-        self.list = RuleList(self._draw, header=self._header)
+        super().__init__(RuleList, headed=True)
         self._about = Static(id="about", markup=False)
         self._preview = TextBlock()
         self.ask = AskLine()
@@ -76,9 +74,6 @@ class Rules(View):
         yield self._about
         yield self._preview
         yield self.ask
-
-    def target(self) -> Widget:
-        return self.list
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -154,14 +149,11 @@ class Rules(View):
 
     # -- keys ----------------------------------------------------------------------------------
 
-    def on_virtual_list_moved(self, event: VirtualList.Moved) -> None:
-        event.stop()
+    def _moved(self) -> None:
         self._example = 0
         self._say()
 
-    def on_virtual_list_selected(self, event: VirtualList.Selected) -> None:
-        """Change the value: the next choice, or ask for it."""
-        event.stop()
+    def _chosen(self, index: int) -> None:
         self.action_switch()
 
     def action_switch(self) -> None:
@@ -186,10 +178,6 @@ class Rules(View):
         event.stop()
         self.screen.set_focus(self.list)
         self.post_message(self.Set(SECTION, self._field, event.text))
-
-    def on_ask_line_left(self, event: AskLine.Left) -> None:
-        event.stop()
-        self.screen.set_focus(self.list)
 
     def action_example(self, by: int) -> None:
         """Another row that the rule would do something to."""

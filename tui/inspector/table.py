@@ -11,7 +11,6 @@ from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
 from textual.message import Message
-from textual.widget import Widget
 
 from core.config.errors import FinetuiError, InputError
 from core.data.filter import parse, suggest
@@ -21,10 +20,10 @@ from tui.inert import inert
 from tui.inspector.ask_line import AskLine
 from tui.inspector.detail import Detail
 from tui.inspector.find import Find
-from tui.inspector.view import SIDE_BY_SIDE, View
+from tui.inspector.view import SIDE_BY_SIDE, Listed
 from tui.rows import Rows
 from tui.widgets.one_line import OneLine
-from tui.widgets.virtual_list import Cell, VirtualList
+from tui.widgets.virtual_list import Cell
 
 _MARKS = {"dropped": ("–", "warning"), "edited": ("✎", "accent")}
 _HINTS = {
@@ -34,7 +33,7 @@ _HINTS = {
 }
 
 
-class Table(View):
+class Table(Listed):
     """The rows, as many as the filter leaves, in the order that was chosen."""
 
     NAME = "rows"
@@ -64,8 +63,7 @@ class Table(View):
             self.what, self.number = what, number
 
     def __init__(self) -> None:
-        super().__init__()
-        self.list = VirtualList(self._draw, header=self._header, moved=self._moved, id="rows")
+        super().__init__(headed=True)
         self.detail = Detail()
         self.ask = AskLine()
         self._state = OneLine(id="state")
@@ -79,9 +77,6 @@ class Table(View):
             yield self.detail
         yield self._state
         yield self.ask
-
-    def target(self) -> Widget:
-        return self.list
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -187,9 +182,8 @@ class Table(View):
         self._show_row()
         self.say_state()
 
-    def on_virtual_list_selected(self, event: VirtualList.Selected) -> None:
+    def _chosen(self, index: int) -> None:
         """Enter gives the row most of the room, and takes it back."""
-        event.stop()
         self.toggle_class("-large")
         self.call_after_refresh(self.list.move_to, self.list.cursor)
 
@@ -218,10 +212,6 @@ class Table(View):
         offer = None if purpose == "go to" else lambda line: suggest(line, known)
         check = self._goal if purpose == "go to" else parse
         self.ask.ask(purpose, value, _HINTS[purpose], offer, check)
-
-    def on_ask_line_left(self, event: AskLine.Left) -> None:
-        event.stop()
-        self.screen.set_focus(self.list)
 
     def on_ask_line_given(self, event: AskLine.Given) -> None:
         event.stop()

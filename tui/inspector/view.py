@@ -8,7 +8,9 @@ from textual.containers import Vertical
 from textual.message import Message
 from textual.widget import Widget
 
+from tui.inspector.ask_line import AskLine
 from tui.rows import Rows
+from tui.widgets.virtual_list import Cell, VirtualList
 
 SIDE_BY_SIDE = 120
 """Cells from which a row stands beside the list instead of below it."""
@@ -69,3 +71,39 @@ class View(Vertical):
     def count(self) -> str:
         """A number for the name of the view; empty for none."""
         return ""
+
+
+class Listed(View):
+    """A view that is a list above all: the list has the keys, and what is about the line under its
+    cursor is drawn together with it."""
+
+    def __init__(self, kind: type[VirtualList] = VirtualList, *, headed: bool = False) -> None:
+        super().__init__()
+        header = self._header if headed else None
+        self.list = kind(self._draw, header=header, moved=self._moved, id=f"{self.NAME}-list")
+
+    def target(self) -> Widget:
+        return self.list
+
+    def on_virtual_list_selected(self, event: VirtualList.Selected) -> None:
+        event.stop()
+        self._chosen(event.index)
+
+    def on_ask_line_left(self, event: AskLine.Left) -> None:
+        """Nothing was typed after all."""
+        event.stop()
+        self.screen.set_focus(self.list)
+
+    def _draw(self, index: int, width: int) -> list[Cell]:
+        """One line of the list."""
+        raise NotImplementedError
+
+    def _header(self, width: int) -> list[Cell]:
+        """The line above the list, of one that is `headed`."""
+        raise NotImplementedError
+
+    def _moved(self) -> None:
+        """The cursor stands on another line."""
+
+    def _chosen(self, index: int) -> None:
+        """Enter was pressed on a line."""

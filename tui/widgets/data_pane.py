@@ -293,6 +293,7 @@ class DataPane(Pane):
     def _survey_done(self, rows: Rows, survey: Survey) -> None:
         if self._survey is survey and self._rows is rows:
             rows.expected()
+            rows.forget()
             self._seen = ()
             self._look()
             self.table.again()
