@@ -12,7 +12,7 @@ from itertools import accumulate
 import torch
 import triton
 
-from core.model.fast import kernels, plain
+from core.model.fast import kernels, plain, thin
 from core.model.fast.dropout import Mask
 from core.model.fast.nf4 import Nf4
 
@@ -99,36 +99,57 @@ def _warps(block: int) -> int:
     return min(16, max(1, block // 512))
 
 
-def swiglu(gate_up: Tensor, out: Tensor) -> None:
-    width = out.shape[1]
-    kernels.swiglu_kernel[(out.shape[0], triton.cdiv(width, 1024))](
-        gate_up, out, gate_up.stride(0), out.stride(0), width, BLOCK=1024, num_warps=4
-    )
+def swiglu(
+    gate_up: Tensor, a: Tensor, out: Tensor, tail: Tensor, mask: Mask | None, kept: Tensor
+) -> None:
+    (tokens, width), rank = out.shape, len(a)
+    splits = _splits(triton.cdiv(tokens, 32), width // 1024)
+    parts = _sums(out, splits, tokens, rank)
+    thin.swiglu_kernel[(triton.cdiv(tokens, 32), splits)](
+        gate_up, a, out, parts, tokens, width, gate_up.stride(0), out.stride(0), rank,
+        *_drawn(mask, out), DROPOUT=mask is not None, TOKENS=32, BLOCK=128, SPLITS=splits,
+        RANK=_lanes(rank), num_warps=4, num_stages=3,
+    )  # fmt: skip
+    _write_tail(parts, tail, kept)
 
 
-def swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
-    width = grad.shape[1]
-    kernels.swiglu_backward_kernel[(grad.shape[0], triton.cdiv(width, 1024))](
-        gate_up, grad, gate_up.stride(0), grad.stride(0), width, BLOCK=1024, num_warps=4
-    )
+def mlp_backward(
+    gate_up: Tensor, grad: Tensor, b: Tensor, x_tail: Tensor, out: Tensor, grad_b: Tensor,
+    scaling: float, down_tail: Tensor, grad_a: Tensor, mask: Mask | None,
+) -> None:  # fmt: skip
+    (tokens, width), rank = grad.shape, b.shape[1]
+    if rank > _WIDEST_RANK:
+        plain.mlp_backward(
+            gate_up, grad, b, x_tail, out, grad_b, scaling, down_tail, grad_a, mask
+        )  # fmt: skip
+        return
+    blocks = triton.cdiv(width, 128)
+    splits = _splits(blocks, tokens // 256)
+    sums = _sums(grad, 2 * blocks, tokens, rank)
+    parts_b, parts_a = _sums(grad, splits, *b.shape), _sums(grad, splits, *grad_a.shape)
+    thin.mlp_backward_kernel[(blocks, splits)](
+        gate_up, grad, b, x_tail, down_tail, sums, parts_b, parts_a, tokens, width,
+        gate_up.stride(0), grad.stride(0), x_tail.stride(0), down_tail.stride(0), rank, blocks,
+        *_drawn(mask, grad), DROPOUT=mask is not None, BLOCK=128, TOKENS=32, SPLITS=splits,
+        RANK=_lanes(rank), num_warps=8, num_stages=2,
+    )  # fmt: skip
+    _settle(sums, out, [blocks, 2 * blocks], parts_b, grad_b, scaling, parts_a, grad_a)
 
 
-def project(x: Tensor, a: Tensor, out: Tensor, linears: int, mask: Mask | None) -> None:
+def project(
+    x: Tensor, a: Tensor, out: Tensor, linears: int, mask: Mask | None, kept: Tensor | None = None
+) -> None:
     if mask is None:
         linears = 1  # all of A at once
     (tokens, width), ranks = x.shape, a.shape[0]
     splits = _splits(triton.cdiv(tokens, 32) * linears, width // 1024)
-    parts = torch.empty((splits, tokens, ranks), dtype=torch.float32, device=x.device)
-    kernels.project_kernel[(triton.cdiv(tokens, 32), linears, splits)](
+    parts = _sums(x, splits, tokens, ranks)
+    thin.project_kernel[(triton.cdiv(tokens, 32), linears, splits)](
         x, a, parts, tokens, width, x.stride(0), ranks // linears, ranks, *_drawn(mask, x),
         DROPOUT=mask is not None, TOKENS=32, BLOCK=128, SPLITS=splits,
-        RANK=max(16, triton.next_power_of_2(ranks // linears)), num_warps=4, num_stages=4,
+        RANK=_lanes(ranks // linears), num_warps=4, num_stages=4,
     )  # fmt: skip
-    pad = out.shape[1]
-    kernels.tail_kernel[(triton.cdiv(tokens, 32),)](
-        parts, out, tokens, ranks, out.stride(0), pad, COUNT=splits, TOKENS=32,
-        PAD=triton.next_power_of_2(pad), num_warps=4,
-    )  # fmt: skip
+    _write_tail(parts, out, kept)
 
 
 def project_backward(
@@ -138,13 +159,16 @@ def project_backward(
         linears = 1
     (tokens, width), ranks = x.shape, grad.shape[0]
     splits = _splits(triton.cdiv(width, 64) * linears, tokens // 256)
-    parts = torch.empty((splits, *grad.shape), dtype=torch.float32, device=grad.device)
-    kernels.project_backward_kernel[(triton.cdiv(width, 64), linears, splits)](
+    parts = _sums(x, splits, *grad.shape)
+    thin.project_backward_kernel[(triton.cdiv(width, 64), linears, splits)](
         x, tail, parts, tokens, width, x.stride(0), tail.stride(0), ranks // linears, ranks,
         *_drawn(mask, x), DROPOUT=mask is not None, TOKENS=64, BLOCK=64, SPLITS=splits,
-        RANK=max(16, triton.next_power_of_2(ranks // linears)), num_warps=4, num_stages=3,
+        RANK=_lanes(ranks // linears), num_warps=4, num_stages=3,
     )  # fmt: skip
-    _gather(parts, grad, 1.0)
+    size = grad.numel()
+    thin.gather_kernel[(triton.cdiv(size, 1024),)](
+        parts, grad, size, 1.0, COUNT=splits, BLOCK=1024, num_warps=4
+    )
 
 
 def outward(
@@ -157,29 +181,52 @@ def outward(
         return
     block = 256 if len(rows) != 3 else 128  # keys and values are narrow
     ends = list(accumulate(triton.cdiv(count, block) for count in rows))
-    ends += [ends[-1]] * (3 - len(ends))
-    counts = [*rows, 0, 0][:3]
+    between = [*ends, ends[-1], ends[-1]][:2]
     splits = _splits(ends[-1], tokens // 256)
-    sums = torch.empty((ends[-1], tokens, rank), dtype=torch.float32, device=dy.device)
-    parts = torch.empty((splits, *b.shape), dtype=torch.float32, device=dy.device)
-    width = max(16, triton.next_power_of_2(rank))
-    kernels.outward_kernel[(ends[-1], splits)](
+    sums, parts = _sums(dy, ends[-1], tokens, rank), _sums(dy, splits, *b.shape)
+    thin.outward_kernel[(ends[-1], splits)](
         dy, b, x_tail, sums, parts, tokens, len(b), dy.stride(0), x_tail.stride(0), rank,
-        *counts, *ends[:2], BLOCK=block, TOKENS=64, SPLITS=splits, RANK=width,
+        *[*rows, 0, 0][:3], *between, BLOCK=block, TOKENS=64, SPLITS=splits, RANK=_lanes(rank),
         num_warps=4, num_stages=3 if len(b) < 16384 else 2,
     )  # fmt: skip
-    kernels.outward_tail_kernel[(triton.cdiv(tokens, 32), len(rows))](
-        sums, out, tokens, rank, out.stride(0), *ends, TOKENS=32, RANK=width, num_warps=4
-    )
-    _gather(parts, grad, scaling)
+    _settle(sums, out, ends, parts, grad, scaling)
 
 
-def _gather(parts: Tensor, grad: Tensor, scaling: float) -> None:
-    """Add the sum of ``parts`` times ``scaling`` to ``grad``."""
-    size = grad.numel()
-    kernels.gather_kernel[(triton.cdiv(size, 1024),)](
-        parts, grad, size, scaling, COUNT=len(parts), BLOCK=1024, num_warps=4
-    )
+def _settle(
+    sums: Tensor, out: Tensor, ends: list[int], parts_b: Tensor, grad_b: Tensor, scaling: float,
+    parts_a: Tensor | None = None, grad_a: Tensor | None = None,
+) -> None:  # fmt: skip
+    """Add up ``sums`` (blocks, T, r) of each linear into ``out``, the parts onto gradients."""
+    (_, tokens, rank), linears = sums.shape, len(ends)
+    size_b, size_a = grad_b.numel(), 0 if grad_a is None else grad_a.numel()
+    programs = [
+        triton.cdiv(tokens, 32) * linears, triton.cdiv(size_b, 1024), triton.cdiv(size_a, 1024),
+    ]  # fmt: skip
+    thin.settle_kernel[(sum(programs),)](
+        sums, out, parts_b, grad_b, parts_b if parts_a is None else parts_a,
+        grad_b if grad_a is None else grad_a, tokens, rank, out.stride(0),
+        *[*ends, ends[-1], ends[-1]][:3], size_b, size_a, scaling, *programs[:2], LINEARS=linears,
+        COUNT=len(parts_b), TOKENS=32, RANK=_lanes(rank), BLOCK=1024, num_warps=4,
+    )  # fmt: skip
+
+
+def _write_tail(parts: Tensor, out: Tensor, kept: Tensor | None) -> None:
+    """The sum of ``parts`` (count, T, R) into ``out`` (T, pad), and into ``kept``."""
+    count, tokens, ranks = parts.shape
+    copy, pad = out if kept is None else kept, out.shape[1]
+    thin.tail_kernel[(triton.cdiv(tokens, 32),)](
+        parts, out, copy, tokens, ranks, out.stride(0), copy.stride(0), pad, COUNT=count,
+        KEPT=kept is not None, TOKENS=32, PAD=triton.next_power_of_2(pad), num_warps=4,
+    )  # fmt: skip
+
+
+def _sums(like: Tensor, *shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32, device=like.device)
+
+
+def _lanes(rank: int) -> int:
+    """Width of a product that has ``rank`` columns."""
+    return max(16, int(triton.next_power_of_2(rank)))
 
 
 def _splits(programs: int, most: int) -> int:
@@ -193,7 +240,7 @@ def _splits(programs: int, most: int) -> int:
 def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, mask: Mask) -> None:
     rank = a.shape[0] // linears
     grid = (triton.cdiv(dx.shape[0], 64), triton.cdiv(dx.shape[1], 128))
-    kernels.spread_kernel[grid](
+    thin.spread_kernel[grid](
         dx, tail, a, dx.shape[0], dx.shape[1], dx.stride(0), tail.stride(0), rank,
         *_drawn(mask, dx),
         LINEARS=linears, TOKENS=64, BLOCK=128, RANK=max(16, triton.next_power_of_2(rank)),

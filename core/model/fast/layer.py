@@ -85,8 +85,7 @@ class Layer:
     ) -> None:
         normed = work.normed(len(running), self.qkv.pad)
         self.pieces.rms_norm(running, self.first_norm, self.sizes.eps, normed.main, slot.x)
-        self.qkv.project(normed, self._mask(batch, 0))
-        slot.tails.qkv.copy_(normed.tail)
+        self.qkv.project(normed, self._mask(batch, 0), slot.tails.qkv)
         self.qkv.forward(normed, weights.qkv, slot.qkv)
         if self.head_norms is None:
             for part in self._query_and_key(slot.qkv):
@@ -111,14 +110,13 @@ class Layer:
         slot.finished(Part.ATTENTION)
         for tokens in work.tiles(len(running)):
             normed = whole[tokens]
-            self.gate_up.project(normed, self._mask(batch, 2, tokens.start))
-            slot.tails.gate_up[tokens].copy_(normed.tail)
+            mask = self._mask(batch, 2, tokens.start)
+            self.gate_up.project(normed, mask, slot.tails.gate_up[tokens])
             gu = self._gate_and_up(slot, tokens, work)
             self.gate_up.forward(normed, weights.gate_up, gu.main)
             hidden = work.intermediate(len(normed.main))
-            self.pieces.swiglu(gu.main, hidden.main)
-            self.down.project(hidden, self._mask(batch, 3, tokens.start))
-            slot.tails.down[tokens].copy_(hidden.tail)
+            mask, tail = self._mask(batch, 3, tokens.start), slot.tails.down[tokens]
+            self.pieces.swiglu(gu.main, self.down.a, hidden.main, hidden.tail, mask, tail)
             self.down.forward(hidden, weights.down, running[tokens], onto=True)
 
     # --- backward ---
@@ -156,10 +154,13 @@ class Layer:
         mask = self._mask(batch, 3, tokens.start)
         self.down.backward_adapters(grad, slot.tails.down[tokens])
         self.down.backward_input(grad, weights.down, hidden.main, mask)
-        self.pieces.swiglu_backward(gu.main, hidden.main)
-        self.down.backward_project(grad, hidden.main, mask)
+        adapters, place = self.gate_up.adapters, self.gate_up.place
+        self.pieces.mlp_backward(
+            gu.main, hidden.main, adapters.b(place), slot.tails.gate_up[tokens], gu.tail,
+            adapters.grad_b(place), adapters.scaling, grad.tail,
+            adapters.grad_a(self.down.place), mask,
+        )  # fmt: skip
         mask = self._mask(batch, 2, tokens.start)
-        self.gate_up.backward_adapters(gu, slot.tails.gate_up[tokens])
         self.gate_up.backward_project(gu, normed.main, mask)
         self.gate_up.backward_input(gu, weights.gate_up, normed.main, mask)
         self._through_norm(normed.main, slot.h[tokens], self.second_norm, grad)

@@ -65,15 +65,17 @@ class Group:
     def expanded(self, scratch: Tensor) -> Tensor:
         """The dequantized weights with the adapter around them, written into ``scratch``."""
         out = scratch[: self.room].view(self.rows + self.pad, self.columns + self.pad)
-        self.pieces.expand(
-            list(self.weights), self.adapters.a(self.place), self.adapters.b(self.place), out
-        )
+        self.pieces.expand(list(self.weights), self.a, self.adapters.b(self.place), out)
         return out
 
-    def project(self, x: Wide, mask: Mask | None) -> None:
-        """Write ``x A'`` beside x."""
-        a = self.adapters.a(self.place)
-        self.pieces.project(x.main, a, x.tail, len(self.weights), mask)
+    @property
+    def a(self) -> Tensor:
+        """(R, K)."""
+        return self.adapters.a(self.place)
+
+    def project(self, x: Wide, mask: Mask | None, kept: Tensor | None = None) -> None:
+        """Write ``x A'`` beside x, and into ``kept``."""
+        self.pieces.project(x.main, self.a, x.tail, len(self.weights), mask, kept)
 
     def forward(self, x: Wide, weight: Tensor, out: Tensor, *, onto: bool = False) -> None:
         """``out`` (T, N) from x with its tail, plus bias; ``onto``: added to what is there."""
@@ -104,5 +106,4 @@ class Group:
             torch.mm(dy.whole, weight[:, : self.columns], out=out)
             return
         torch.mm(dy.main, weight[: self.rows, : self.columns], out=out)
-        a = self.adapters.a(self.place)
-        self.pieces.spread(out, dy.tail, a, len(self.weights), mask)
+        self.pieces.spread(out, dy.tail, self.a, len(self.weights), mask)

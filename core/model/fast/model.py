@@ -128,15 +128,11 @@ class FastModel:
         mask = self._mask() if keep and self._part and self._model.training else None
         cos, sin = self._angles(torch.cat([piece["position_ids"] for piece in pieces]))
         begins = [0, *accumulate(tokens)]
-        made = [
-            Batch(
-                Documents(piece["ends"], count, longest, equal), cos[begin : begin + count],
-                sin[begin : begin + count], mask and mask.at(number),
-            )
-            for number, (piece, count, begin) in enumerate(
-                zip(pieces, tokens, begins[:-1], strict=True)
-            )
-        ]  # fmt: skip
+        made = []
+        for number, (piece, count) in enumerate(zip(pieces, tokens, strict=True)):
+            part = slice(begins[number], begins[number + 1])
+            documents = Documents(piece["ends"], count, longest, equal)
+            made.append(Batch(documents, cos[part], sin[part], mask and mask.at(number)))
         full = all(count == self.plan.piece_tokens for count in tokens)
         if not keep or self._anchor.device.type != "cuda" or not (equal or full):
             return made, None

@@ -83,14 +83,24 @@ def head_norm_backward(dy: Tensor, qk: Tensor, weight: Tensor, eps: float) -> No
     rms_norm_backward(dy, qk, weight, eps, None, dy)
 
 
-def swiglu(gate_up: Tensor, out: Tensor) -> None:
-    """``silu(gate) * up`` of ``gate_up`` (T, 2 f)."""
+def swiglu(
+    gate_up: Tensor, a: Tensor, out: Tensor, tail: Tensor, mask: Mask | None, kept: Tensor
+) -> None:
+    """``silu(gate) * up`` of ``gate_up`` (T, 2 f) into ``out``, and its projection beside it."""
     gate, up = gate_up.to(_statistics(gate_up)).chunk(2, -1)
     out.copy_(torch.nn.functional.silu(gate) * up)
+    project(out, a, tail, 1, mask, kept)
 
 
-def swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
-    """In place: ``gate_up`` becomes its gradient, ``grad`` (T, f) becomes ``silu(gate) * up``."""
+def mlp_backward(
+    gate_up: Tensor, grad: Tensor, b: Tensor, x_tail: Tensor, out: Tensor, grad_b: Tensor,
+    scaling: float, down_tail: Tensor, grad_a: Tensor, mask: Mask | None,
+) -> None:  # fmt: skip
+    """From the gradient of ``swiglu``'s output, ``grad`` (T, f), which is used up.
+
+    ``gate_up`` becomes its own gradient, with which ``outward`` is done; the gradient of
+    down_proj's A, whose tail of the gradient is ``down_tail``, is added to ``grad_a``.
+    """
     gate, up = gate_up.to(_statistics(gate_up)).chunk(2, -1)
     down = grad.to(gate.dtype)
     sigmoid = torch.sigmoid(gate)
@@ -99,12 +109,18 @@ def swiglu_backward(gate_up: Tensor, grad: Tensor) -> None:
     d_up = down * silu
     grad.copy_(silu * up)
     gate_up.copy_(torch.cat([d_gate, d_up], -1))
+    width = grad.shape[1]
+    outward(gate_up, b, x_tail, out, grad_b, [width, width], scaling)
+    project_backward(grad, down_tail, grad_a, 1, mask)
 
 
-def project(x: Tensor, a: Tensor, out: Tensor, linears: int, mask: Mask | None) -> None:
+def project(
+    x: Tensor, a: Tensor, out: Tensor, linears: int, mask: Mask | None, kept: Tensor | None = None
+) -> None:
     """``dropout(x) A'`` for the A of each linear that reads ``x``, into ``out`` (T, pad).
 
-    ``a`` is (R, K), R / ``linears`` rows for each, and each sees a dropout of its own.
+    ``a`` is (R, K), R / ``linears`` rows for each, and each sees a dropout of its own. ``kept``
+    gets a copy.
     """
     out.zero_()
     rank = a.shape[0] // linears
@@ -112,6 +128,8 @@ def project(x: Tensor, a: Tensor, out: Tensor, linears: int, mask: Mask | None) 
         part = slice(number * rank, (number + 1) * rank)
         seen = x if mask is None else x * keep(x, number, mask)
         out[:, part] = seen @ a[part].t()
+    if kept is not None:
+        kept.copy_(out)
 
 
 def project_backward(

@@ -80,10 +80,24 @@ def test_heads_are_normalized_and_rotated() -> None:
     both(lambda p, dy: p.head_norm_backward(dy, qk, weight, 1e-6), tensor(TOKENS, 3, 32))
 
 
-def test_swiglu() -> None:
-    gate_up = tensor(TOKENS, 180, pad=16)
-    both(lambda p, out: p.swiglu(gate_up, out), tensor(TOKENS, 90, pad=16))
-    both(lambda p, gu, grad: p.swiglu_backward(gu, grad), tensor(TOKENS, 180), tensor(TOKENS, 90))
+@pytest.mark.parametrize("rank", [4, 16, 40])
+@pytest.mark.parametrize("part", [0.0, 0.1])
+def test_the_middle_of_the_mlp(rank: int, part: float) -> None:
+    mask = Mask(part, torch.tensor(3_456_789_012, device=DEVICE)).at(3, 1) if part else None
+    gate_up, a = tensor(TOKENS, 360, pad=16), tensor(rank, 180)
+    both(
+        lambda p, out, tail, kept: p.swiglu(gate_up, a, out, tail, mask, kept),
+        tensor(TOKENS, 180, pad=64), tensor(TOKENS, 64), tensor(TOKENS, 64), limit=1e-3,
+    )  # fmt: skip
+    b, x_tail, down_tail = tensor(360, rank), tensor(TOKENS, 96), tensor(TOKENS, 64, pad=8)
+    grad = tensor(TOKENS, 180)
+    both(
+        lambda p, gu, out, grad_b, grad_a: p.mlp_backward(
+            gu, grad.clone(), b, x_tail, out, grad_b, 0.5, down_tail[:, :rank], grad_a, mask
+        ),
+        gate_up.clone(), torch.zeros(TOKENS, 96, device=DEVICE), tensor(360, rank),
+        tensor(rank, 180), limit=1e-3,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("rank", [4, 16])

@@ -1,0 +1,322 @@
+"""Triton kernels for the adapters' thin products, and for what is done while their inputs are read.
+
+Sums over a long side are cut into parts that ``settle_kernel`` and its like add up in a fixed
+order: no atomics, so the same inputs give the same bits.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _mixed(x):
+    x = x ^ (x >> 16)
+    x = x * 0x7FEB352D
+    x = x ^ (x >> 15)
+    x = x * 0x846CA68B
+    return x ^ (x >> 16)
+
+
+@triton.jit
+def _dropped(x, token, column, width, number, seed, salt, limit, scale):
+    key = tl.load(seed).to(tl.uint32) + salt.to(tl.uint32)
+    place = (token * width + column).to(tl.uint32)
+    bits = _mixed(_mixed(place ^ key) + key * 0x9E3779B9)
+    field = (bits >> (number * 10).to(tl.uint32)) & 1023
+    kept = field.to(tl.int32) >= limit
+    return tl.where(kept, x.to(tl.float32) * scale, 0.0).to(x.dtype)
+
+
+@triton.jit(do_not_specialize=["salt", "limit"])
+def project_kernel(
+    x, a, parts, tokens, width, x_pitch, rank, ranks, seed, salt, limit, scale,
+    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    RANK: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    number, split = tl.program_id(1), tl.program_id(2)
+    row = tl.arange(0, RANK)
+    total = tl.zeros((TOKENS, RANK), dtype=tl.float32)
+    x_place = x + token[:, None].to(tl.int64) * x_pitch
+    share = tl.cdiv(tl.cdiv(width, SPLITS), BLOCK) * BLOCK
+    for begin in range(split * share, min(width, (split + 1) * share), BLOCK):
+        column = begin + tl.arange(0, BLOCK)
+        inside = column < width
+        value = tl.load(
+            x_place + column[None, :], mask=(token < tokens)[:, None] & inside[None, :], other=0.0
+        )
+        if DROPOUT:
+            value = _dropped(
+                value, token[:, None], column[None, :], width, number, seed, salt, limit, scale
+            )
+        factor = tl.load(
+            a + (number * rank + row)[:, None] * width + column[None, :],
+            mask=(row < rank)[:, None] & inside[None, :], other=0.0,
+        )  # fmt: skip
+        total = tl.dot(value, tl.trans(factor), total, input_precision="ieee")
+    place = parts + (split * tokens + token)[:, None].to(tl.int64) * ranks + number * rank
+    tl.store(place + row[None, :], total, mask=(token < tokens)[:, None] & (row < rank)[None, :])
+
+
+@triton.jit(do_not_specialize=["salt", "limit"])
+def project_backward_kernel(
+    x, tail, parts, tokens, width, x_pitch, tail_pitch, rank, ranks, seed, salt, limit, scale,
+    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    RANK: tl.constexpr,
+):  # fmt: skip
+    column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    number, split = tl.program_id(1), tl.program_id(2)
+    row = tl.arange(0, RANK)
+    total = tl.zeros((RANK, BLOCK), dtype=tl.float32)
+    share = tl.cdiv(tl.cdiv(tokens, SPLITS), TOKENS) * TOKENS
+    for begin in range(split * share, min(tokens, (split + 1) * share), TOKENS):
+        token = begin + tl.arange(0, TOKENS)
+        there = token < tokens
+        value = tl.load(
+            x + token[:, None].to(tl.int64) * x_pitch + column[None, :],
+            mask=there[:, None] & (column < width)[None, :], other=0.0,
+        )  # fmt: skip
+        if DROPOUT:
+            value = _dropped(
+                value, token[:, None], column[None, :], width, number, seed, salt, limit, scale
+            )
+        factor = tl.load(
+            tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
+            mask=there[:, None] & (row < rank)[None, :], other=0.0,
+        )  # fmt: skip
+        total = tl.dot(tl.trans(factor), value, total, input_precision="ieee")
+    place = parts + (split * ranks + number * rank + row)[:, None].to(tl.int64) * width
+    tl.store(place + column[None, :], total, mask=(row < rank)[:, None] & (column < width)[None, :])
+
+
+@triton.jit
+def outward_kernel(
+    dy, b, tail, sums, parts, tokens, rows, dy_pitch, tail_pitch, rank,
+    rows0, rows1, rows2, end0, end1, BLOCK: tl.constexpr, TOKENS: tl.constexpr,
+    SPLITS: tl.constexpr, RANK: tl.constexpr,
+):  # fmt: skip
+    # One reading of dY serves both products with it.
+    block, split = tl.program_id(0), tl.program_id(1)
+    number = (block >= end0).to(tl.int32) + (block >= end1).to(tl.int32)
+    begin = tl.where(number == 0, 0, tl.where(number == 1, end0, end1))
+    first = tl.where(number == 0, 0, tl.where(number == 1, rows0, rows0 + rows1))
+    own = tl.where(number == 0, rows0, tl.where(number == 1, rows1, rows2))
+    inner = (block - begin) * BLOCK + tl.arange(0, BLOCK)
+    inside = inner < own
+    row = (first + inner).to(tl.int64)
+    column = tl.arange(0, RANK)
+    kept = (column < rank)[None, :]
+    factor = tl.load(
+        b + row[:, None] * rank + column[None, :], mask=inside[:, None] & kept, other=0.0
+    )
+    total = tl.zeros((BLOCK, RANK), dtype=tl.float32)
+    share = tl.cdiv(tl.cdiv(tokens, SPLITS), TOKENS) * TOKENS
+    for start in range(split * share, min(tokens, (split + 1) * share), TOKENS):
+        token = start + tl.arange(0, TOKENS)
+        there = (token < tokens)[:, None]
+        grad = tl.load(
+            dy + token[:, None].to(tl.int64) * dy_pitch + row[None, :],
+            mask=there & inside[None, :], other=0.0,
+        )  # fmt: skip
+        seen = tl.load(
+            tail + token[:, None].to(tl.int64) * tail_pitch + number * rank + column[None, :],
+            mask=there & kept, other=0.0,
+        )  # fmt: skip
+        total = tl.dot(tl.trans(grad), seen, total, input_precision="ieee")
+        out = tl.dot(grad, factor, input_precision="ieee")
+        place = sums + (block * tokens + token)[:, None].to(tl.int64) * rank + column[None, :]
+        tl.store(place, out, mask=there & kept)
+    place = parts + (split * rows + row)[:, None] * rank + column[None, :]
+    tl.store(place, total, mask=inside[:, None] & kept)
+
+
+@triton.jit(do_not_specialize=["salt", "limit"])
+def spread_kernel(
+    dx, tail, a, tokens, width, dx_pitch, tail_pitch, rank, seed, salt, limit, scale,
+    LINEARS: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr,
+):  # fmt: skip
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    row = tl.arange(0, RANK)
+    inside = (token < tokens)[:, None] & (column < width)[None, :]
+    place = dx + token[:, None].to(tl.int64) * dx_pitch + column[None, :]
+    total = tl.load(place, mask=inside, other=0.0).to(tl.float32)
+    for number in tl.static_range(LINEARS):
+        left = tl.load(
+            tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
+            mask=(token < tokens)[:, None] & (row < rank)[None, :], other=0.0,
+        )  # fmt: skip
+        right = tl.load(
+            a + (number * rank + row)[:, None] * width + column[None, :],
+            mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
+        )  # fmt: skip
+        part = tl.dot(left, right, input_precision="ieee")
+        total += _dropped(
+            part, token[:, None], column[None, :], width, tl.full((), number, tl.int32), seed,
+            salt, limit, scale,
+        )  # fmt: skip
+    tl.store(place, total.to(dx.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["salt", "limit"])
+def swiglu_kernel(
+    gate_up, a, out, parts, tokens, width, pitch, out_pitch, rank, seed, salt, limit, scale,
+    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    RANK: tl.constexpr,
+):  # fmt: skip
+    # What is written is projected at once: reading it again would take as long as writing it.
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    split = tl.program_id(1)
+    row = tl.arange(0, RANK)
+    there = (token < tokens)[:, None]
+    total = tl.zeros((TOKENS, RANK), dtype=tl.float32)
+    source = gate_up + token[:, None].to(tl.int64) * pitch
+    target = out + token[:, None].to(tl.int64) * out_pitch
+    share = tl.cdiv(tl.cdiv(width, SPLITS), BLOCK) * BLOCK
+    for begin in range(split * share, min(width, (split + 1) * share), BLOCK):
+        column = begin + tl.arange(0, BLOCK)
+        inside = there & (column < width)[None, :]
+        gate = tl.load(source + column[None, :], mask=inside, other=0.0).to(tl.float32)
+        up = tl.load(source + width + column[None, :], mask=inside, other=0.0).to(tl.float32)
+        value = (gate * tl.sigmoid(gate) * up).to(out.dtype.element_ty)
+        tl.store(target + column[None, :], value, mask=inside)
+        if DROPOUT:
+            value = _dropped(
+                value, token[:, None], column[None, :], width, tl.full((), 0, tl.int32), seed,
+                salt, limit, scale,
+            )  # fmt: skip
+        factor = tl.load(
+            a + row[:, None] * width + column[None, :],
+            mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
+        )  # fmt: skip
+        total = tl.dot(value, tl.trans(factor), total, input_precision="ieee")
+    place = parts + (split * tokens + token)[:, None].to(tl.int64) * rank + row[None, :]
+    tl.store(place, total, mask=there & (row < rank)[None, :])
+
+
+@triton.jit
+def tail_kernel(
+    parts, out, kept, tokens, ranks, out_pitch, kept_pitch, pad, COUNT: tl.constexpr,
+    KEPT: tl.constexpr, TOKENS: tl.constexpr, PAD: tl.constexpr,
+):  # fmt: skip
+    # The sum of the parts, and zero in the columns beyond the ranks: products read them.
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    column = tl.arange(0, PAD)
+    there = (token < tokens)[:, None]
+    total = tl.zeros((TOKENS, PAD), dtype=tl.float32)
+    for number in range(COUNT):
+        place = parts + (number * tokens + token)[:, None].to(tl.int64) * ranks + column[None, :]
+        total += tl.load(place, mask=there & (column < ranks)[None, :], other=0.0)
+    result, inside = total.to(out.dtype.element_ty), there & (column < pad)[None, :]
+    row = token[:, None].to(tl.int64)
+    tl.store(out + row * out_pitch + column[None, :], result, mask=inside)
+    if KEPT:
+        tl.store(kept + row * kept_pitch + column[None, :], result, mask=inside)
+
+
+@triton.jit(do_not_specialize=["salt", "limit"])
+def mlp_backward_kernel(
+    gate_up, grad, b, tail, down_tail, sums, parts_b, parts_a, tokens, width, pitch, grad_pitch,
+    tail_pitch, down_pitch, rank, blocks, seed, salt, limit, scale,
+    DROPOUT: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr, SPLITS: tl.constexpr,
+    RANK: tl.constexpr,
+):  # fmt: skip
+    # SwiGLU's backward pass, and all thin products with what it reads and writes.
+    block, split = tl.program_id(0), tl.program_id(1)
+    inner = block * BLOCK + tl.arange(0, BLOCK)
+    inside = inner < width
+    lane = tl.arange(0, RANK)
+    kept = (lane < rank)[None, :]
+    b_place = b + inner[:, None] * rank + lane[None, :]
+    b_gate = tl.load(b_place, mask=inside[:, None] & kept, other=0.0)
+    b_up = tl.load(b_place + width * rank, mask=inside[:, None] & kept, other=0.0)
+    total_gate = tl.zeros((BLOCK, RANK), dtype=tl.float32)
+    total_up = tl.zeros((BLOCK, RANK), dtype=tl.float32)
+    total_a = tl.zeros((RANK, BLOCK), dtype=tl.float32)
+    kind = grad.dtype.element_ty
+    share = tl.cdiv(tl.cdiv(tokens, SPLITS), TOKENS) * TOKENS
+    for start in range(split * share, min(tokens, (split + 1) * share), TOKENS):
+        token = start + tl.arange(0, TOKENS)
+        there = (token < tokens)[:, None]
+        here = there & inside[None, :]
+        row = token[:, None].to(tl.int64)
+        place = gate_up + row * pitch + inner[None, :]
+        gate = tl.load(place, mask=here, other=0.0).to(tl.float32)
+        up = tl.load(place + width, mask=here, other=0.0).to(tl.float32)
+        down = tl.load(grad + row * grad_pitch + inner[None, :], mask=here, other=0.0)
+        down = down.to(tl.float32)
+        sigmoid = tl.sigmoid(gate)
+        silu = gate * sigmoid
+        d_gate = (down * up * (sigmoid + silu * (1 - sigmoid))).to(kind)
+        d_up = (down * silu).to(kind)
+        tl.store(place, d_gate, mask=here)
+        tl.store(place + width, d_up, mask=here)
+        hidden = (silu * up).to(kind)
+        if DROPOUT:
+            hidden = _dropped(
+                hidden, token[:, None], inner[None, :], width, tl.full((), 0, tl.int32), seed,
+                salt, limit, scale,
+            )  # fmt: skip
+        seen = tail + row * tail_pitch + lane[None, :]
+        of_gate = tl.load(seen, mask=there & kept, other=0.0)
+        of_up = tl.load(seen + rank, mask=there & kept, other=0.0)
+        total_gate = tl.dot(tl.trans(d_gate), of_gate, total_gate, input_precision="ieee")
+        total_up = tl.dot(tl.trans(d_up), of_up, total_up, input_precision="ieee")
+        of_down = tl.load(
+            down_tail + row * down_pitch + lane[None, :], mask=there & kept, other=0.0
+        )
+        total_a = tl.dot(tl.trans(of_down), hidden, total_a, input_precision="ieee")
+        partial = sums + (block * tokens + row) * rank + lane[None, :]
+        tl.store(partial, tl.dot(d_gate, b_gate, input_precision="ieee"), mask=there & kept)
+        partial = sums + ((blocks + block) * tokens + row) * rank + lane[None, :]
+        tl.store(partial, tl.dot(d_up, b_up, input_precision="ieee"), mask=there & kept)
+    place = parts_b + (split * 2 * width + inner)[:, None].to(tl.int64) * rank + lane[None, :]
+    tl.store(place, total_gate, mask=inside[:, None] & kept)
+    tl.store(place + width * rank, total_up, mask=inside[:, None] & kept)
+    place = parts_a + (split * rank + lane)[:, None].to(tl.int64) * width + inner[None, :]
+    tl.store(place, total_a, mask=(lane < rank)[:, None] & inside[None, :])
+
+
+@triton.jit
+def _add_parts(pid, parts, grad, size, scaling, COUNT: tl.constexpr, BLOCK: tl.constexpr):
+    place = pid * BLOCK + tl.arange(0, BLOCK)
+    inside = place < size
+    total = tl.zeros((BLOCK,), dtype=tl.float32)
+    for number in range(COUNT):
+        total += tl.load(parts + number * size + place, mask=inside, other=0.0)
+    total = tl.load(grad + place, mask=inside, other=0.0) + total * scaling
+    tl.store(grad + place, total, mask=inside)
+
+
+@triton.jit
+def gather_kernel(parts, grad, size, scaling, COUNT: tl.constexpr, BLOCK: tl.constexpr):
+    _add_parts(tl.program_id(0), parts, grad, size, scaling, COUNT, BLOCK)
+
+
+@triton.jit
+def settle_kernel(
+    sums, out, parts_b, grad_b, parts_a, grad_a, tokens, rank, out_pitch, end0, end1, end2,
+    size_b, size_a, scaling, programs_out, programs_b, LINEARS: tl.constexpr,
+    COUNT: tl.constexpr, TOKENS: tl.constexpr, RANK: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    # What the programs of a kernel before left: tails, gradients of B, gradients of A.
+    pid = tl.program_id(0)
+    if pid < programs_out:
+        number = pid % LINEARS
+        token = (pid // LINEARS) * TOKENS + tl.arange(0, TOKENS)
+        column = tl.arange(0, RANK)
+        there = (token < tokens)[:, None] & (column < rank)[None, :]
+        begin = tl.where(number == 0, 0, tl.where(number == 1, end0, end1))
+        end = tl.where(number == 0, end0, tl.where(number == 1, end1, end2))
+        total = tl.zeros((TOKENS, RANK), dtype=tl.float32)
+        for block in range(begin, end):
+            place = sums + (block * tokens + token)[:, None].to(tl.int64) * rank + column[None, :]
+            total += tl.load(place, mask=there, other=0.0)
+        target = out + token[:, None].to(tl.int64) * out_pitch + number * rank + column[None, :]
+        tl.store(target, total.to(out.dtype.element_ty), mask=there)
+    elif pid < programs_out + programs_b:
+        _add_parts(pid - programs_out, parts_b, grad_b, size_b, scaling, COUNT, BLOCK)
+    else:
+        _add_parts(pid - programs_out - programs_b, parts_a, grad_a, size_a, 1.0, COUNT, BLOCK)
