@@ -113,27 +113,19 @@ def swiglu(
     _write_tail(parts, tail, kept)
 
 
-def mlp_backward(
-    gate_up: Tensor, grad: Tensor, b: Tensor, x_tail: Tensor, out: Tensor, grad_b: Tensor,
-    scaling: float, down_tail: Tensor, grad_a: Tensor, mask: Mask | None,
-) -> None:  # fmt: skip
-    (tokens, width), rank = grad.shape, b.shape[1]
-    if rank > _WIDEST_RANK:
-        plain.mlp_backward(
-            gate_up, grad, b, x_tail, out, grad_b, scaling, down_tail, grad_a, mask
-        )  # fmt: skip
-        return
+def swiglu_backward(
+    gate_up: Tensor, grad: Tensor, tail: Tensor, grad_a: Tensor, mask: Mask | None
+) -> None:
+    (tokens, width), rank = grad.shape, len(grad_a)
     blocks = triton.cdiv(width, 128)
-    splits = _splits(blocks, tokens // 256)
-    sums = _sums(grad, 2 * blocks, tokens, rank)
-    parts_b, parts_a = _sums(grad, splits, *b.shape), _sums(grad, splits, *grad_a.shape)
-    thin.mlp_backward_kernel[(blocks, splits)](
-        gate_up, grad, b, x_tail, down_tail, sums, parts_b, parts_a, tokens, width,
-        gate_up.stride(0), grad.stride(0), x_tail.stride(0), down_tail.stride(0), rank, blocks,
-        *_drawn(mask, grad), DROPOUT=mask is not None, BLOCK=128, TOKENS=32, SPLITS=splits,
-        RANK=_lanes(rank), num_warps=8, num_stages=2,
+    splits = _splits(blocks, tokens // 256, 3 * _PROGRAMS)
+    parts = _sums(grad, splits, *grad_a.shape)
+    thin.swiglu_backward_kernel[(blocks, splits)](
+        gate_up, grad, tail, parts, tokens, width, gate_up.stride(0), grad.stride(0),
+        tail.stride(0), rank, *_drawn(mask, grad), DROPOUT=mask is not None, BLOCK=128, TOKENS=16,
+        SPLITS=splits, RANK=_lanes(rank), num_warps=8, num_stages=3,
     )  # fmt: skip
-    _settle(sums, out, [blocks, 2 * blocks], parts_b, grad_b, scaling, parts_a, grad_a)
+    _gather(parts, grad_a)
 
 
 def project(
@@ -165,10 +157,7 @@ def project_backward(
         *_drawn(mask, x), DROPOUT=mask is not None, TOKENS=64, BLOCK=64, SPLITS=splits,
         RANK=_lanes(ranks // linears), num_warps=4, num_stages=3,
     )  # fmt: skip
-    size = grad.numel()
-    thin.gather_kernel[(triton.cdiv(size, 1024),)](
-        parts, grad, size, 1.0, COUNT=splits, BLOCK=1024, num_warps=4
-    )
+    _gather(parts, grad)
 
 
 def outward(
@@ -193,21 +182,24 @@ def outward(
 
 
 def _settle(
-    sums: Tensor, out: Tensor, ends: list[int], parts_b: Tensor, grad_b: Tensor, scaling: float,
-    parts_a: Tensor | None = None, grad_a: Tensor | None = None,
-) -> None:  # fmt: skip
-    """Add up ``sums`` (blocks, T, r) of each linear into ``out``, the parts onto gradients."""
-    (_, tokens, rank), linears = sums.shape, len(ends)
-    size_b, size_a = grad_b.numel(), 0 if grad_a is None else grad_a.numel()
-    programs = [
-        triton.cdiv(tokens, 32) * linears, triton.cdiv(size_b, 1024), triton.cdiv(size_a, 1024),
-    ]  # fmt: skip
-    thin.settle_kernel[(sum(programs),)](
-        sums, out, parts_b, grad_b, parts_b if parts_a is None else parts_a,
-        grad_b if grad_a is None else grad_a, tokens, rank, out.stride(0),
-        *[*ends, ends[-1], ends[-1]][:3], size_b, size_a, scaling, *programs[:2], LINEARS=linears,
-        COUNT=len(parts_b), TOKENS=32, RANK=_lanes(rank), BLOCK=1024, num_warps=4,
+    sums: Tensor, out: Tensor, ends: list[int], parts: Tensor, grad: Tensor, scaling: float
+) -> None:
+    """Add up ``sums`` (blocks, T, r) of each linear into ``out``, ``parts`` onto ``grad``."""
+    (_, tokens, rank), linears, size = sums.shape, len(ends), grad.numel()
+    programs = triton.cdiv(tokens, 32) * linears
+    thin.settle_kernel[(programs + triton.cdiv(size, 1024),)](
+        sums, out, parts, grad, tokens, rank, out.stride(0), *[*ends, ends[-1], ends[-1]][:3],
+        size, scaling, programs, LINEARS=linears, COUNT=len(parts), TOKENS=32, RANK=_lanes(rank),
+        BLOCK=1024, num_warps=4,
     )  # fmt: skip
+
+
+def _gather(parts: Tensor, grad: Tensor) -> None:
+    """Add the sum of ``parts`` to ``grad``."""
+    size = grad.numel()
+    thin.gather_kernel[(triton.cdiv(size, 1024),)](
+        parts, grad, size, 1.0, COUNT=len(parts), BLOCK=1024, num_warps=4
+    )
 
 
 def _write_tail(parts: Tensor, out: Tensor, kept: Tensor | None) -> None:
@@ -229,10 +221,10 @@ def _lanes(rank: int) -> int:
     return max(16, int(triton.next_power_of_2(rank)))
 
 
-def _splits(programs: int, most: int) -> int:
+def _splits(programs: int, most: int, wanted: int = _PROGRAMS) -> int:
     """Into how many parts a sum is cut so that the GPU is full; a power of two at most ``most``."""
     splits = 1
-    while programs * splits < _PROGRAMS and 2 * splits <= most:
+    while programs * splits < wanted and 2 * splits <= most:
         splits *= 2
     return splits
 

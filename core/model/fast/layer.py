@@ -154,13 +154,9 @@ class Layer:
         mask = self._mask(batch, 3, tokens.start)
         self.down.backward_adapters(grad, slot.tails.down[tokens])
         self.down.backward_input(grad, weights.down, hidden.main, mask)
-        adapters, place = self.gate_up.adapters, self.gate_up.place
-        self.pieces.mlp_backward(
-            gu.main, hidden.main, adapters.b(place), slot.tails.gate_up[tokens], gu.tail,
-            adapters.grad_b(place), adapters.scaling, grad.tail,
-            adapters.grad_a(self.down.place), mask,
-        )  # fmt: skip
+        self.pieces.swiglu_backward(gu.main, hidden.main, grad.tail, self.down.grad_a, mask)
         mask = self._mask(batch, 2, tokens.start)
+        self.gate_up.backward_adapters(gu, slot.tails.gate_up[tokens])
         self.gate_up.backward_project(gu, normed.main, mask)
         self.gate_up.backward_input(gu, weights.gate_up, normed.main, mask)
         self._through_norm(normed.main, slot.h[tokens], self.second_norm, grad)

@@ -73,6 +73,11 @@ class Group:
         """(R, K)."""
         return self.adapters.a(self.place)
 
+    @property
+    def grad_a(self) -> Tensor:
+        """(R, K), fp32."""
+        return self.adapters.grad_a(self.place)
+
     def project(self, x: Wide, mask: Mask | None, kept: Tensor | None = None) -> None:
         """Write ``x A'`` beside x, and into ``kept``."""
         self.pieces.project(x.main, self.a, x.tail, len(self.weights), mask, kept)
@@ -97,8 +102,7 @@ class Group:
 
     def backward_project(self, dy: Wide, x: Tensor, mask: Mask | None) -> None:
         """Add the gradient of A, once dY has its tail."""
-        grad = self.adapters.grad_a(self.place)
-        self.pieces.project_backward(x, dy.tail, grad, len(self.weights), mask)
+        self.pieces.project_backward(x, dy.tail, self.grad_a, len(self.weights), mask)
 
     def backward_input(self, dy: Wide, weight: Tensor, out: Tensor, mask: Mask | None) -> None:
         """The gradient of the input into ``out`` (T, K), from dy with its tail."""

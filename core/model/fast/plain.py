@@ -92,14 +92,13 @@ def swiglu(
     project(out, a, tail, 1, mask, kept)
 
 
-def mlp_backward(
-    gate_up: Tensor, grad: Tensor, b: Tensor, x_tail: Tensor, out: Tensor, grad_b: Tensor,
-    scaling: float, down_tail: Tensor, grad_a: Tensor, mask: Mask | None,
-) -> None:  # fmt: skip
-    """From the gradient of ``swiglu``'s output, ``grad`` (T, f), which is used up.
+def swiglu_backward(
+    gate_up: Tensor, grad: Tensor, tail: Tensor, grad_a: Tensor, mask: Mask | None
+) -> None:
+    """``gate_up`` becomes its gradient, from ``grad`` (T, f) of the output, which is used up.
 
-    ``gate_up`` becomes its own gradient, with which ``outward`` is done; the gradient of
-    down_proj's A, whose tail of the gradient is ``down_tail``, is added to ``grad_a``.
+    The gradient of down_proj's A is added to ``grad_a`` (r, f); ``tail`` (T, r) is what
+    ``outward`` made of the gradient of its output.
     """
     gate, up = gate_up.to(_statistics(gate_up)).chunk(2, -1)
     down = grad.to(gate.dtype)
@@ -109,9 +108,7 @@ def mlp_backward(
     d_up = down * silu
     grad.copy_(silu * up)
     gate_up.copy_(torch.cat([d_gate, d_up], -1))
-    width = grad.shape[1]
-    outward(gate_up, b, x_tail, out, grad_b, [width, width], scaling)
-    project_backward(grad, down_tail, grad_a, 1, mask)
+    project_backward(grad, tail, grad_a, 1, mask)
 
 
 def project(

@@ -217,66 +217,48 @@ def tail_kernel(
 
 
 @triton.jit(do_not_specialize=["salt", "limit"])
-def mlp_backward_kernel(
-    gate_up, grad, b, tail, down_tail, sums, parts_b, parts_a, tokens, width, pitch, grad_pitch,
-    tail_pitch, down_pitch, rank, blocks, seed, salt, limit, scale,
-    DROPOUT: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr, SPLITS: tl.constexpr,
-    RANK: tl.constexpr,
+def swiglu_backward_kernel(
+    gate_up, grad, tail, parts, tokens, width, pitch, grad_pitch, tail_pitch, rank, seed, salt,
+    limit, scale, DROPOUT: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr,
+    SPLITS: tl.constexpr, RANK: tl.constexpr,
 ):  # fmt: skip
-    # SwiGLU's backward pass, and all thin products with what it reads and writes.
+    # What went into down_proj is only needed for the gradient of its A: it never leaves.
     block, split = tl.program_id(0), tl.program_id(1)
     inner = block * BLOCK + tl.arange(0, BLOCK)
     inside = inner < width
     lane = tl.arange(0, RANK)
     kept = (lane < rank)[None, :]
-    b_place = b + inner[:, None] * rank + lane[None, :]
-    b_gate = tl.load(b_place, mask=inside[:, None] & kept, other=0.0)
-    b_up = tl.load(b_place + width * rank, mask=inside[:, None] & kept, other=0.0)
-    total_gate = tl.zeros((BLOCK, RANK), dtype=tl.float32)
-    total_up = tl.zeros((BLOCK, RANK), dtype=tl.float32)
-    total_a = tl.zeros((RANK, BLOCK), dtype=tl.float32)
+    total = tl.zeros((BLOCK, RANK), dtype=tl.float32)
     kind = grad.dtype.element_ty
     share = tl.cdiv(tl.cdiv(tokens, SPLITS), TOKENS) * TOKENS
+    row = tl.arange(0, TOKENS)[:, None]
+    # 64 bits for where a tile begins, 32 within it: addresses would take most registers.
+    offset, down_offset = row * pitch + inner[None, :], row * grad_pitch + inner[None, :]
     for start in range(split * share, min(tokens, (split + 1) * share), TOKENS):
-        token = start + tl.arange(0, TOKENS)
-        there = (token < tokens)[:, None]
+        first = start + tl.zeros((), tl.int64)
+        there = start + row < tokens
         here = there & inside[None, :]
-        row = token[:, None].to(tl.int64)
-        place = gate_up + row * pitch + inner[None, :]
-        gate = tl.load(place, mask=here, other=0.0).to(tl.float32)
-        up = tl.load(place + width, mask=here, other=0.0).to(tl.float32)
-        down = tl.load(grad + row * grad_pitch + inner[None, :], mask=here, other=0.0)
+        gates = gate_up + first * pitch
+        gate = tl.load(gates + offset, mask=here, other=0.0).to(tl.float32)
+        up = tl.load(gates + width + offset, mask=here, other=0.0).to(tl.float32)
+        down = tl.load(grad + first * grad_pitch + down_offset, mask=here, other=0.0)
         down = down.to(tl.float32)
         sigmoid = tl.sigmoid(gate)
         silu = gate * sigmoid
-        d_gate = (down * up * (sigmoid + silu * (1 - sigmoid))).to(kind)
-        d_up = (down * silu).to(kind)
-        tl.store(place, d_gate, mask=here)
-        tl.store(place + width, d_up, mask=here)
         hidden = (silu * up).to(kind)
+        tl.store(gates + width + offset, (down * silu).to(kind), mask=here)
+        d_gate = down * up * (sigmoid + silu * (1 - sigmoid))
+        tl.store(gates + offset, d_gate.to(kind), mask=here)
         if DROPOUT:
             hidden = _dropped(
-                hidden, token[:, None], inner[None, :], width, tl.full((), 0, tl.int32), seed,
-                salt, limit, scale,
+                hidden, start + row, inner[None, :], width, tl.full((), 0, tl.int32), seed, salt,
+                limit, scale,
             )  # fmt: skip
-        seen = tail + row * tail_pitch + lane[None, :]
-        of_gate = tl.load(seen, mask=there & kept, other=0.0)
-        of_up = tl.load(seen + rank, mask=there & kept, other=0.0)
-        total_gate = tl.dot(tl.trans(d_gate), of_gate, total_gate, input_precision="ieee")
-        total_up = tl.dot(tl.trans(d_up), of_up, total_up, input_precision="ieee")
-        of_down = tl.load(
-            down_tail + row * down_pitch + lane[None, :], mask=there & kept, other=0.0
-        )
-        total_a = tl.dot(tl.trans(of_down), hidden, total_a, input_precision="ieee")
-        partial = sums + (block * tokens + row) * rank + lane[None, :]
-        tl.store(partial, tl.dot(d_gate, b_gate, input_precision="ieee"), mask=there & kept)
-        partial = sums + ((blocks + block) * tokens + row) * rank + lane[None, :]
-        tl.store(partial, tl.dot(d_up, b_up, input_precision="ieee"), mask=there & kept)
-    place = parts_b + (split * 2 * width + inner)[:, None].to(tl.int64) * rank + lane[None, :]
-    tl.store(place, total_gate, mask=inside[:, None] & kept)
-    tl.store(place + width * rank, total_up, mask=inside[:, None] & kept)
-    place = parts_a + (split * rank + lane)[:, None].to(tl.int64) * width + inner[None, :]
-    tl.store(place, total_a, mask=(lane < rank)[:, None] & inside[None, :])
+        seen = tail + first * tail_pitch + row * tail_pitch + lane[None, :]
+        factor = tl.load(seen, mask=there & kept, other=0.0)
+        total = tl.dot(tl.trans(hidden), factor, total, input_precision="ieee")
+    place = parts + (split * rank + lane)[None, :].to(tl.int64) * width + inner[:, None]
+    tl.store(place, total, mask=inside[:, None] & kept)
 
 
 @triton.jit
@@ -297,13 +279,13 @@ def gather_kernel(parts, grad, size, scaling, COUNT: tl.constexpr, BLOCK: tl.con
 
 @triton.jit
 def settle_kernel(
-    sums, out, parts_b, grad_b, parts_a, grad_a, tokens, rank, out_pitch, end0, end1, end2,
-    size_b, size_a, scaling, programs_out, programs_b, LINEARS: tl.constexpr,
-    COUNT: tl.constexpr, TOKENS: tl.constexpr, RANK: tl.constexpr, BLOCK: tl.constexpr,
+    sums, out, parts, grad, tokens, rank, out_pitch, end0, end1, end2, size, scaling, programs,
+    LINEARS: tl.constexpr, COUNT: tl.constexpr, TOKENS: tl.constexpr, RANK: tl.constexpr,
+    BLOCK: tl.constexpr,
 ):  # fmt: skip
-    # What the programs of a kernel before left: tails, gradients of B, gradients of A.
+    # What the programs of ``outward_kernel`` left: tails, and gradients of B.
     pid = tl.program_id(0)
-    if pid < programs_out:
+    if pid < programs:
         number = pid % LINEARS
         token = (pid // LINEARS) * TOKENS + tl.arange(0, TOKENS)
         column = tl.arange(0, RANK)
@@ -316,7 +298,5 @@ def settle_kernel(
             total += tl.load(place, mask=there, other=0.0)
         target = out + token[:, None].to(tl.int64) * out_pitch + number * rank + column[None, :]
         tl.store(target, total.to(out.dtype.element_ty), mask=there)
-    elif pid < programs_out + programs_b:
-        _add_parts(pid - programs_out, parts_b, grad_b, size_b, scaling, COUNT, BLOCK)
     else:
-        _add_parts(pid - programs_out - programs_b, parts_a, grad_a, size_a, 1.0, COUNT, BLOCK)
+        _add_parts(pid - programs, parts, grad, size, scaling, COUNT, BLOCK)
