@@ -30,6 +30,8 @@ _LEAST_8BIT = 4096
 _STATE_BLOCK = 256
 _BYTES_A_LOGIT = 12
 """Backward pass of one tile: log-probabilities, their gradient and its product, in fp32."""
+_PROCESSORS = 132
+"""Multiprocessors of a large GPU (H100), over which flash attention spreads its sums."""
 _FUSED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
 _GROUPS = {
     "q_proj": "attention", "k_proj": "attention", "v_proj": "attention", "o_proj": "output",
@@ -180,7 +182,6 @@ def path_of(config: RunConfig, shape: ModelShape, *, gpu: bool) -> tuple[str, st
         "the fused path is for NVIDIA GPUs": not gpu,
         "the fused path is for NF4 bases": config.quantization.label != "NF4",
         "the fused path knows no DoRA": config.adapter.use_dora,
-        "train.full_determinism asks for deterministic kernels": config.train.full_determinism,
         "the fused path computes in bf16 alone": not _bf16(config),
         f"the fused path does not know {shape.architecture}": shape.architecture not in _FUSED,
     }
@@ -198,6 +199,7 @@ def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> fast.Dims:
     return fast.Dims(
         dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
         shape.tied, config.adapter.r, dims.heads,
+        math.ceil(_PROCESSORS / dims.heads) if config.train.full_determinism else 1,
     )  # fmt: skip
 
 

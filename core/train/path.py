@@ -14,7 +14,7 @@ import torch
 from core.config.errors import RefusedError
 from core.config.schema import RunConfig
 from core.model import load as models
-from core.model.fast.plan import CONTEXT_BYTES, GIB, Plan, choose, state_bytes
+from core.model.fast.plan import CONTEXT_BYTES, GIB, TILE_TOKENS, Plan, choose, state_bytes
 from core.model.fast.route import kernels_fail, obstacle
 from core.model.memory import dims_of, fused_dims, path_of
 from core.model.room import free_memory_bytes
@@ -96,6 +96,22 @@ def memory_plan(config: RunConfig, tally: Tally) -> Plan | None:
         limit_bytes=int(limit * GIB if limit else free * _SHARE),
         host_limit_bytes=int(free_memory_bytes() * _SHARE),
         state_bytes=state_bytes(config.train.optim),
-        micro_batch=tally.micro_batch,
-        piece=tally.piece,
+        began=_began(tally),
+        exact=config.train.full_determinism,
     )
+
+
+def _began(tally: Tally) -> Plan | None:
+    """What is known of the plan that a resumed run began with."""
+    if not tally.micro_batch:
+        return None
+    return Plan(
+        0, mlp_tokens=tally.mlp_tokens or TILE_TOKENS, host_head=tally.host_head,
+        micro_batch=tally.micro_batch, piece=tally.piece,
+    )  # fmt: skip
+
+
+def remember(plan: Plan, tally: Tally) -> None:
+    """Keep what a resumed run needs of its plan."""
+    tally.micro_batch, tally.piece = plan.micro_batch, plan.piece
+    tally.mlp_tokens, tally.host_head = plan.mlp_tokens, plan.host_head

@@ -31,6 +31,10 @@ class Tally:
     """Sequences in one pass, where the fused path chose it."""
     piece: int = 0
     """Sequences that go through a layer together there."""
+    mlp_tokens: int = 0
+    """Tokens that go through an MLP together there."""
+    host_head: bool = False
+    """Whether the output head waited in RAM there."""
     window_loss: float = 0.0
     window_label_tokens: int = 0
     window_steps: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -118,6 +119,9 @@ def train(job: Job) -> Result:
     on; an abort passes through.
     """
     run = job.folder.path
+    if job.config.train.full_determinism:
+        # Looked at when the first matrices are multiplied, and never again.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     data = frozen_data(job)
     job.stage("loading")
     with library_lines(job):
@@ -257,8 +261,8 @@ def assemble(
     if plan is not None:
         collator = FlatCollator(int(tokenizer.pad_token_id), full=plan.piece_tokens)
         # The sums of a step stay what they are: only the number of passes changes.
-        tally.micro_batch = arguments.per_device_train_batch_size = plan.micro_batch
-        tally.piece = plan.piece
+        path.remember(plan, tally)
+        arguments.per_device_train_batch_size = plan.micro_batch
         arguments.gradient_accumulation_steps = config.effective_batch // plan.micro_batch
         arguments.per_device_eval_batch_size = min(
             arguments.per_device_eval_batch_size, plan.micro_batch

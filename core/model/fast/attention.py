@@ -150,6 +150,9 @@ class Attentions:
     def best(self, q: Tensor, k: Tensor, documents: Documents) -> Attention:
         if self._plain:
             return Plain()
+        # cuDNN's backward pass adds in any order; flash's obeys this setting.
+        if torch.are_deterministic_algorithms_enabled():
+            return self._flash
         # Shorter documents gain nothing and would build a plan for every length.
         if not documents.equal or documents.longest % 128 or documents.longest < 512:
             return self._flash

@@ -51,6 +51,8 @@ class Dims:
     tied: bool
     rank: int
     heads: int = 0
+    sums: int = 1
+    """Parts of the queries' gradient that attention adds up: more where that is deterministic."""
 
     @property
     def linear_weights(self) -> int:
@@ -159,19 +161,20 @@ def choose(
     limit_bytes: int,
     host_limit_bytes: int,
     state_bytes: float = 2,
-    micro_batch: int = 0,
-    piece: int = 0,
+    began: Plan | None = None,
+    exact: bool = False,
 ) -> Plan | None:
     """The fastest plan within the limits of device and host; the smallest where none fits.
 
     None where even the smallest takes more of the host than it may. ``length`` is the longest
     sequence in tokens, ``state_bytes`` what the optimizer holds for each adapter number. A run
-    that is resumed gives the ``micro_batch`` and ``piece`` that it began with.
+    that is resumed gives the plan that it ``began`` with and keeps its passes; ``exact``: also all
+    else that changes how numbers are rounded.
     """
     best: Plan | None = None
     best_rank = (2, 0.0)
-    for host_head in (False, True):
-        for plan in _shapes(dims, length, effective_batch, micro_batch, piece):
+    for host_head in [began.host_head] if began and exact else [False, True]:
+        for plan in _shapes(length, effective_batch, began, exact):
             for held in _holdings(dims, plan):
                 tried = _kept_with(
                     dims, _placed(dims, replace(plan, held=held), host_head), limit_bytes,
@@ -198,16 +201,14 @@ def _kept_with(dims: Dims, bare: Plan, limit_bytes: int, state_bytes: float) -> 
     return replace(bare, kept=max(0, min(dims.layers * bare.pieces, fit)))
 
 
-def _shapes(
-    dims: Dims, length: int, effective_batch: int, micro_batch: int, piece: int
-) -> Iterator[Plan]:
+def _shapes(length: int, effective_batch: int, began: Plan | None, exact: bool) -> Iterator[Plan]:
     """All ways to cut a step into passes, pieces and tiles."""
-    for micro in [micro_batch] if micro_batch else _divisors(effective_batch):
-        if micro > 1 and micro * length > PASS_TOKENS and not micro_batch:
+    for micro in [began.micro_batch] if began else _divisors(effective_batch):
+        if micro > 1 and micro * length > PASS_TOKENS and not began:
             break
-        for part in [piece] if piece else _divisors(micro):
-            for tile in _TILES:
-                if tile == _TILES[0] or tile < part * length:
+        for part in [began.piece] if began else _divisors(micro):
+            for tile in [began.mlp_tokens] if began and exact else _TILES:
+                if tile == _TILES[0] or tile < part * length or (began and exact):
                     yield Plan(0, 0, tile, micro_batch=micro, piece=part, longest=length)
 
 
@@ -231,7 +232,7 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     shared = (
         (h + q + q + 2 * k)  # norm, gradients of attention's output, of queries, keys and values
         + (q + 2 * k) + q  # what attention returns
-        + 2 * q  # cuDNN sums the queries' gradient in fp32
+        + 2 * q * dims.sums  # attention sums the queries' gradient in fp32
     )  # fmt: skip
     return {
         "weights": int(weights),

@@ -82,6 +82,9 @@ def test_the_path_that_is_reckoned_for_is_the_one_that_runs() -> None:
     assert needed(config(**auto), LLAMA_8B).path == "fused"
     assert needed(config(**auto), LLAMA_8B, gpu=False).path == "PEFT"
     assert needed(config(**auto, use_dora="yes"), LLAMA_8B).why == "the fused path knows no DoRA"
+    exact = needed(config(**auto, full_determinism="yes"), LLAMA_8B)
+    assert exact.path == "fused"
+    assert exact.activations > needed(config(**auto), LLAMA_8B).activations
     other = replace(LLAMA_8B, architecture="GemmaForCausalLM")
     assert "GemmaForCausalLM" in needed(config(**auto), other).why
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 from core.config.errors import RefusedError
 from core.config.schema import RunConfig
@@ -15,6 +18,7 @@ from core.record.commands import Control
 from core.record.folder import RunFolder
 from core.train import path
 from core.train.collate import FlatCollator
+from core.train.tally import Tally
 
 if TYPE_CHECKING:
     from conftest import Lab
@@ -64,6 +68,41 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(lab: Lab) -> None:
     again = lab.train(folder, config, attempt=2)
     assert again.of(ev.Resumed)[0].from_step in (5, 6)
     assert again.sha256 == straight.sha256
+
+
+@pytest.fixture
+def afterwards() -> Iterator[None]:
+    """Put back what transformers sets for the whole process."""
+    names = ("CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG", "ASCEND_LAUNCH_BLOCKING",
+             "HCCL_DETERMINISTIC", "FLASH_ATTENTION_DETERMINISTIC")  # fmt: skip
+    before = {name: os.environ.get(name) for name in names}
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic = False
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        os.environ |= {name: value} if value is not None else {}
+
+
+@pytest.mark.usefixtures("afterwards")
+def test_a_deterministic_run_is_the_same_each_time(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it is stopped, and goes on with another amount of memory."""
+    changes = {"train.full_determinism": True, "adapter.lora_dropout": 0.1}
+    take_fused(monkeypatch, mlp_tokens=32)
+    first = lab.train(*lab.run("deterministic-1", changes))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert [event.path for event in first.of(ev.ModelLoaded)] == ["fused"]
+    assert lab.train(*lab.run("deterministic-2", changes)).sha256 == first.sha256
+    folder, config = lab.run("deterministic-3", changes)
+    lab.train(folder, config, lambda event, control: stop_at(4, event, control))
+    take_fused(monkeypatch, mlp_tokens=32, kept=0, held=4)
+    again = lab.train(folder, config, attempt=2)
+    assert again.of(ev.Resumed)[0].tier == "E"
+    assert again.sha256 == first.sha256
+    tally = Tally.load(folder.checkpoint(4))
+    assert (tally.micro_batch, tally.piece, tally.mlp_tokens) == (2, 1, 32)
 
 
 def test_tables_in_ram_change_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,10 +79,31 @@ def test_a_small_model_stays_on_the_device_where_copies_would_wait() -> None:
 def test_a_resumed_run_keeps_its_passes() -> None:
     plan = choose(
         LLAMA_8B, length=2048, effective_batch=16, limit_bytes=80 * GIB, host_limit_bytes=HOST,
-        micro_batch=2,
+        began=Plan(0, micro_batch=2, piece=1),
     )  # fmt: skip
     assert plan is not None
-    assert plan.micro_batch == 2
+    assert (plan.micro_batch, plan.piece) == (2, 1)
+
+
+@pytest.mark.parametrize("gib", [5.6, 7, 40])
+@pytest.mark.parametrize("tile", [512, 4096])
+def test_an_exact_resume_keeps_all_that_rounds(gib: float, tile: int) -> None:
+    """More or less memory only decides what is kept and where it waits."""
+    began = Plan(3, 7, tile, host_head=True, micro_batch=4, piece=2)
+    plan = choose(
+        QWEN_7B, length=2048, effective_batch=8, limit_bytes=int(gib * GIB), host_limit_bytes=HOST,
+        began=began, exact=True,
+    )  # fmt: skip
+    assert plan is not None
+    assert replace(plan, kept=3, held=7, longest=0, host_embedding=False) == began
+
+
+def test_deterministic_attention_is_reckoned_with() -> None:
+    plan = Plan(0, host_embedding=True, longest=2048)
+    more = (
+        parts(replace(QWEN_7B, sums=5), plan)["activations"] - parts(QWEN_7B, plan)["activations"]
+    )
+    assert more == 4 * 2048 * 3584 * 4
 
 
 def test_a_host_without_memory_has_no_plan() -> None:

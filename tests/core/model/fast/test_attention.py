@@ -1,0 +1,34 @@
+"""Which of torch's attention kernels a batch takes; none of them is run here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from core.model.fast.attention import Attentions, Cudnn, Documents, Flash
+
+
+@pytest.fixture
+def deterministic() -> Iterator[None]:
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+def chosen(monkeypatch: pytest.MonkeyPatch, *, equal: bool = True) -> type:
+    monkeypatch.setattr(Attentions, "_try_cudnn", lambda *_: True)
+    q, k = torch.empty(1024, 4, 64), torch.empty(1024, 2, 64)
+    documents = Documents(torch.tensor([0, 1024], dtype=torch.int32), 1024, 1024, equal)
+    return type(Attentions("cuda").best(q, k, documents))
+
+
+def test_equal_lengths_take_cudnn_and_others_flash(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch) is Cudnn
+    assert chosen(monkeypatch, equal=False) is Flash
+
+
+@pytest.mark.usefixtures("deterministic")
+def test_a_deterministic_run_takes_flash(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert chosen(monkeypatch) is Flash
