@@ -119,3 +119,30 @@ def test_a_dry_run_measures_and_prints_a_table(tmp_path: Path) -> None:
     assert list(found["losses"]) == ["1", "2"]
     assert found["adapter_dtype"] == "float32"
     assert "| finetui |" in done.stdout
+
+
+def test_gaps_are_when_nothing_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import profile_step as profile
+
+    launches = [
+        profile.Launch(0, 10, "gemm"), profile.Launch(2, 30, "Memcpy DtoH"),
+        profile.Launch(5, 12, "norm"), profile.Launch(20, 21, "gemm"),
+    ]  # fmt: skip
+    assert profile.gaps(launches) == [(8, "norm", "gemm")]
+    report = profile.told(launches, 2)
+    assert "the GPU computes in" in report
+    assert "Memcpy DtoH" in report
+
+
+@pytest.mark.trains
+def test_gradients_of_both_paths_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gradients
+
+    shape, fused, peft = gradients.compare("tiny", 2, 128)
+    assert shape == "tiny"
+    cosines = [float(part) for cell in (fused, peft) for part in cell.split("; ")]
+    # Without a GPU all three are computed in fp32.
+    assert len(cosines) == 4
+    assert min(cosines) > 0.99999
