@@ -30,12 +30,14 @@ def attach(model: PreTrainedModel, config: RunConfig) -> PeftModel:
 
     wish = config.adapter
     check_targets(model, wish.target_modules)
+    targets, others = targets_of(model, wish.target_modules)
     lora = LoraConfig(
         task_type=TaskType.CAUSAL_LM,
         r=wish.r,
         lora_alpha=wish.lora_alpha,
         lora_dropout=wish.lora_dropout,
-        target_modules=wish.target_modules,
+        target_modules=targets,
+        exclude_modules=others,
         use_rslora=wish.use_rslora,
         use_dora=wish.use_dora,
         bias="none",
@@ -43,7 +45,17 @@ def attach(model: PreTrainedModel, config: RunConfig) -> PeftModel:
     lora.revision = config.model.revision
     with torch.random.fork_rng():
         torch.manual_seed(config.train.seed)
-        adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)
+        try:
+            adapted = get_peft_model(model, lora, autocast_adapter_dtype=True)
+        except ValueError as error:
+            raise InputError(
+                f"this model cannot take this adapter: {error}",
+                kind="bad_adapter",
+                remedies=(
+                    "set adapter.target_modules to all-linear",
+                    "experts take no dropout: set adapter.lora_dropout to 0",
+                ),
+            ) from error
     _in_full_precision(adapted)
     if config.train.activation_checkpointing:
         # The recomputed blocks need an input that asks for gradients; the embedding is frozen.
@@ -116,6 +128,38 @@ def check_targets(model: PreTrainedModel, targets: str | list[str]) -> None:
         kind="unknown_target_module",
         remedies=("correct the name, or set adapter.target_modules to all-linear",),
     )
+
+
+def targets_of(model: PreTrainedModel, wish: str | list[str]) -> tuple[str | list[str], str | None]:
+    """The layers that get adapters, and a pattern of those that do not, in PEFT's words.
+
+    Of a model that takes more than text only the language model learns: no gradient reaches the
+    rest. In a mixture of experts all-linear means attention: its experts are no linear layers, and
+    its router's decisions stay.
+    """
+    import re
+
+    decoder = model.get_decoder()
+    place = next((name for name, module in model.named_modules() if module is decoder), "")
+    depth = place.count(".") + 1
+    others = sorted(
+        {
+            ".".join(name.split(".")[:depth])
+            for name, module in model.named_modules()
+            if isinstance(module, torch.nn.Linear) and place and not name.startswith(f"{place}.")
+            and module is not model.get_output_embeddings()
+        }
+    )  # fmt: skip
+    exclude = rf"({'|'.join(map(re.escape, others))})(\..*)?" if others else None
+    if isinstance(wish, str) and any(".experts" in name for name, _ in model.named_modules()):
+        wish = sorted(
+            {
+                name.rpartition(".")[2]
+                for name, module in decoder.named_modules()
+                if isinstance(module, torch.nn.Linear) and "attn" in name
+            }
+        )
+    return wish, exclude
 
 
 def linear_names(model: PreTrainedModel) -> tuple[str, ...]:

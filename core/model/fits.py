@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from core.config.schema import RunConfig
+from core.model import liger
 from core.model.memory import Estimate, activations, dims_of, estimate, linears_of, work_of
 from core.model.room import free_memory_bytes
 from core.model.shapes import ModelShape, shape_of
@@ -110,6 +111,21 @@ def findings(found: Listing | None = None) -> Iterator[Finding]:
     for gpu in (listing() if found is None else found).gpus:
         for method in METHODS:
             yield _finding(gpu.index, gpu.total_bytes, method)
+
+
+def paths(found: Listing | None = None) -> Iterator[Finding]:
+    """How models of each kind train here; nothing where there is no GPU."""
+    if not (listing() if found is None else found).gpus:
+        return
+    version = liger.installed()
+    layers = f"with those of Liger {version}" if version else "with Liger's where it is installed"
+    text = (
+        "fused for Llama, Mistral, Qwen 2 and Qwen 3 in NF4; PEFT's layers for other dense models "
+        f"and DoRA, {layers}; PEFT's as they are for mixtures of experts (16 bit) and for models "
+        "of more than text"
+    )
+    fix = "" if version else "for Liger's layers: python -m pip install 'finetui[liger]'"
+    yield Finding("Paths", "ok", text, fix)
 
 
 def _finding(index: int, total_bytes: int, method: str) -> Finding:

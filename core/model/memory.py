@@ -38,6 +38,7 @@ _GROUPS = {
     "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "down",
 }  # fmt: skip
 """Layers that read the same tensor; it is kept once for all of a group."""
+_ATTENTION = ("attention", "output")
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,10 @@ def path_of(config: RunConfig, shape: ModelShape, *, gpu: bool) -> tuple[str, st
     The model itself is looked at once it is loaded (``core.model.fast.route``).
     """
     why = {
+        f"{shape.architecture} takes more than text: its language model alone is trained, on the "
+        "plain path": shape.more_than_text,
+        f"{shape.architecture} is a mixture of experts: plain path, adapters on attention, experts "
+        "frozen in 16 bit": shape.experts > 1,
         "train.path asks for it": config.train.path == "peft",
         "the fused path is for NVIDIA GPUs": not gpu,
         "the fused path is for NF4 bases": config.quantization.label != "NF4",
@@ -280,7 +285,8 @@ def adapted_of(config: RunConfig, layers: tuple[Linear, ...]) -> tuple[Linear, .
     """The layers that get an adapter."""
     targets = config.adapter.target_modules
     if isinstance(targets, str):
-        return layers
+        mixture = any(one.expert for one in layers)
+        return tuple(one for one in layers if not mixture or _GROUPS.get(one.name) in _ATTENTION)
     names = {target.rsplit(".", 1)[-1] for target in targets}
     return tuple(one for one in layers if one.name in names)
 
@@ -304,8 +310,11 @@ def _notes(shape: ModelShape) -> tuple[str, ...]:
     notes = []
     if shape.linears is None:
         notes.append("the weights are not here: layers are taken to be those of a Llama")
-    if "moe" in shape.architecture.lower() or "mixtral" in shape.architecture.lower():
-        notes.append("experts are not reckoned with: the figures are rough")
+    if shape.experts > 1:
+        notes.append("experts are not quantized (bitsandbytes knows linear layers alone)")
+        notes += [] if shape.linears else ["experts are not reckoned with: the figures are rough"]
+    if shape.more_than_text:
+        notes.append("what it takes beside text is not trained")
     if shape.intermediate_size is None or shape.heads is None:
         notes.append("its config.json does not name all sizes: activations are rough")
     return tuple(notes)
@@ -317,6 +326,8 @@ def _notes(shape: ModelShape) -> tuple[str, ...]:
 def stored_bytes(config: RunConfig, layer: Linear, storage: int) -> int:
     """Bytes of a base's linear layers as the settings store them, constants included."""
     wish, size = config.quantization, layer.outputs * layer.inputs
+    if layer.expert:
+        return size * storage * layer.count
     if wish.load_in_4bit:
         blocks = math.ceil(size / _BLOCK)
         constants = 4 * blocks
@@ -355,7 +366,7 @@ def optimizer_bytes(config: RunConfig, layer: Linear) -> int:
 def _scratch(config: RunConfig, layers: tuple[Linear, ...], compute: int) -> int:
     if not (config.quantization.load_in_4bit or config.quantization.load_in_8bit):
         return 0
-    return compute * max((one.outputs * one.inputs for one in layers), default=0)
+    return compute * max((one.outputs * one.inputs for one in layers if not one.expert), default=0)
 
 
 # --- what comes and goes --------------------------------------------------------------------------

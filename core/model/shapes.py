@@ -29,6 +29,7 @@ _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
 _HEADS = ("num_attention_heads", "n_head", "n_heads")
+_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 _NO_ADAPTER = {"lm_head", "wte", "wpe", "shared", "embed_out"}
 
 
@@ -52,6 +53,8 @@ class Linear:
     outputs: int
     inputs: int
     count: int
+    expert: bool = False
+    """One of a mixture; loading joins them into one tensor, which is no linear layer any more."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ class ModelShape:
     heads: int | None = None
     kv_heads: int | None = None
     head_dim: int | None = None
+    experts: int = 0
+    """Experts of a mixture; 0 for a dense model."""
+    more_than_text: bool = False
+    """It takes images or sound as well."""
     linears: tuple[Linear, ...] | None = None
     """The linear layers without the output head; None while the weights are not there."""
 
@@ -134,6 +141,8 @@ def _shape(
         heads=heads,
         kv_heads=_number(text, "num_key_value_heads") or heads,
         head_dim=_number(text, "head_dim") or (hidden // heads if hidden and heads else None),
+        experts=_number(text, *_EXPERTS) or 0,
+        more_than_text=any(name in config for name in ("vision_config", "audio_config")),
         linears=linears,
     )
 
@@ -280,16 +289,19 @@ def _shards(index: Path) -> list[str]:
 
 
 def _linears(tensors: Mapping[str, Tensor], vocab: int | None) -> tuple[Linear, ...]:
-    counts: dict[tuple[str, int, int], int] = {}
+    counts: dict[tuple[str, int, int, bool], int] = {}
     for name, tensor in tensors.items():
         module, _, kind = name.rpartition(".")
         leaf = module.rpartition(".")[2]
         if kind != "weight" or len(tensor.shape) != 2 or not leaf:
             continue
         if leaf not in _NO_ADAPTER and "embed" not in leaf and tensor.shape[0] != vocab:
-            key = (leaf, *tensor.shape)
+            key = (leaf, *tensor.shape, ".experts." in name)
             counts[key] = counts.get(key, 0) + 1
-    return tuple(Linear(*key, count=count) for key, count in sorted(counts.items()))
+    return tuple(
+        Linear(leaf, outputs, inputs, count, expert)
+        for (leaf, outputs, inputs, expert), count in sorted(counts.items())
+    )
 
 
 def _main_dtype(tensors: Iterable[Tensor]) -> str | None:

@@ -18,6 +18,7 @@ from typing import Any
 from core.config.errors import RefusedError
 from core.config.hub import model_file
 from core.config.schema import RunConfig
+from core.model import liger
 from core.record.folder import RunFolder, write_private
 from core.train.checkpoint import sha256_of
 
@@ -120,6 +121,8 @@ def environment(device: str) -> dict[str, str]:
     }
     if device != "cpu":
         major, minor = torch.cuda.get_device_capability(device)
+        if (found := liger.installed()) is not None:
+            facts["liger-kernel"] = found
         facts |= {
             "device": torch.cuda.get_device_name(device),
             "capability": f"{major}.{minor}",

@@ -28,6 +28,7 @@ class LabelLoss:
     def __init__(self, model: Any):
         self._model = model
         self._causal = model.get_base_model()
+        self._backbone = _backbone(self._causal)
         self.by_rows = self._head_is_all()
         vocab = self._causal.config.get_text_config().vocab_size
         self._chunk_rows = max(LOSS_ROWS_LEAST, LOSS_TILE_LOGITS // vocab)
@@ -36,7 +37,7 @@ class LabelLoss:
         """The sum over the batch's ``targets``, in fp32; a scalar."""
         inputs = {name: batch[name] for name in ("input_ids", "position_ids") if name in batch}
         if self.by_rows:
-            hidden = self._causal.base_model(**inputs, use_cache=False).last_hidden_state
+            hidden = self._backbone(**inputs, use_cache=False).last_hidden_state
             score: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] = self._score
         else:
             hidden = self._model(**inputs, use_cache=False).logits
@@ -62,12 +63,18 @@ class LabelLoss:
         self._model.eval()
         tokens = torch.arange(8, device=self._causal.device)[None]
         with torch.no_grad():
-            hidden = self._causal.base_model(input_ids=tokens, use_cache=False).last_hidden_state
+            hidden = self._backbone(input_ids=tokens, use_cache=False).last_hidden_state
             alone = head(hidden).float()
             whole = self._model(input_ids=tokens, use_cache=False).logits.float()
         self._model.train(training)
         # Where nothing comes after the head, both did the same arithmetic.
         return torch.allclose(alone, whole, rtol=1e-5, atol=1e-5 * float(whole.abs().max()))
+
+
+def _backbone(causal: Any) -> Any:
+    """The model below the head, which some models name otherwise than transformers looks for it."""
+    parts = (causal.base_model, causal.get_decoder(), getattr(causal, "model", None))
+    return next(part for part in parts if part is not None and part is not causal)
 
 
 def _sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ from trl import SFTTrainer
 
 from core.config.errors import FailedError
 from core.config.hub import local_folder
-from core.model import adapters
+from core.model import adapters, liger
 from core.model import load as models
 from core.model.fast.model import FastModel
 from core.record import events as ev
@@ -135,6 +135,7 @@ def train(job: Job) -> Result:
         try:
             return _train(job, data, device, chosen, tally, tier)
         finally:
+            liger.take_off()
             gc.collect()
             if device != "cpu":
                 torch.cuda.empty_cache()
@@ -242,7 +243,9 @@ def assemble(
         model.peft_config["default"].base_model_name_or_path = str(folder.absolute())
     trainable, total = adapters.trainable_parameters(model)
     settled = path.settle(foreseen, model, tally, device)
-    plan = settled.plan
+    plan, why = settled.plan, settled.why
+    if plan is None and (more := liger.put_on(base, device)):
+        why = f"{why}; {more}"
     job.emit(
         ev.ModelLoaded(
             name=config.model.name_or_path,
@@ -252,7 +255,7 @@ def assemble(
             compute_dtype=str(dtype).removeprefix("torch."),
             device=device,
             path="PEFT" if plan is None else "fused",
-            why=settled.why,
+            why=why,
             seconds=time.monotonic() - began,
         )
     )

@@ -8,7 +8,7 @@ import pytest
 
 from core.config.errors import InputError
 from core.config.files import from_overrides
-from core.model import fits
+from core.model import fits, liger
 from core.monitor.devices import Gpu, Listing
 
 GIB = 1 << 30
@@ -67,3 +67,16 @@ def test_sizes_that_fit_a_card(gib: float, said: str) -> None:
 
 def test_without_a_card_there_is_nothing_to_say() -> None:
     assert list(fits.findings(Listing(why="no GPU"))) == []
+    assert list(fits.paths(Listing(why="no GPU"))) == []
+
+
+@pytest.mark.parametrize("version", [None, "0.8.5"])
+def test_how_models_train_on_a_card_is_said(
+    monkeypatch: pytest.MonkeyPatch, version: str | None
+) -> None:
+    monkeypatch.setattr(liger, "installed", lambda: version)
+    (found,) = fits.paths(card(24))
+    assert found.level == "ok"
+    assert "mixtures of experts (16 bit)" in found.text
+    assert ("with those of Liger 0.8.5" in found.text) == (version is not None)
+    assert ("finetui[liger]" in found.fix) == (version is None)

@@ -125,7 +125,7 @@ def test_the_sum_of_the_parts_is_the_total() -> None:
 def test_too_little_known_is_said() -> None:
     assert estimate(config(), replace(LLAMA_8B, hidden_size=None)) is None
     assert any("not here" in note for note in needed(config(), LLAMA_8B).notes)
-    vague = replace(LLAMA_8B, intermediate_size=None, architecture="MixtralForCausalLM")
+    vague = replace(LLAMA_8B, intermediate_size=None, experts=8)
     notes = needed(config(), vague).notes
     assert any("experts" in note for note in notes)
     assert any("does not name all sizes" in note for note in notes)
