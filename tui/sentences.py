@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import singledispatch
 
+from core.config.counted import counted
 from core.record import events as ev
 from tui import numbers
 
@@ -60,7 +61,7 @@ def _prepared(event: ev.DataPrepared) -> Sentence:
     rejected = f", {numbers.count(event.rejected)} rejected" if event.rejected else ""
     return (
         "warning" if event.rejected else "info",
-        f"data ready: {numbers.count(event.read)} rows read, {numbers.count(event.train_rows)} to "
+        f"data ready: {counted(event.read, 'row')} read, {numbers.count(event.train_rows)} to "
         f"train, {numbers.count(event.eval_rows)} held out{rejected}{cut}; "
         f"{numbers.count(event.loss_tokens)} of {numbers.count(event.tokens)} tokens carry loss",
     )
@@ -79,7 +80,8 @@ def _loaded(event: ev.ModelLoaded) -> Sentence:
 @_tells(ev.TrainingStarted)
 def _training(event: ev.TrainingStarted) -> Sentence:
     start = f"from step {event.from_step} " if event.from_step else ""
-    return "info", f"training {start}to step {event.total_steps}, {event.epochs:g} epochs"
+    epochs = counted(event.epochs, "epoch")
+    return "info", f"training {start}to step {event.total_steps}, {epochs}"
 
 
 @_tells(ev.StepDone)
@@ -95,7 +97,7 @@ def _eval(event: ev.EvalDone) -> Sentence:
     best = "  best so far" if event.best else ""
     return "info", (
         f"eval at step {event.step}: loss {numbers.loss(event.loss)} on "
-        f"{numbers.count(event.rows)} rows in {event.seconds:.1f} s{best}"
+        f"{counted(event.rows, 'row')} in {event.seconds:.1f} s{best}"
     )
 
 

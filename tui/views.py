@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from core.config.counted import counted
 from core.data.filter import Pattern
 from core.data.formats import Chat
 from core.data.sources import Rejected, Row
@@ -151,7 +152,12 @@ def _cut(encoded: Encoded) -> list[Piece]:
     if not encoded.truncated:
         return []
     left = encoded.full_length - len(encoded.ids)
-    return [(f"\n✂ {left:,} tokens more are cut off by max_length", "warning")]
+    return [
+        (
+            f"\n✂ {counted(left, 'token more is', 'tokens more are')} cut off by max_length",
+            "warning",
+        )
+    ]
 
 
 def _plain(chat: Chat) -> list[Piece]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from core.config.counted import counted
 from core.config.data import CleanConfig
 from core.data import language, markup, phrases, private, repairs
 from core.data.formats import Chat, Defect, Message
@@ -174,7 +175,10 @@ def token_defect(config: CleanConfig, tokens: int, loss_tokens: int) -> Defect |
     """The limits in tokens, for where tokens are counted: those of the row, those with loss."""
     least, most = config.min_answer_tokens, config.max_tokens
     if least is not None and loss_tokens < least:
-        return Defect("too_short", f"{loss_tokens} tokens carry loss; at least {least} are wanted")
+        return Defect(
+            "too_short",
+            f"{counted(loss_tokens, 'token carries', 'tokens carry')} loss; {least} are wanted",
+        )
     if most is not None and tokens > most:
         return Defect("too_long", f"has {tokens} tokens; at most {most} are wanted")
     return None
@@ -223,7 +227,9 @@ def _too_short(chat: Chat, config: CleanConfig) -> Defect | None:
     count, least = sum(len(text.strip()) for text in _answers(chat)), config.min_answer_chars or 0
     if count >= least:
         return None
-    return Defect("too_short", f"its answers have {count} characters; at least {least} are wanted")
+    return Defect(
+        "too_short", f"its answers have {counted(count, 'character')}; at least {least} are wanted"
+    )
 
 
 def _too_long(chat: Chat, config: CleanConfig) -> Defect | None:

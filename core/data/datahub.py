@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NoReturn, TypeVar
 
+from core.config.counted import counted
 from core.config.errors import InputError
 
 _PREFIXES = ("hf://datasets/", "datasets/")
@@ -49,7 +50,7 @@ class Plan:
         """The plan in a sentence."""
         size = f"{self.size_bytes / 1e6:,.1f} MB" if self.size_bytes else "an unknown size"
         shown = ", ".join(self.files[:3]) + (" ..." if len(self.files) > 3 else "")
-        return f"{self.name.repo}: {len(self.files)} files, {size}: {shown}"
+        return f"{self.name.repo}: {counted(len(self.files), 'file')}, {size}: {shown}"
 
 
 def named(name: str | Path) -> HubName | None:

@@ -11,6 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from core.config.counted import counted
 from core.data.chat import Defect
 
 NO_LOSS = -100
@@ -67,7 +68,8 @@ class Encoded:
         length = self.full_length if whole else max_length
         assert length is not None
         if not any(start < min(length, end) for start, end in self.loss):
-            detail = f"no token of an answer is within {length} of its {self.full_length} tokens"
+            tokens = counted(self.full_length, "token")
+            detail = f"no token of an answer is within {length} of its {tokens}"
             return Defect("nothing_to_learn" if whole else "answer_cut_off", detail)
         return replace(self, length=length, max_length=max_length)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from core.config.counted import counted
 from core.data.chat import Chat, Converted, Defect, Format, Message, Unfit, kind_of
 from core.data.columns import (
     ALPACA_ANSWERS,
@@ -62,7 +63,7 @@ class Detected:
         saw = f"fields {', '.join(self.fields[:6])}" if self.fields else "no fields"
         if self.format is None:
             return f"no known format ({saw}): {rest}; name the fields with data.columns"
-        sure = f"{self.counts[self.format]} of {total} rows"
+        sure = f"{self.counts[self.format]:,} of {counted(total, 'row')}"
         return f"{self.format}: {sure} ({saw})" + (f"; the others: {rest}" if rest else "")
 
 

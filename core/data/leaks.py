@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from core.config.counted import counted
 from core.config.data import DataConfig
 from core.data import dedup
 from core.data.formats import Chat
@@ -71,11 +72,21 @@ def leak_words(leaks: Mapping[str, Any]) -> list[str]:
     """What was found, for the log."""
     told = []
     if leaks["exact"]:
-        told.append(f"{leaks['exact']} held-out rows repeat training rows and are left out")
+        told.append(
+            counted(
+                leaks["exact"],
+                "held-out row repeats a training row and is left out",
+                "held-out rows repeat training rows and are left out",
+            )
+        )
     if leaks["near"]:
         left_out = leaks["dropped"] > leaks["exact"]
-        what = "are left out" if left_out else "stay: data.leaks = near leaves them out"
-        told.append(f"{leaks['near']} held-out rows nearly repeat training rows and {what}")
+        one = "is left out" if left_out else "stays: data.leaks = near leaves it out"
+        many = "are left out" if left_out else "stay: data.leaks = near leaves them out"
+        told.append(counted(
+            leaks["near"], f"held-out row nearly repeats a training row and {one}",
+            f"held-out rows nearly repeat training rows and {many}",
+        ))  # fmt: skip
     return told
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from core.config.counted import counted
 from core.config.data import DataConfig
 from core.config.errors import InputError
 
@@ -71,8 +72,8 @@ def check_weights(data: DataConfig) -> None:
     """Refuse weights that are not one for each entry of the files. Raises InputError."""
     if data.weights and len(data.weights) != len(data.files):
         raise InputError(
-            f"data.weights has {len(data.weights)} numbers for {len(data.files)} entries of "
-            "data.files",
+            f"data.weights has {counted(len(data.weights), 'number')} for "
+            f"{counted(len(data.files), 'entry', 'entries')} of data.files",
             kind="bad_weights",
             remedies=("write one weight for each entry, in the same order, or clear them",),
         )

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.config.counted import counted
 from core.config.errors import FailedError, InputError, RefusedError
 from core.data.sources import Rejected, Row, show
 
@@ -113,7 +114,8 @@ class Overlay:
             places = ", ".join(f"{mark.key[0]}:{mark.key[1]}" for mark in lost[:_NAMED])
             more = f" and {len(lost) - _NAMED:,} more" if len(lost) > _NAMED else ""
             raise RefusedError(
-                f"{len(lost):,} of {len(self):,} decisions in {self.path} fit no row any more: "
+                f"{len(lost):,} of {counted(len(self), 'decision')} in {self.path} "
+                f"{'fits' if len(lost) == 1 else 'fit'} no row any more: "
                 f"{places}{more}; the data was changed since they were made",
                 kind="overlay_unmet",
                 remedies=(

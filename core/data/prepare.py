@@ -19,6 +19,7 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from core.config.counted import counted
 from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
 from core.data.blocks import cut
@@ -194,7 +195,7 @@ class _Preparation:
         numbers = random.Random(self.config.data.seed).sample(
             list(train.numbers), min(_PROOF_ROWS, len(train))
         )
-        self.job.stage("proving", f"{len(numbers)} rows against transformers' tokenizer")
+        self.job.stage("proving", f"{counted(len(numbers), 'row')} against transformers' tokenizer")
         prove(self.codec, self.config, [self.own.chat(number).chat for number in numbers])
 
     def _freeze(self, train: TokenSpool, evaluation: TokenSpool) -> DataPrepared:
@@ -290,28 +291,29 @@ class _Preparation:
     def _warn(self, event: DataPrepared, train: TokenSpool, shares: list[Share]) -> None:
         """Say what a person should know before hours of training."""
         log, notes = self.job.log, self.tally.notes
-        log(f"{event.read} rows read, {event.kept} kept, {event.rejected} rejected")
+        log(f"{counted(event.read, 'row')} read, {event.kept:,} kept, {event.rejected:,} rejected")
         for line, level in mix_words(shares, self.config.data.mix_by):
             log(line, level)
         for line in leak_words(self.chosen.leaks):
             log(line, "warning")
         if event.truncated:
-            log(f"{event.truncated} rows are cut at data.max_length; those do not learn to stop",
-                "warning")  # fmt: skip
+            cut = counted(event.truncated, "row is", "rows are")
+            log(f"{cut} cut at data.max_length, and not taught to stop", "warning")
         if not train.stats.stop_trained:
             log("no row teaches a stop token: the tuned model may not know when to end", "warning")
         for note, example in self._examples.items():
-            log(f"{notes[note]} rows: {note}; the first: {example}",
+            log(f"{counted(notes[note], 'row')}: {note}; the first: {example}",
                 "warning" if note in WARNINGS else "info")  # fmt: skip
         batch = self.config.effective_batch
         if event.train_sequences < batch:
-            log(f"{event.train_sequences} sequences are fewer than one step's {batch}: "
+            few = counted(event.train_sequences, "sequence is", "sequences are")
+            log(f"{few} fewer than one step's {batch}: "
                 "lower train.gradient_accumulation_steps", "warning")  # fmt: skip
 
     def _nothing(self, what: str, tally: Tally, files: Sequence[str] | None = None) -> InputError:
         counts = ", ".join(f"{n} {reason}" for reason, n in tally.rejected.most_common(6))
         return InputError(
-            f"{what}: {tally.read} rows read, {tally.kept} kept"
+            f"{what}: {counted(tally.read, 'row')} read, {tally.kept:,} kept"
             + (f"; rejected: {counts}" if counts else ""),
             kind="nothing_to_learn",
             remedies=(

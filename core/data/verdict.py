@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from core.config.counted import counted
 from core.data.private import PERSONAL, SECRET
 from core.data.stats import TokenStats
 from core.data.survey import Survey
@@ -48,10 +49,10 @@ def _size(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     if kept < FEW_ROWS:
         yield Finding(
             "warning",
-            f"{kept:,} rows are few: they will be learned by heart. Take 3 epochs or fewer, "
-            "adapter.lora_dropout 0.1 to 0.2, train.weight_decay 0.05, adapter.r 8, and stop when "
-            "the held-out loss rises. More good rows help most; 500 clean ones beat 5,000 noisy "
-            "ones",
+            f"{counted(kept, 'row is few: it', 'rows are few: they')} will be learned by heart. "
+            "Take 3 epochs or fewer, adapter.lora_dropout 0.1 to 0.2, train.weight_decay 0.05, "
+            "adapter.r 8, and stop when the held-out loss rises. More good rows help most; 500 "
+            "clean ones beat 5,000 noisy ones",
         )
     elif kept > MANY_ROWS:
         yield Finding(
@@ -72,14 +73,15 @@ def _rejected(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
         reason = next(r for r, _ in tally.rejected.most_common() if r not in facts["duplicates"])
         yield Finding(
             "warning",
-            f"{broken:,} of {tally.read:,} rows ({broken / tally.read:.0%}) cannot be used, most "
-            f"for {reason}: look whether the file is what you think it is",
+            f"{broken:,} of {counted(tally.read, 'row')} ({broken / tally.read:.0%}) cannot be "
+            f"used, most for {reason}: look whether the file is what you think it is",
         )
     if repeated > 0.02 * tally.read:
         yield Finding(
             "note",
-            f"{repeated:,} of {tally.read:,} rows ({repeated / tally.read:.0%}) repeat another "
-            "one and are left out: look how the set was made",
+            f"{repeated:,} of {tally.read:,} rows ({repeated / tally.read:.0%}) "
+            f"{'repeats' if repeated == 1 else 'repeat'} another one and "
+            f"{'is' if repeated == 1 else 'are'} left out: look how the set was made",
         )
 
 
@@ -93,14 +95,15 @@ def _answers(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     if short > 0.1 * len(answered):
         yield Finding(
             "note",
-            f"{short:,} rows ({short / len(answered):.0%}) answer in fewer than {SHORT_ANSWER} "
-            "characters: right for labels, poor for chat (clean.min_answer_chars)",
+            f"{counted(short, 'row')} ({short / len(answered):.0%}) "
+            f"{'answers' if short == 1 else 'answer'} in fewer than {SHORT_ANSWER} characters: "
+            "right for labels, poor for chat (clean.min_answer_chars)",
         )
     if long > 0.05 * len(answered):
         yield Finding(
             "note",
-            f"{long:,} rows ({long / len(answered):.0%}) have answers of more than "
-            f"{LONG_ANSWER:,} characters: see that they are not cut (clean.max_chars)",
+            f"{counted(long, 'row has', 'rows have')} ({long / len(answered):.0%}) answers of more "
+            f"than {LONG_ANSWER:,} characters: see that they are not cut (clean.max_chars)",
         )
 
 
@@ -140,7 +143,9 @@ def _private(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
             continue
         counts = {kind: notes[f"{kind}_found"] for kind in kinds if notes[f"{kind}_found"]}
         if counts:
-            listed = ", ".join(f"{kind} in {count:,} rows" for kind, count in counts.items())
+            listed = ", ".join(
+                f"{kind} in {counted(count, 'row')}" for kind, count in counts.items()
+            )
             yield Finding(
                 "warning",
                 f"{setting.replace('_', ' ')} found ({listed}): look at them, and set "
@@ -155,16 +160,17 @@ def _in_tokens(survey: Survey, tokens: TokenStats) -> Iterator[Finding]:
         p99 = int(np.percentile(tokens.lengths, 99))
         yield Finding(
             "warning" if cut + lost > 0.01 * rows else "note",
-            f"{cut:,} of {rows:,} rows are cut at {limit:,} tokens and do not learn to stop, "
-            f"{lost:,} lose their whole answer; 99 % fit into {p99:,}: raise data.max_length, or "
-            "leave long rows out (clean.max_tokens)",
+            f"{cut:,} of {counted(rows, 'row')} {'is' if cut == 1 else 'are'} cut at {limit:,} "
+            f"tokens and {'does' if cut == 1 else 'do'} not learn to stop, "
+            f"{counted(lost, 'loses its', 'lose their')} whole answer; 99 % fit into {p99:,}: "
+            "raise data.max_length, or leave long rows out (clean.max_tokens)",
         )
     untaught = rows - tokens.stop_trained - cut
     if untaught > 0.01 * rows:
         yield Finding(
             "warning",
-            f"{untaught:,} of {rows:,} rows teach no stop token: the tuned model may not know "
-            "when to end. Take another chat template",
+            f"no stop token is taught by {untaught:,} of {counted(rows, 'row')}: the tuned model "
+            "may not know when to end. Take another chat template",
         )
     elif tokens.stop_trained:
         yield Finding("good", "the stop token is learned")

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from core.config import files
+from core.config.counted import counted
 from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
 from core.monitor import devices
@@ -145,7 +146,7 @@ class Host:
         return str(line["type"]) if line else ""
 
     def _given_up(self, exit_: Exit, restarts: int) -> JobFailed:
-        tried = f", also after {restarts} restarts" if restarts else ""
+        tried = f", also after {counted(restarts, 'restart')}" if restarts else ""
         return JobFailed(
             job=self._job,
             kind="worker_died",

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from core.config import files
+from core.config.counted import counted
 from core.config.errors import InputError
 from core.config.schema import RunConfig
 from core.data.export import write_rows
@@ -90,7 +91,7 @@ def prepare(asked: Asked) -> int:
     if code == 0 and data is not None:
         asked.out.document({"run": run.name, "folder": run.path, "data": data})
         asked.out.say(
-            f"{run.name}: {data.read:,} rows read, {data.train_rows:,} to train, "
+            f"{run.name}: {counted(data.read, 'row')} read, {data.train_rows:,} to train, "
             f"{data.eval_rows:,} held out, {data.rejected:,} rejected; frozen in {run.data}"
         )
         asked.out.note(f"train it: finetui resume {run.name}")
@@ -123,7 +124,10 @@ def _progress(out: Output) -> Callable[[Survey], None]:
         left = progress.remaining_seconds
         rest = f", {left:.0f} s left" if left is not None else ""
         part = progress.done_bytes / max(1, progress.total_bytes)
-        out.note(f"{survey.done:,} rows, {part:.0%}, {progress.rate / 1e6:.0f} MB/s{rest}", "dim")
+        out.note(
+            f"{counted(survey.done, 'row')}, {part:.0%}, {progress.rate / 1e6:.0f} MB/s{rest}",
+            "dim",
+        )
 
     return tell
 
@@ -134,7 +138,7 @@ def _write(survey: Survey, path: Path, out: Output) -> None:
         out.note(f"no row is kept: {path} was not written", "yellow")
         return
     count = write_rows(path, (survey.chat(int(number)).chat for number in survey.kept))
-    out.note(f"{count:,} rows written to {path}")
+    out.note(f"{counted(count, 'row')} written to {path}")
 
 
 _STYLES: dict[str, Style] = {"warning": "yellow", "note": "dim", "good": "green"}
@@ -143,13 +147,15 @@ _STYLES: dict[str, Style] = {"warning": "yellow", "note": "dim", "good": "green"
 def _tell(report: Report, out: Output) -> None:
     tally = report.tally
     rejected = tally.rejected.total()
-    out.say(f"{tally.read:,} rows read = {tally.kept:,} kept + {rejected:,} rejected", "bold")
+    out.say(
+        f"{counted(tally.read, 'row')} read = {tally.kept:,} kept + {rejected:,} rejected", "bold"
+    )
     for survey, label in zip(report.surveys, ("file", "eval file"), strict=False):
         for source in survey.sources:
             out.say(f"{label:<9} {source.path}: {source.words}")
     out.say(f"format    {report.format}")
     if tally.blank_lines.total():
-        out.say(f"blank     {tally.blank_lines.total():,} lines (no rows)")
+        out.say(f"blank     {counted(tally.blank_lines.total(), 'line')} (no rows)")
     for reason, count in tally.rejected.most_common():
         out.say(f"rejected  {count:>7,}  {reason}", "yellow")
     for note, count in tally.notes.most_common():
@@ -198,11 +204,12 @@ def _tell_tokens(report: Report, out: Output) -> None:
     if isinstance(lengths, dict):
         out.say(
             f"tokens    median {lengths['median']:,.0f}, p95 {lengths['p95']:,.0f}, "
-            f"longest {lengths['max']:,}; {tokens.truncated:,} rows would be cut at {limit:,}"
+            f"longest {lengths['max']:,}; {counted(tokens.truncated, 'row')} would be cut at "
+            f"{limit:,}"
         )
     out.say(
         f"loss      {tokens.loss_tokens:,} of {tokens.tokens:,} tokens carry loss; "
-        f"the stop token is trained in {tokens.stop_trained:,} of {tokens.rows:,} rows"
+        f"the stop token is trained in {tokens.stop_trained:,} of {counted(tokens.rows, 'row')}"
     )
     out.say(f"template  {report.model['template']}")
     cuts = report.survey.forecast
@@ -214,7 +221,7 @@ def _tell_tokens(report: Report, out: Output) -> None:
 def _tell_clusters(survey: Survey, out: Output) -> None:
     if not survey.clusters:
         return
-    out.say(f"near      {len(survey.clusters):,} clusters of near duplicates; the first:")
+    out.say(f"near      {counted(len(survey.clusters), 'cluster')} of near duplicates; the first:")
     for cluster in survey.clusters[:_CLUSTERS_SHOWN]:
         others = [f"{survey.place(n)[1]} ({share:.0%})" for n, share in cluster.others]
         shown = ", ".join(others[:_CLUSTERS_SHOWN]) + (
@@ -227,13 +234,15 @@ def _tell_clusters(survey: Survey, out: Output) -> None:
 def _tell_training(training: dict[str, Any], out: Output) -> None:
     for words in training.get("mix_in_words", ()):
         out.say(f"mix       {words}")
-    held = f"{training['train_rows']:,} rows to train, {training['held_out_rows']:,} held out"
+    held = (
+        f"{counted(training['train_rows'], 'row')} to train, {training['held_out_rows']:,} held out"
+    )
     if training["steps"] is None:
         out.say(f"training  {held}; steps: unknown until a model counts the tokens")
         return
     about = "" if training["sequences_are_exact"] else "about "
     out.say(
-        f"training  {held}; {about}{training['sequences_an_epoch']:,} sequences and "
-        f"{training['steps_an_epoch']:,} steps an epoch, {training['steps']:,} steps in all; "
+        f"training  {held}; {about}{counted(training['sequences_an_epoch'], 'sequence')} and "
+        f"{counted(training['steps_an_epoch'], 'step')} an epoch, {training['steps']:,} in all; "
         "time: unknown, not measured here"
     )

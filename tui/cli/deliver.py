@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from core.config.counted import counted
 from core.config.errors import InputError
 from core.record import events as ev
 from core.record import folder
@@ -30,7 +31,7 @@ def merge_run(run: RunFolder, out: Output) -> int:
         out.say(f"serve:  {merged.serve_command}")
     if compared is not None:
         out.say(
-            f"answers exactly as expected, of {compared.rows} held-out rows: "
+            f"answers exactly as expected, of {counted(compared.rows, 'held-out row')}: "
             f"base {compared.base_matches}, merged {compared.merged_matches}",
             "bold",
         )

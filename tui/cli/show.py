@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from core.config.counted import counted
 from core.record import folder
 from core.record.folder import RunFolder
 from core.record.state import RunState, state_of
@@ -71,7 +72,7 @@ def _results(state: RunState) -> list[tuple[str, str]]:
         )  # fmt: skip
     if state.data is not None:
         facts.append(
-            ("data", f"{state.data.read:,} rows read, {state.data.kept:,} kept, "
+            ("data", f"{counted(state.data.read, 'row')} read, {state.data.kept:,} kept, "
              f"{state.data.rejected:,} rejected")
         )  # fmt: skip
     if state.checkpoints:
@@ -83,7 +84,7 @@ def _results(state: RunState) -> list[tuple[str, str]]:
     if state.compared is not None:
         one = state.compared
         facts.append(("matches", f"base {one.base_matches}, merged {one.merged_matches} of "
-                      f"{one.rows} held-out rows"))  # fmt: skip
+                      f"{counted(one.rows, 'held-out row')}"))  # fmt: skip
     return facts
 
 

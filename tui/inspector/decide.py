@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from core.config.counted import counted
 from core.config.errors import FinetuiError
 from core.data.chats import Kept
 from core.data.export import write_rows
@@ -15,7 +16,7 @@ from core.data.filter import Array
 from core.data.formats import Chat
 from core.data.overlay import Mark, Overlay, default_path
 from core.data.sources import RAW_LIMIT, Rejected
-from tui import numbers, scan
+from tui import scan
 from tui.inert import inert
 from tui.rows import Rows
 
@@ -100,14 +101,14 @@ class Decide:
             return
         if self._refused():
             return
-        count = numbers.count(len(chosen))
-        answers = (Answer("", "c", "leave them"), Answer("drop", "d", f"drop all {count} rows"))
+        rows = counted(len(chosen), "row")
+        answers = (Answer("", "c", "leave them"), Answer("drop", "d", f"drop {rows}"))
 
         def answered(answer: str | None) -> None:
             if answer == "drop":
                 self._drop_many(chosen)
 
-        text = f"{count} rows are filtered. u takes back one at a time."
+        text = f"{rows} filtered. u takes back one at a time."
         self._pane.app.push_screen(Ask("Drop all of them?", text, answers), answered)
 
     def _drop_many(self, chosen: Array) -> None:
@@ -120,7 +121,7 @@ class Decide:
                 watch.at(done)
                 rows.overlay.drop(rows.source(number))
             rows.look_again(*chosen.tolist())
-            return f"{numbers.count(len(chosen))} rows dropped"
+            return f"{counted(len(chosen), 'row')} dropped"
 
         self._in_thread("dropping", work)
 
@@ -146,7 +147,7 @@ class Decide:
         def work(tick: scan.Tick) -> str:
             path = Path(name).expanduser()
             count = write_rows(path, chats(tick))
-            return f"{numbers.count(count)} rows written: {path}"
+            return f"{counted(count, 'row')} written: {path}"
 
         self._in_thread("writing", work)
 

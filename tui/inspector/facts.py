@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from core.config.counted import counted
 from core.data.facts import facts_of
 from core.data.stats import TokenStats
 from core.data.survey import Survey
@@ -170,7 +171,7 @@ def variety(facts: Mapping[str, Any]) -> list[Line]:
     found = facts.get("variety")
     if not found or not found["sampled"]:
         return []
-    lines = [("looked at", f"{found['sampled']:,} rows")]
+    lines = [("looked at", counted(found["sampled"], "row"))]
     lines.append(("languages of answers", _counts(found["languages"]["counts"])))
     top = list(found["beginnings"]["top"].items())[:3]
     lines += [("prompts begin with", f"“{words}”  {count:,}") for words, count in top if words]

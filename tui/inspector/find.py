@@ -10,6 +10,7 @@ import numpy as np
 from textual.app import App
 from textual.worker import Worker
 
+from core.config.counted import counted
 from core.config.errors import FinetuiError
 from core.data.filter import Array, Filter, Pattern, parse
 from tui import numbers, scan
@@ -279,7 +280,7 @@ class Find:
         return "  ·  ".join(parts)
 
     def _filter_state(self, rows: Rows) -> str:
-        of = f"{numbers.count(self.count)} of {numbers.count(rows.count)} rows"
+        of = f"{numbers.count(self.count)} of {counted(rows.count, 'row')}"
         return of if self.stopped is None else f"{of}, ended at {self.stopped:.0%}"
 
     def _search_state(self, place: int) -> str:

@@ -9,6 +9,7 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from core.config.counted import counted
 from core.data.forecast import Forecast
 from core.data.histogram import Bar, histogram
 from tui import numbers
@@ -158,8 +159,9 @@ def costs(forecast: Forecast, length: int) -> str:
         return f"max_length {length:,} cuts no row."
     share = cut.rows_cut / max(1, forecast.rows)
     answers = cut.answer_tokens_cut / max(1, forecast.answer_tokens)
-    lost = f"; {cut.rows_lost:,} lose their whole answer" if cut.rows_lost else ""
+    rows, cut_tokens = counted(forecast.rows, "row"), counted(cut.answer_tokens_cut, "answer token")
+    lost = counted(cut.rows_lost, "loses its whole answer", "lose their whole answer")
     return (
-        f"max_length {length:,} cuts {cut.rows_cut:,} of {forecast.rows:,} rows ({share:.1%}) and "
-        f"{cut.answer_tokens_cut:,} answer tokens ({answers:.1%}){lost}."
+        f"max_length {length:,} cuts {cut.rows_cut:,} of {rows} ({share:.1%}) and "
+        f"{cut_tokens} ({answers:.1%})" + (f"; {lost}." if cut.rows_lost else ".")
     )

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from core.config.counted import counted
 from core.config.data import CleanConfig
 from core.config.errors import InputError
 from core.config.files import check_value
@@ -84,9 +85,9 @@ class Rules(Listed):
         trial = self.trial
         if trial is None or self.rows is None:
             return ""
-        looked, count = numbers.count(trial.looked), numbers.count(self.rows.count)
+        looked, rows = numbers.count(trial.looked), counted(self.rows.count, "row")
         going = "" if self._done else " …"
-        return f"counted in {looked} of {count} rows{going}"
+        return f"counted in {looked} of {rows}{going}"
 
     @property
     def _clean(self) -> CleanConfig:

@@ -12,6 +12,7 @@ from textual.containers import Container
 from textual.content import Content
 from textual.message import Message
 
+from core.config.counted import counted
 from core.config.errors import FinetuiError, InputError
 from core.data.filter import parse, suggest
 from tui import columns
@@ -326,7 +327,9 @@ class Table(Listed):
         assert self.rows is not None
         names, codes = self.rows.reasons()
         counts = np.bincount(codes, minlength=len(names))
-        reasons = [(name, f"{n:,} rows") for name, n in zip(names, counts.tolist(), strict=True)]
+        reasons = [
+            (name, counted(n, "row")) for name, n in zip(names, counts.tolist(), strict=True)
+        ]
         survey = self.rows.survey
         notes = [(name, "") for name in survey.notes] if survey else []
         files = [(Path(name).name, "") for name in self.rows.files]

@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
+from core.config.counted import counted
 from core.config.schema import RunConfig
 from tui import numbers
 from tui.bindings import bindings
@@ -167,9 +168,12 @@ def summary(config: RunConfig, section: str) -> str:
             limit = config.memory.limit_gib
             return f"at most {limit:g} GiB" if limit else "what is free"
         case "evaluate":
-            every = {"steps": f"every {config.evaluate.eval_steps} steps", "epoch": "every epoch"}
+            every = {
+                "steps": f"every {counted(config.evaluate.eval_steps, 'step')}",
+                "epoch": "every epoch",
+            }
             when = every.get(config.evaluate.eval_strategy, "never")
-            return f"{when} · {config.evaluate.compare_rows} answers compared"
+            return f"{when} · {counted(config.evaluate.compare_rows, 'answer')} compared"
     return f"{config.run.name or 'name from model and data'} · device {config.run.devices}"
 
 
@@ -178,7 +182,7 @@ def _adapter(config: RunConfig) -> str:
     kind = "DoRA" if adapter.use_dora else "rsLoRA" if adapter.use_rslora else "LoRA"
     alpha, drop = f"{adapter.lora_alpha:g}", f"{adapter.lora_dropout:g}"
     modules = adapter.target_modules
-    where = modules if isinstance(modules, str) else f"{len(modules)} layers"
+    where = modules if isinstance(modules, str) else counted(len(modules), "layer")
     return f"{kind} r {adapter.r} alpha {alpha} drop {drop} · {where}"
 
 
@@ -196,14 +200,14 @@ def _clean(config: RunConfig) -> str:
     repairs = ("line_endings", "mojibake", "control_characters", "html", "whitespace")
     count = sum(getattr(clean, name) for name in repairs)
     near = " · near duplicates" if clean.near_duplicates else ""
-    return f"{count} repairs{near} · secrets {clean.secrets} · personal data {clean.personal_data}"
+    private = f"secrets {clean.secrets} · personal data {clean.personal_data}"
+    return f"{counted(count, 'repair')}{near} · {private}"
 
 
 def _train(config: RunConfig) -> str:
     train = config.train
-    length = (
-        f"{train.max_steps} steps" if train.max_steps > 0 else f"{train.num_train_epochs:g} epochs"
-    )
+    steps, epochs = counted(train.max_steps, "step"), counted(train.num_train_epochs, "epoch")
+    length = steps if train.max_steps > 0 else epochs
     batch = f"{train.per_device_train_batch_size} × {train.gradient_accumulation_steps}"
     return (
         f"{numbers.rate(train.learning_rate)} · batch {batch} = {config.effective_batch} · "

@@ -15,6 +15,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.widgets import Static
 
+from core.config.counted import counted
 from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
 from tui import numbers
@@ -144,7 +145,7 @@ class DataPane(Pane):
         if self._rows is None:
             return ""
         names = ", ".join(Path(name).name for name in self._rows.files)
-        return f"{names}, {numbers.count(self._rows.count)} rows"
+        return f"{names}, {counted(self._rows.count, 'row')}"
 
     def look_at(self, config: RunConfig, locked: str = "") -> None:
         """Show the data of a configuration; does nothing when it is shown already."""
@@ -364,9 +365,9 @@ class DataPane(Pane):
         if rows is None:
             return
         bad = self._problems
-        problems = f"{numbers.count(bad)} problem{'s' if bad > 1 else ''}" if bad else ""
+        problems = counted(bad, "problem") if bad else ""
         part = "" if rows.complete else f"reading {rows.scanned:.0%}"
-        self.head(f"{numbers.count(rows.count)} rows", part or self._survey_part, problems)
+        self.head(counted(rows.count, "row"), part or self._survey_part, problems)
         self.view.look_again()
         self._name_views()
         self.post_message(self.Changed())

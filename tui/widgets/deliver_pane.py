@@ -10,6 +10,7 @@ from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Static
 
+from core.config.counted import counted
 from core.record import events as ev
 from tui import numbers
 from tui.bindings import bindings
@@ -85,7 +86,7 @@ class DeliverPane(Pane):
         self._list.set_count(len(self._rows))
         self._list.styles.height = len(self._rows) + 2
         compared = session.state.compared
-        self.head(f"{len(self._rows)} answers" if self._rows else "")
+        self.head(counted(len(self._rows), "answer") if self._rows else "")
         self.foot(_matches(compared) if compared else "")
         self._show_row(self._list.cursor)
 
@@ -146,7 +147,9 @@ class DeliverPane(Pane):
         for answer in answers:
             right = matches(answer)
             verdict = "as expected" if right else "differs"
-            pieces.append((f"\n{answer.model} ─ {verdict} ─ {answer.tokens} tokens\n", "head"))
+            pieces.append(
+                (f"\n{answer.model} ─ {verdict} ─ {counted(answer.tokens, 'token')}\n", "head")
+            )
             pieces.append((answer.text + "\n", "success" if right else ""))
         self._detail.show(pieces)
 

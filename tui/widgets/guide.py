@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textual.content import Content
 from textual.widget import Widget
 
+from core.config.counted import counted
 from tui.inert import inert
 
 
@@ -52,7 +53,9 @@ class Guide(Widget):
         if not (steps.data and steps.model):
             lines.append(_offer("d", "try the demo first: small model and data included"))
         if steps.runs:
-            lines.append(_offer("5", f"see the {steps.runs} runs that are here"))
+            lines.append(
+                _offer("5", f"see {counted(steps.runs, 'run that is here', 'runs that are here')}")
+            )
         lines += [
             _offer("2", "look at the settings, or change them"),
             _offer("?", "every key"),

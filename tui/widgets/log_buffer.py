@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from rich.cells import cell_len, chop_cells
 
+from core.config.counted import counted
 from tui.inert import inert
 
 LEVELS = ("all", "info", "warning", "error")
@@ -224,7 +225,7 @@ def _cleaned(line: LogLine) -> list[LogLine]:
 def _shortened(text: str) -> str:
     text = text.expandtabs(_TAB)
     if len(text) > _LONGEST:
-        text = f"{text[:_LONGEST]} … and {len(text) - _LONGEST:,} more characters"
+        text = f"{text[:_LONGEST]} … and {counted(len(text) - _LONGEST, 'more character')}"
     return inert(text)
 
 

@@ -18,6 +18,7 @@ from textual.message import Message
 from textual.reactive import reactive
 from textual.widgets import Input, Static
 
+from core.config.counted import counted
 from tui.glyphs import BRAILLE, GlyphSet
 from tui.widgets.log_body import LogBody
 from tui.widgets.log_buffer import LEVELS, LogBuffer, LogLine
@@ -271,9 +272,9 @@ class LogView(Vertical):
         if self.buffer.needle:
             parts.append(self._search_status())
         if self.level != LEVELS[0]:
-            parts.append(f"{self.buffer.shown:,} of {len(self.buffer):,} lines")
+            parts.append(f"{self.buffer.shown:,} of {counted(len(self.buffer), 'line')}")
         if self.buffer.dropped:
-            parts.append(f"{self.buffer.dropped:,} older lines left the buffer")
+            parts.append(f"{counted(self.buffer.dropped, 'older line')} left the buffer")
         self._status.update("  ·  ".join(parts))
         self._status.set_class(bool(parts), "-shown")
 
@@ -282,5 +283,5 @@ class LogView(Vertical):
         if not matches:
             return f"/{self.buffer.needle}: not found"
         if current is None:
-            return f"/{self.buffer.needle}: {len(matches):,} lines"
+            return f"/{self.buffer.needle}: {counted(len(matches), 'line')}"
         return f"/{self.buffer.needle}: {bisect_right(matches, current):,} of {len(matches):,}"

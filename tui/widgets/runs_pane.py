@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widget import Widget
 from textual.widgets import Static
 
+from core.config.counted import counted
 from core.record.folder import RunFolder
 from core.record.state import RunState
 from tui import numbers
@@ -80,7 +81,7 @@ class RunsPane(Pane):
         self._current = current
         self.set_class(not rows, "-empty")
         self._list.set_count(len(rows))
-        self.head(f"{len(rows)} runs" if len(rows) != 1 else "1 run")
+        self.head(counted(len(rows), "run"))
 
     def on_virtual_list_selected(self, event: VirtualList.Selected) -> None:
         event.stop()

@@ -11,6 +11,7 @@ from textual.reactive import Reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
+from core.config.counted import counted
 from tui.inert import inert
 from tui.widgets.virtual_list import STYLES, TEXT_STYLES_CSS, Cell, styled
 
@@ -113,7 +114,7 @@ def wrap(pieces: list[Cell], width: int) -> list[list[Cell]]:
                     lines.append([])
                     used = 0
     if left > SHOWN_CHARACTERS:
-        lines.append([(f"… {left - SHOWN_CHARACTERS:,} more characters", "dim")])
+        lines.append([(f"… {counted(left - SHOWN_CHARACTERS, 'more character')}", "dim")])
     return lines
 
 

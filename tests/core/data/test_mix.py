@@ -93,7 +93,7 @@ def test_oversampling_is_said_in_words() -> None:
 
 
 def test_weights_that_fit_no_files_are_refused() -> None:
-    with pytest.raises(InputError, match="2 numbers for 1 entries"):
+    with pytest.raises(InputError, match="2 numbers for 1 entry"):
         check_weights(data(weights="80:20"))
     with pytest.raises(ValueError, match="above 0"):
         data(weights=[0])

@@ -187,7 +187,7 @@ def test_small_sets_are_seen_more_often_when_weights_ask(
     assert sorted(learned(job).values()) == [1] * 40 + [2, 2, 3, 3]
     said = [event.text for event in job.params["told"] if isinstance(event, ev.LineLogged)]  # type: ignore[attr-defined]
     assert "general.jsonl is seen 2.5 times an epoch: 10 of 50 rows (20%)" in said
-    with pytest.raises(InputError, match="1 numbers for 2 entries"):
+    with pytest.raises(InputError, match="1 number for 2 entries"):
         run(domain, general, weights=[1])
 
 

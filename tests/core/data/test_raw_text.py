@@ -60,7 +60,7 @@ def test_a_long_text_becomes_sequences_without_a_gap(count: int, make_model: Mod
 def test_nothing_can_be_learned_from_nothing(make_model: ModelMaker) -> None:
     codec = ChatCodec.load(str(make_model(CHATML, eos_token=None)))
     assert codec.encode(raw("a")) == Defect(
-        "nothing_to_learn", "no token of an answer is within 1 of its 1 tokens"
+        "nothing_to_learn", "no token of an answer is within 1 of its 1 token"
     )
 
 

@@ -51,7 +51,7 @@ def test_repetitions_and_broken_rows_have_their_shares_told(
 ) -> None:
     text = said(look(write_lines(*[row(n) for n in range(10)], row(1), b"{", b"[", b"{")))
     assert "3 of 14 rows (21%) cannot be used, most for not_json" in text
-    assert "1 of 14 rows (7%) repeat another one" in text
+    assert "1 of 14 rows (7%) repeats another one and is left out" in text
 
 
 def test_short_answers_and_prompts_of_one_form_are_noticed(

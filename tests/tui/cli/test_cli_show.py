@@ -180,9 +180,9 @@ def test_inspect_shows_clusters_of_near_duplicates(call: Call, tmp_path: Path) -
     assert cluster["kept"] == {"file": str(path), "line": 1}
     assert cluster["others"] == [{"file": str(path), "line": 2, "share": 1.0}]
     said = call("inspect", path, "--clean.near_duplicates").out
-    assert "1 clusters of near duplicates" in said
+    assert "1 cluster of near duplicates" in said
     assert f"{path}:1 is kept; lines 2 (100%) are near to it" in said
-    assert "personal data found (email in 1 rows)" in said
+    assert "personal data found (email in 1 row)" in said
 
 
 def test_inspect_looks_at_evaluation_files(call: Call, tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_inspect_looks_at_evaluation_files(call: Call, tmp_path: Path) -> None:
     assert said.code == 0
     assert "7 rows read = 6 kept + 1 rejected" in said.out
     assert f"eval file {held}: " in said.out
-    assert "1 held-out rows repeat training rows and are left out" in said.out
+    assert "1 held-out row repeats a training row and is left out" in said.out
     assert "5 rows to train, 1 held out" in said.out
     held.write_text(rows[0], encoding="utf-8")
     said = call("inspect", path, "--data.eval_files", held)

@@ -139,7 +139,7 @@ async def test_all_filtered_rows_are_dropped_after_a_question(app: FinetuiApp) -
         await pilot.press("D")
         await pilot.pause()
         assert isinstance(app.screen, Ask)
-        assert "6 rows are filtered" in shown(app)
+        assert "6 rows filtered" in shown(app)
         await pilot.press("d")
         for _ in range(50):  # they are written one by one, in a thread
             await settle(pilot)
