@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +41,8 @@ _LOOK_SECONDS = 0.25
 """How often the pane shows what threads have found meanwhile."""
 
 
+_DRAWN_SECONDS = 5.0
+"""After so long the files are looked through even if their first rows are not drawn yet."""
 _TELL_SECONDS = 1.0
 """How often it tells of a survey that goes on behind all that is in sight."""
 _FEW = 2000
@@ -91,6 +94,8 @@ class DataPane(Pane):
         self._survey: Survey | None = None
         self._seen: tuple[object, ...] = ()
         self._told = 0.0
+        self._drawn = threading.Event()
+        """The first rows stand on the screen: now the rest of the work may take the processor."""
         self._timer: Timer | None = None
         self.locked = ""
         """Why nothing can be decided about rows now; empty when it can."""
@@ -171,7 +176,7 @@ class DataPane(Pane):
             self._say(_EMPTY)
             return
         self._say(f"reading {', '.join(Path(name).name for name in files)} …")
-        asked = self._asked
+        asked, drawn = self._asked, self._drawn
 
         def told() -> bool:
             return asked == self._asked and self.is_attached
@@ -185,6 +190,7 @@ class DataPane(Pane):
                 rows = Rows(config)
                 rows.open()
                 self.app.call_from_thread(self._opened, asked, rows, inspector.views())
+                drawn.wait(_DRAWN_SECONDS)
                 rows.scan(told)
             except (FinetuiError, OSError) as error:
                 self.app.call_from_thread(self._refuse, asked, error)
@@ -193,6 +199,7 @@ class DataPane(Pane):
 
     def _close(self) -> None:
         self._survey = self._surveyed = None
+        self._drawn = threading.Event()
         rows, self._rows = self._rows, None
         if rows is not None:
             for view in self._views:
@@ -246,10 +253,16 @@ class DataPane(Pane):
         self._show_view()
         self._use_settings()
         self._look()
+        self.call_after_refresh(self._first_drawn, rows)
         if had_focus:
             self.view.target().focus()
         if self._timer is not None:
             self._timer.resume()
+
+    def _first_drawn(self, rows: Rows) -> None:
+        if self._rows is rows:
+            self._drawn.set()
+            self._use_settings()
 
     def _use_settings(self) -> None:
         """Let the rows, and the survey of them, follow tokenizer and settings."""
@@ -261,7 +274,7 @@ class DataPane(Pane):
             for view in self._views:
                 view.look_again()
         wanted = (survey_key(config), id(self._codec))
-        if self._codec_ready and wanted != self._surveyed:
+        if self._codec_ready and self._drawn.is_set() and wanted != self._surveyed:
             self._surveyed = wanted
             self._begin_survey(rows, config, self._codec)
 
