@@ -85,6 +85,7 @@ class FinetuiApp(TypedApp):
         """The settings that were read last: of the run that is shown, or given at the start."""
         self.main = MainScreen(self.shown_config, glyphs_for(sys.stdout.encoding))
         self.main.current = pane
+        self.main.data.root = root
         self._folder = folder
         self._given = config is not None
         self._slow = "SSH_CONNECTION" in os.environ if low_bandwidth is None else low_bandwidth

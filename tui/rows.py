@@ -11,6 +11,7 @@ import threading
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
 
@@ -39,6 +40,8 @@ class Rows(Known):
         super().__init__(config)
         self.files: list[str] = []
         """The files themselves; of the names in the settings some may mean several."""
+        self.root: Path | None = None
+        """Where the runs are whose pace tells how long a training takes."""
         self._overlay = Overlay(config.data.overlay)
         self.pipeline = self._pipeline()
         self.codec: ChatCodec | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from core.data.pack import pack
 from core.data.stats import histogram, spread
 from core.data.survey import Survey
 from core.data.variety import variety_of
+from core.record.pace import Pace
 
 ROLE_NAMES = {"s": "system", "u": "user", "a": "assistant", "t": "tool", "x": "text"}
 PACKED_ROWS = 200_000
@@ -23,11 +25,16 @@ DUPLICATES = ("duplicate", "near_duplicate")
 
 
 def facts_of(
-    survey: Survey, chosen: Choice | None = None, *, forecast: bool = True
+    survey: Survey,
+    chosen: Choice | None = None,
+    *,
+    forecast: bool = True,
+    config: RunConfig | None = None,
 ) -> dict[str, Any]:
     """Everything that is to be known of the kept rows, without the account itself.
 
-    ``forecast`` adds how a training would go, with the rows that were ``chosen`` if that is done.
+    ``forecast`` adds how a training would go, with the rows that were ``chosen`` if that is done,
+    and with the settings of ``config`` where those of training are others by now.
     """
     kept = survey.kept
     values: dict[str, Any] = {
@@ -40,18 +47,20 @@ def facts_of(
         "variety": variety_of(survey.sample),
     }
     if forecast:
-        values["training"] = training_of(survey, chosen)
+        values["training"] = training_of(survey, chosen, config)
     if survey.counted:
         values["tokens"] = _lengths(survey.tokens[kept])
     return values
 
 
-def training_of(survey: Survey, chosen: Choice | None = None) -> dict[str, Any]:
+def training_of(
+    survey: Survey, chosen: Choice | None = None, config: RunConfig | None = None
+) -> dict[str, Any]:
     """How a training on these rows would go: rows, mix, sequences, steps.
 
     ``sequences`` and steps are None where they need tokens that were not counted.
     """
-    config, kept = survey.config, survey.kept
+    config, kept = config or survey.config, survey.kept
     parts = chosen or split(kept, survey.group[kept], config.data)
     rows = np.array(parts.train, np.int64)
     values: dict[str, Any] = {"train_rows": len(rows), "held_out_rows": len(parts.held_out)}
@@ -70,9 +79,23 @@ def training_of(survey: Survey, chosen: Choice | None = None) -> dict[str, Any]:
     sequences, exact = sequences_of(lengths, config, survey.counted, texts=texts)
     values |= {"sequences_an_epoch": sequences, "sequences_are_exact": exact}
     values |= steps_of(sequences, config)
-    # Nothing here was measured on this model and machine: a guess would be taken for knowledge.
-    values["seconds"] = None
-    return values
+    return values | {"tokens_an_epoch": int(lengths.sum()) if survey.counted else None} | _UNTIMED
+
+
+_UNTIMED: dict[str, Any] = {"seconds": None, "measured": None}
+
+
+def timed(training: Mapping[str, Any], pace: Pace | None) -> dict[str, Any]:
+    """What is known of a training, with the seconds that its steps take at a measured pace.
+
+    Without one they stay unknown: a guess would be taken for knowledge.
+    """
+    tokens, steps = training["tokens_an_epoch"], training["steps"]
+    if pace is None or not tokens or not steps or not pace.tokens_per_second:
+        return {**training, **_UNTIMED}
+    epochs = steps / training["steps_an_epoch"]
+    seconds = tokens * epochs / pace.tokens_per_second
+    return {**training, "seconds": seconds, "measured": pace.as_dict()}
 
 
 def sequences_of(

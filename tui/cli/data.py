@@ -15,12 +15,16 @@ from core.config.counted import counted
 from core.config.errors import InputError
 from core.config.schema import RunConfig
 from core.data.export import write_rows
+from core.data.facts import timed
 from core.data.inspect import Report, nothing_held_out
 from core.data.inspect import inspect as look
 from core.data.leaks import leak_words
 from core.data.survey import Survey
 from core.data.tokens import ChatCodec
+from core.record.folder import list_runs
+from core.record.pace import pace_of
 from core.run import link
+from tui import numbers
 from tui.cli.check import check, check_data, configuration
 from tui.cli.follow import Watch, conclude
 from tui.cli.output import Output, Style
@@ -52,6 +56,9 @@ def inspect(asked: Asked) -> int:
         report = look(config, codec, _progress(out), spool=folder, say=out.note)
         if options.write:
             _write(report.survey, Path(options.write), out)
+    if codec is not None:
+        pace = pace_of(config, list_runs(asked.root))
+        report.facts["training"] = timed(report.facts["training"], pace)
     document = report.as_dict()
     error = None if report.usable else _nothing_kept(report)
     if error is not None:
@@ -244,5 +251,16 @@ def _tell_training(training: dict[str, Any], out: Output) -> None:
     out.say(
         f"training  {held}; {about}{counted(training['sequences_an_epoch'], 'sequence')} and "
         f"{counted(training['steps_an_epoch'], 'step')} an epoch, {training['steps']:,} in all; "
-        "time: unknown, not measured here"
+        f"{_time(training)}"
+    )
+
+
+def _time(training: dict[str, Any]) -> str:
+    """How long the steps take, and how that is known."""
+    pace = training["measured"]
+    if pace is None:
+        return "time: unknown until a run with these settings has been measured"
+    return (
+        f"time: {numbers.clock(training['seconds'])} for the steps at "
+        f"{pace['tokens_per_second']:,.0f} tokens/s, as {pace['run']} did on {pace['device']}"
     )

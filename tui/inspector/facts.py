@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from textual.app import ComposeResult
@@ -12,10 +13,13 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from core.config.counted import counted
-from core.data.facts import facts_of
+from core.config.schema import RunConfig
+from core.data.facts import facts_of, timed
 from core.data.stats import TokenStats
 from core.data.survey import Survey
 from core.data.verdict import Finding, verdict
+from core.record.folder import list_runs
+from core.record.pace import pace_of
 from tui import numbers
 from tui.inert import inert
 from tui.inspector.view import View
@@ -44,8 +48,8 @@ class Facts(View):
         super().__init__()
         self._text = Static(markup=False)
         self._scroll = FactsScroll()
-        self._of: tuple[Survey, int] | None = None
-        """The survey, and after how many decisions."""
+        self._of: tuple[Survey, int, str] | None = None
+        """The survey, after how many decisions, and the settings of the training."""
         self.facts: Mapping[str, Any] = {}
         self.findings: list[Finding] = []
 
@@ -60,17 +64,22 @@ class Facts(View):
         if self.rows is None or not self.display:
             return
         survey = self.rows.survey
-        if survey is not None and survey.complete and self._of != (survey, self.rows.revision):
-            self._of = survey, self.rows.revision
-            self._find(self._of)
+        if survey is not None and survey.complete:
+            config = self.rows.config
+            settings = config.model_dump_json(exclude={"data", "clean", "evaluate", "run"})
+            if self._of != (survey, self.rows.revision, settings):
+                self._of = survey, self.rows.revision, settings
+                self._find(self._of, config, self.rows.root)
         self._say(self.rows)
 
-    def _find(self, of: tuple[Survey, int]) -> None:
-        survey, _ = of
+    def _find(self, of: tuple[Survey, int, str], config: RunConfig, root: Path | None) -> None:
+        survey = of[0]
 
         def work() -> None:
             survey.settle()
-            facts = facts_of(survey)
+            facts = facts_of(survey, config=config)
+            runs = list_runs(root) if root is not None and survey.counted else []
+            facts["training"] = timed(facts["training"], pace_of(config, runs))
             tokens = TokenStats.of(survey) if survey.counted else None
             found = verdict(survey, facts, tokens)
             self.app.call_from_thread(self._found, of, facts, found)
@@ -78,7 +87,7 @@ class Facts(View):
         self.run_worker(work, thread=True, exclusive=True, group="facts")
 
     def _found(
-        self, of: tuple[Survey, int], facts: Mapping[str, Any], findings: list[Finding]
+        self, of: tuple[Survey, int, str], facts: Mapping[str, Any], findings: list[Finding]
     ) -> None:
         if of == self._of and self.rows is not None:
             self.facts, self.findings = facts, findings
@@ -161,9 +170,22 @@ def training(facts: Mapping[str, Any]) -> list[Line]:
         lines.append(("sequences an epoch", f"{about}{plan['sequences_an_epoch']:,}"))
         each = f"{plan['steps_an_epoch']:,} an epoch"
         lines.append(("optimizer steps", f"{about}{plan['steps']:,}, {each}"))
+        lines += _time(plan)
     else:
         lines.append(("sequences, steps", "known once a base model is chosen (b)"))
     return lines
+
+
+def _time(plan: Mapping[str, Any]) -> list[Line]:
+    """How long the steps take, and how that is known."""
+    pace = plan["measured"]
+    if pace is None:
+        return [("time", "unknown until a run with these settings has been measured")]
+    rate = f"{pace['tokens_per_second']:,.0f} tokens/s"
+    return [
+        ("time", f"{numbers.clock(plan['seconds'])} for the steps, at {rate}"),
+        ("", f"as {pace['run']} did on {pace['device']}"),
+    ]
 
 
 def variety(facts: Mapping[str, Any]) -> list[Line]:

@@ -97,6 +97,8 @@ class DataPane(Pane):
         self._drawn = threading.Event()
         """The first rows stand on the screen: now the rest of the work may take the processor."""
         self._timer: Timer | None = None
+        self.root: Path | None = None
+        """Where the runs are."""
         self.locked = ""
         """Why nothing can be decided about rows now; empty when it can."""
 
@@ -188,6 +190,7 @@ class DataPane(Pane):
 
             try:
                 rows = Rows(config)
+                rows.root = self.root
                 rows.open()
                 self.app.call_from_thread(self._opened, asked, rows, inspector.views())
                 drawn.wait(_DRAWN_SECONDS)

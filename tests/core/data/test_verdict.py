@@ -12,12 +12,13 @@ from chat_templates import CHATML, ModelMaker
 
 from core.config.schema import RunConfig
 from core.data.blocks import Sample
-from core.data.facts import facts_of, sequences_of, steps_of
+from core.data.facts import facts_of, sequences_of, steps_of, timed
 from core.data.inspect import Report, inspect
 from core.data.stats import histogram, spread
 from core.data.survey import survey
 from core.data.tokens import ChatCodec
 from core.data.variety import distinct_ratio, variety_of
+from core.record.pace import Pace
 
 
 def look(path: Path, codec: ChatCodec | None = None, **data: Any) -> Report:
@@ -93,6 +94,17 @@ def test_figures_are_counted(write_lines: Callable[..., Path]) -> None:
     assert sum(facts["answer_chars"]["histogram"]["counts"]) == 6
     assert facts["training"]["train_rows"] == 5
     assert facts["training"]["seconds"] is None
+    assert facts["training"]["tokens_an_epoch"] is None
+
+
+def test_time_is_told_from_a_measured_pace_or_not_at_all() -> None:
+    training = {"tokens_an_epoch": 50_000, "steps_an_epoch": 10, "steps": 25}
+    pace = Pace(run="before", device="GPU", tokens_per_second=1000.0, steps=40)
+    told = timed(training, pace)
+    assert told["seconds"] == 125.0
+    assert told["measured"]["run"] == "before"
+    for unknown in (timed(training, None), timed(training | {"tokens_an_epoch": None}, pace)):
+        assert unknown["seconds"] is unknown["measured"] is None
 
 
 def test_steps_are_counted_as_the_trainer_counts_them() -> None:

@@ -19,6 +19,8 @@ from sample_events import (
 )
 from stand_in import FakeLink, Said
 
+from core.config import files
+from core.config.schema import RunConfig
 from core.monitor.doctor import Finding
 from core.record import events as ev
 from core.record.folder import RunFolder
@@ -166,6 +168,27 @@ def test_inspect_takes_the_settings_of_data_and_cleaning(call: Call, tmp_path: P
     again = call("inspect", out, "--json", *settings[2:]).document
     assert again["fingerprint"] == document["fingerprint"]
     assert call("inspect", path, "--write", out, *settings).code == 3
+
+
+def test_inspect_tells_time_from_a_run_that_trained_so(
+    call: Call, tmp_path: Path, make_run: Make
+) -> None:
+    model = str(Path(__file__).parents[3] / "sample_data" / "tiny-llama")
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"q {n}", "completion": f"a {n}"} for n in range(50)]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    words = ("inspect", path, "--model", model)
+    assert "time: unknown until a run with these settings" in call(*words).out
+    worker = ev.WorkerStarted(pid=1, engine_host="process", device="Some GPU")
+    run = make_run("before", worker, *(step(number) for number in range(1, 30)))
+    same = RunConfig.model_validate({"model": {"name_or_path": model}})
+    run.config.write_text(files.dump(same), encoding="utf-8")
+    said = call(*words).out
+    assert "for the steps at 200 tokens/s, as before did on Some GPU" in said
+    training = call(*words, "--json").document["statistics"]["training"]
+    tokens = training["tokens_an_epoch"] * training["steps"] / training["steps_an_epoch"]
+    assert training["seconds"] == pytest.approx(tokens / 200)
+    assert training["measured"]["steps"] == 26
 
 
 def test_inspect_shows_clusters_of_near_duplicates(call: Call, tmp_path: Path) -> None:
