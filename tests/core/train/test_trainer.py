@@ -124,3 +124,38 @@ def test_a_run_that_was_never_prepared_prepares_first(lab: Lab, tmp_path: Path) 
         trainer.train(Job("train", folder, config, lambda event: None))
     assert not folder.data.exists()
     assert not folder.fingerprint.exists()
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "llama4_text", "gemma3"])
+def test_models_beside_the_fused_path_train(lab: Lab, tmp_path: Path, kind: str) -> None:
+    """Two steps, a mixture of experts or a model that takes images; the reason is in the log."""
+    import shutil
+
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "vocab_size": 259,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 256,
+        "pad_token_id": 256, "bos_token_id": None, "eos_token_id": 258,
+    }  # fmt: skip
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+              "num_attention_heads": 2, "image_size": 28, "patch_size": 14}  # fmt: skip
+    values = {
+        "mixtral": small | {"num_local_experts": 2},
+        "llama4_text": small
+        | {"head_dim": 16, "num_local_experts": 2, "intermediate_size_mlp": 128},
+        "gemma3": {"text_config": small | {"head_dim": 16}, "vision_config": vision,
+                   "mm_tokens_per_image": 4},
+    }[kind]  # fmt: skip
+    folder = shutil.copytree(lab.model, tmp_path / kind)
+    (folder / "model.safetensors").unlink()
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **values))
+    model.to(torch.bfloat16).save_pretrained(folder)
+    run, config = lab.run(f"beside-{kind}", {"train.max_steps": 2, "adapter.r": 4})
+    config.model.name_or_path = str(folder)
+    outcome = lab.train(run, config)
+    assert outcome.error is None, outcome.error
+    loaded = outcome.of(ev.ModelLoaded)[0]
+    assert loaded.path == "PEFT"
+    assert ("mixture of experts" in loaded.why) == (kind != "gemma3")
+    assert len(outcome.of(ev.StepDone)) == 2
