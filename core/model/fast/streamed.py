@@ -153,7 +153,7 @@ class StreamedHead:
                 _subtract_one(wide, targets[rows] - begin)
                 narrow = state.narrow(rows, tile)
                 narrow.copy_(wide)
-                state.gradient[rows] += plain.product(narrow, tile)
+                state.gradient[rows].add_(plain.product(narrow, tile))
         at = 0
         for piece in pieces:
             silence(piece.hidden, piece.rows)
