@@ -267,7 +267,9 @@ class Find:
         """What was asked and how far it is, in one line; empty when nothing was."""
         parts = []
         if self._rows is not None and self.filter_line:
-            parts.append(f"filter {self.filter_line}: {self._filter_state(self._rows)}")
+            going = self.so_far is not None  # the count stands behind, with how far it is
+            found = "" if going else f": {self._filter_state(self._rows)}"
+            parts.append(f"filter {self.filter_line}{found}")
         if self.sorted_by:
             parts.append(f"{'↓' if self.sorted_by[1] else '↑'} {self.sorted_by[0].title}")
         if self.needle.terms:

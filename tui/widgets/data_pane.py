@@ -82,6 +82,8 @@ class DataPane(Pane):
         self._names = OneLine(id="view-names")
         self._note = Static(_EMPTY, id="no-data", markup=False)
         self._views: list[View] = []
+        self._counts: dict[str, str] = {}
+        """What stands behind the names of views; told together with the title."""
         self._at = 0
         self._config = RunConfig()
         self._rows: Rows | None = None
@@ -354,8 +356,8 @@ class DataPane(Pane):
         for number, view in enumerate(self._views):
             style = "bold $accent" if number == self._at else "$foreground 60%"
             parts.append((view.NAME, style))
-            if view.count:
-                parts.append((f" {view.count}", style if number == self._at else "$warning"))
+            if count := self._counts.get(view.NAME):
+                parts.append((f" {count}", style if number == self._at else "$warning"))
             parts.append(("   ", ""))
         self._names.say(Content.assemble(*parts, ("← →", "$foreground 40%")))
         self.foot(self.view.caption or (self._model_note if self._at == 0 else ""))
@@ -383,6 +385,7 @@ class DataPane(Pane):
         bad = self._problems
         problems = counted(bad, "problem") if bad else ""
         part = "" if rows.complete else f"reading {rows.scanned:.0%}"
+        self._counts = {view.NAME: view.count for view in self._views}
         self.head(counted(rows.count, "row"), part or self._survey_part, problems)
         self.view.look_again()
         self._name_views()
