@@ -27,6 +27,10 @@ _OTHER_SPLIT = re.compile(
 Answer = TypeVar("Answer")
 
 
+LARGE_BYTES = 5_000_000_000
+"""Of more than this it is said how to take a part."""
+
+
 @dataclass(frozen=True)
 class HubName:
     """What a name of a hub's data set says: ``hf://datasets/owner/name@revision/files``."""
@@ -50,7 +54,10 @@ class Plan:
         """The plan in a sentence."""
         size = f"{self.size_bytes / 1e6:,.1f} MB" if self.size_bytes else "an unknown size"
         shown = ", ".join(self.files[:3]) + (" ..." if len(self.files) > 3 else "")
-        return f"{self.name.repo}: {counted(len(self.files), 'file')}, {size}: {shown}"
+        said = f"{self.name.repo}: {counted(len(self.files), 'file')}, {size}: {shown}"
+        if self.size_bytes < LARGE_BYTES or len(self.files) == 1:
+            return said
+        return f"{said}; one alone: hf://datasets/{self.name.repo}/{self.files[0]}"
 
 
 def named(name: str | Path) -> HubName | None:

@@ -12,7 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 
 from core.config.errors import InputError
 from core.data import datahub
-from core.data.datahub import HubName, named, plan
+from core.data.datahub import HubName, Plan, named, plan
 from core.data.paths import absolute_name, check_name, expand
 from core.data.sources import Row, read_rows
 
@@ -132,6 +132,8 @@ def test_a_data_set_of_the_hub_is_its_training_files(hub: Hub) -> None:
     assert hub.loaded == ["data/train-0.jsonl", "data/train-1.jsonl"]
     assert [type(row) for row in rows] == [Row, Row]
     assert said == ["owner/name: 2 files, 0.0 MB: data/train-0.jsonl, data/train-1.jsonl"]
+    large = Plan(HubName("owner/name"), ("data/train-0.parquet", "data/train-1.parquet"), 9 * 10**9)
+    assert large.words.endswith("; one alone: hf://datasets/owner/name/data/train-0.parquet")
 
 
 def test_files_of_a_data_set_can_be_named(hub: Hub) -> None:
