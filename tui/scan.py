@@ -136,9 +136,17 @@ def holds(rows: Rows, wanted: Filter, number: int) -> bool:
 
 
 def sort(rows: Rows, numbers: Array, column: Column, *, down: bool, tick: Tick) -> Array:
-    """The same numbers in the order of a column; rows that are equal in it stay as they were."""
+    """The same numbers in the order of a column; rows that are equal in it stay as they were.
+
+    Where the survey has to tell, it is waited for.
+    """
     keys = column.keys(rows)
+    while keys is not None and len(keys) <= numbers.max(initial=-1) and not rows.looked_at:
+        tick(rows.part(len(keys)))
+        time.sleep(_EVERY)
+        keys = column.keys(rows)
     if keys is not None:
+        numbers = numbers[numbers < len(keys)]
         values = keys[numbers]
         return numbers[np.argsort(-values if down else values, kind="stable")]
     watch = Stopwatch(tick, len(numbers))

@@ -199,6 +199,20 @@ class Overlay:
         return self._places[name]
 
 
+def require(path: str | Path | None) -> None:
+    """Raise InputError for an overlay that settings name and that is not there."""
+    if path is not None and not Path(path).expanduser().is_file():
+        raise InputError(
+            f"there is no file {path}, which data.overlay names: what was decided about rows by "
+            "hand would be forgotten",
+            kind="no_overlay",
+            remedies=(
+                "name the file where it is, or start from the folder that it is in",
+                "or clear data.overlay, to take the data as it stands",
+            ),
+        )
+
+
 def digest(row: Row | Rejected) -> str:
     """Hash of a row as the file has it."""
     text = row.raw if isinstance(row, Rejected) else _text(row.value)

@@ -44,6 +44,7 @@ from core.data.identity import fingerprint_of
 from core.data.inspect import describe, nothing_held_out
 from core.data.leaks import EXACT, leak_words
 from core.data.mix import Share, check_weights, mix, mix_words
+from core.data.overlay import require
 from core.data.pack import Packed, efficiency, join, pack
 from core.data.proof import prove
 from core.data.sequences import TokenSpool
@@ -73,6 +74,7 @@ def prepare(job: Job) -> Result:
     """
     if job.folder.data.exists():
         return _again(job)
+    require(job.config.data.overlay)
     with staged(job.folder) as staging:
         event = _Preparation(job, staging).run()
     job.emit(event)

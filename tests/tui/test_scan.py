@@ -16,6 +16,7 @@ from core.data.filter import parse
 from core.data.overlay import Overlay
 from core.data.survey import Survey
 from tui import scan
+from tui.columns import column
 from tui.rows import Rows
 
 COUNT = 600
@@ -66,6 +67,32 @@ def test_a_filter_that_asks_the_survey_follows_it_to_its_end(rows: Rows, line: s
     thread.join()
     assert sorted(found) == [n for n in range(0, COUNT, 3) if "2" not in line or "2" in str(n)]
     assert all(0 <= part <= 1 for part in told)
+
+
+def test_sorting_by_what_the_survey_finds_waits_for_it(rows: Rows) -> None:
+    survey, halfway, go_on = empty(rows), threading.Event(), threading.Event()
+
+    def wait(running: Survey) -> None:
+        if not running.complete and running.done > COUNT // 2:
+            halfway.set()
+            go_on.wait(20)
+
+    thread = threading.Thread(target=survey.run, args=(wait,))
+    thread.start()
+    assert halfway.wait(20)
+    told: list[float] = []
+
+    def tick(part: float) -> None:
+        told.append(part)
+        go_on.set()
+
+    order = scan.sort(rows, np.arange(COUNT), column("reason"), down=False, tick=tick)
+    thread.join()
+    assert told
+    assert told[0] < 1
+    assert order.tolist() == [
+        *(n for n in range(COUNT) if n % 3), *(n for n in range(COUNT) if n % 3 == 0)
+    ]  # fmt: skip
 
 
 def test_a_text_filter_does_not_wait_for_the_survey(rows: Rows) -> None:

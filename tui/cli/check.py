@@ -7,6 +7,7 @@ from pathlib import Path
 from core.config import files
 from core.config.errors import InputError
 from core.config.schema import RunConfig
+from core.data.overlay import require
 from core.data.sources import check_name
 from core.model.shapes import check_target_modules, shape_of
 from core.monitor import devices
@@ -51,7 +52,7 @@ def check(config: RunConfig) -> None:
 
 
 def check_data(config: RunConfig) -> None:
-    """Refuse data files that are not named, not there, or cannot be read."""
+    """Refuse data files, or an overlay, that are not named, not there, or cannot be read."""
     if not config.data.files:
         raise InputError(
             "no training data is named",
@@ -60,3 +61,4 @@ def check_data(config: RunConfig) -> None:
         )
     for name in (*config.data.files, *config.data.eval_files):
         check_name(name)
+    require(config.data.overlay)

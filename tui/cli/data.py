@@ -12,13 +12,14 @@ from typing import Any
 
 from core.config import files
 from core.config.counted import counted
-from core.config.errors import InputError
+from core.config.errors import InputError, RefusedError
 from core.config.schema import RunConfig
 from core.data.export import write_rows
 from core.data.facts import timed
 from core.data.inspect import Report, nothing_held_out
 from core.data.inspect import inspect as look
 from core.data.leaks import leak_words
+from core.data.overlay import Overlay
 from core.data.survey import Survey
 from core.data.tokens import ChatCodec
 from core.record.folder import list_runs
@@ -60,7 +61,7 @@ def inspect(asked: Asked) -> int:
         pace = pace_of(config, list_runs(asked.root))
         report.facts["training"] = timed(report.facts["training"], pace)
     document = report.as_dict()
-    error = None if report.usable else _nothing_kept(report)
+    error = _nothing_kept(report) if not report.usable else _unmet(report.survey.overlay)
     if error is not None:
         document["error"] = {
             "kind": error.kind, "message": error.message, "remedies": list(error.remedies),
@@ -70,6 +71,15 @@ def inspect(asked: Asked) -> int:
     if error is not None:
         out.failure(error, on_stdout=False)
     return 2 if error else 0
+
+
+def _unmet(overlay: Overlay) -> RefusedError | None:
+    """Why decisions by hand keep a run from starting; None when they do not."""
+    try:
+        overlay.check()
+    except RefusedError as error:
+        return error
+    return None
 
 
 def _nothing_kept(report: Report) -> InputError:

@@ -50,5 +50,6 @@ def open_screen(
     app.run()
     app.session.leave()
     if app.failure is not None:
-        raise app.failure
+        # An error in a thread comes wrapped, without the place where it arose.
+        raise getattr(app.failure, "error", app.failure)
     return app.return_code or 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.config.errors import FailedError, InputError, RefusedError
-from core.data.overlay import DROPPED, Overlay, default_path, digest
+from core.data.overlay import DROPPED, Overlay, default_path, digest, require
 from core.data.sources import Rejected, Row, read_rows
 
 LINES = [
@@ -202,3 +202,11 @@ def test_a_file_that_was_made_this_moment_has_no_decisions(tmp_path: Path) -> No
     path = tmp_path / "new.overlay"
     path.touch()
     assert len(Overlay(path)) == 0
+
+
+def test_an_overlay_that_is_not_there_is_no_overlay_without_decisions(path: Path) -> None:
+    with pytest.raises(InputError, match="there is no file"):
+        require(path)
+    path.touch()
+    require(path)
+    require(None)

@@ -21,6 +21,8 @@ from stand_in import FakeLink, Said
 
 from core.config import files
 from core.config.schema import RunConfig
+from core.data.overlay import Overlay
+from core.data.sources import read_rows
 from core.monitor.doctor import Finding
 from core.record import events as ev
 from core.record.folder import RunFolder
@@ -140,6 +142,23 @@ def test_inspect_accounts_for_every_row(call: Call, tmp_path: Path) -> None:
     assert "4 rows read = 1 kept + 3 rejected" in said.out
     assert "\x1b" not in said.out
     assert f"{path}:4: not_json" in said.out
+
+
+def test_inspect_tells_of_decisions_that_a_run_would_refuse(call: Call, tmp_path: Path) -> None:
+    path, overlay = tmp_path / "rows.jsonl", tmp_path / "rows.overlay"
+    lines = [f'{{"prompt": "question {n}", "completion": "answer {n}"}}' for n in range(4)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    said = call("inspect", path, "--data.overlay", overlay)
+    assert said.code == 2
+    assert "there is no file" in said.err
+    decided = Overlay(overlay)
+    decided.drop(list(read_rows([path]))[2])
+    assert call("inspect", path, "--json", "--data.overlay", overlay).document["kept"] == 3
+    path.write_text("\n".join(lines[:2] + lines[3:]) + "\n", encoding="utf-8")
+    said = call("inspect", path, "--data.overlay", overlay)
+    assert said.code == 2
+    assert "1 of 1 decision" in said.err
+    assert "3 rows read = 3 kept" in said.out
 
 
 def test_inspect_takes_the_settings_of_data_and_cleaning(call: Call, tmp_path: Path) -> None:
