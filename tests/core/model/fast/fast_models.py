@@ -56,20 +56,20 @@ def quantized(linear: torch.nn.Linear, quant_type: str = "nf4") -> Any:
     return made.to("cpu")
 
 
-def flat_batch(lengths: list[int]) -> dict[str, Any]:
+def flat_batch(lengths: list[int], *, vocabulary: int = 300, device: str = "cpu") -> dict[str, Any]:
     """Documents of random tokens; two of three tokens are predicted, never across a border."""
     torch.manual_seed(1)
     ends = [0, *itertools.accumulate(lengths)]
-    ids = torch.randint(0, 300, (ends[-1],))
+    ids = torch.randint(0, vocabulary, (ends[-1],))
     rows = [n for n in range(ends[-1]) if n % 3 and n + 1 not in ends]
-    return {
+    tensors = {
         "input_ids": ids,
         "position_ids": torch.cat([torch.arange(length) for length in lengths]),
-        "lengths": lengths,
         "ends": torch.tensor(ends, dtype=torch.int32),
         "rows": torch.tensor(rows),
         "targets": ids[torch.tensor(rows) + 1],
     }
+    return {name: tensor.to(device) for name, tensor in tensors.items()} | {"lengths": lengths}
 
 
 def whole(*pieces: dict[str, Any]) -> dict[str, Any]:

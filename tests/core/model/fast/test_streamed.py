@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import torch
 from fast_models import adapted, flat_batch, gradients, whole
 
-from core.model.fast import plain, streamed
+from core.model.fast import plain
 from core.model.fast.head import Head, Scored
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
@@ -119,17 +116,6 @@ def test_tiles_that_are_there_do_not_come_again() -> None:
         assert begin == other
         assert torch.equal(tile, table[begin : begin + 3])
         assert torch.equal(tile, again)
-
-
-@pytest.fixture
-def small_tiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    made = streamed.Belt.__init__
-
-    def small(self: Any, table: torch.Tensor, device: torch.device, tile: int = 64) -> None:
-        made(self, table, device, tile)
-
-    monkeypatch.setattr(streamed.Belt, "__init__", small)
-    return
 
 
 @pytest.mark.usefixtures("small_tiles")
