@@ -29,6 +29,8 @@ sys.path[:0] = [str(HERE), str(REPOSITORY)]
 from peers import table, weights  # noqa: E402
 from peers.shapes import ENTRANTS, ROWS, Row, dry  # noqa: E402
 
+from core.monitor.peak import Peak  # noqa: E402
+
 SIGN = "RESULT "
 """What lines of a measurement begin with that hold its result; a later one replaces an earlier."""
 _NEEDS = {
@@ -42,41 +44,6 @@ _SHOWN = (
     "longest_length", "path", "losses", "wall_seconds",
 )  # fmt: skip
 """What is said of a result at once; the rest is in the file."""
-
-
-class Card:
-    """Device memory in use on the first GPU, watched while a measurement runs. None without one."""
-
-    def __init__(self) -> None:
-        from core.monitor.nvml import NoNvmlError, Nvml
-
-        self._nvml: Any = None
-        try:
-            self._nvml = Nvml()
-            self._handle = self._nvml.handles()[0]
-        except (NoNvmlError, IndexError):
-            self._nvml = None
-        self._over = threading.Event()
-        self._most = 0
-
-    def used_bytes(self) -> int | None:
-        memory = self._nvml.memory(self._handle) if self._nvml else None
-        return memory.used_bytes if memory else None
-
-    def watch(self) -> None:
-        """Begin to note the highest use."""
-        self._most, self._over = self.used_bytes() or 0, threading.Event()
-        if self._nvml:
-            threading.Thread(target=self._look, args=(self._over,), daemon=True).start()
-
-    def most_bytes(self) -> int:
-        """The highest use since ``watch``; ends the watching."""
-        self._over.set()
-        return self._most
-
-    def _look(self, over: threading.Event) -> None:
-        while not over.wait(0.02):
-            self._most = max(self._most, self.used_bytes() or 0)
 
 
 def paths(options: argparse.Namespace) -> dict[str, str]:
@@ -139,7 +106,7 @@ def measure(
     name: str,
     options: argparse.Namespace,
     env: dict[str, str],
-    card: Card,
+    card: Peak,
     seconds: float,
 ) -> dict[str, Any]:
     """Run one measurement; its result, or what became of it."""
@@ -153,8 +120,7 @@ def measure(
     command = [sys.executable, "-P", "-m", "peers.measure", json.dumps(task)]
     log = options.logs / f"{row.name}-{name}.log"
     started = time.monotonic()
-    card.watch()
-    with log.open("w", encoding="utf-8") as errors:
+    with card.watch(), log.open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=options.logs
         )
@@ -165,7 +131,6 @@ def measure(
         process.wait()
         late = not ended.is_alive()
         ended.cancel()
-    most = card.most_bytes()
     found: dict[str, Any] = json.loads(said[-1].removeprefix(SIGN)) if said else {
         "outcome": "out of time" if late else "failed",
         "error": f"ended with status {process.returncode}; see {log.name}",
@@ -173,7 +138,7 @@ def measure(
     at_end = found.pop("device_at_end_bytes", None)
     if baseline is not None:
         found["baseline_gib"] = round(baseline / 2**30, 3)
-        found["device_peak_gib"] = round((most - baseline) / 2**30, 3)
+        found["device_peak_gib"] = round(((card.most_bytes or 0) - baseline) / 2**30, 3)
         if at_end is not None:
             found["device_at_end_gib"] = round((at_end - baseline) / 2**30, 3)
     found["wall_seconds"] = round(time.monotonic() - started, 1)
@@ -195,7 +160,7 @@ def prepare(row: Row, options: argparse.Namespace, env: dict[str, str]) -> None:
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """All measurements that were asked for and that time allows."""
     end = time.monotonic() + options.budget_seconds
-    card, found = Card(), _done(options)
+    card, found = Peak(), _done(options)
     have = [(r["row"], r["entrant"], r["turn"]) for r in found if r["outcome"] == "measured"]
     envs = {name: environment(name, path, options.env) for name, path in paths(options).items()}
     gpu = Path("/dev/nvidiactl").exists()

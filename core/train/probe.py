@@ -12,11 +12,8 @@ import os
 import random
 import resource
 import sys
-import threading
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -30,7 +27,7 @@ from core.config.schema import RunConfig
 from core.model import kernels
 from core.model.fast.plan import PASS_TOKENS
 from core.model.shapes import configured
-from core.monitor.nvml import NoNvmlError, Nvml
+from core.monitor.peak import Peak
 from core.monitor.remedies import explain
 from core.record import events as ev
 from core.record.folder import RunFolder
@@ -40,7 +37,6 @@ _STEPS = 2
 """The second is like all that follow: the optimizer has its state, graphs are recorded."""
 _DOCUMENTS = 4
 """In a row, where rows are packed."""
-_LOOK_SECONDS = 0.01
 
 
 @dataclass(frozen=True)
@@ -61,44 +57,6 @@ class Probed:
     """Of the last step, of the micro-batches that ``tokens`` is the sum of."""
     tokens: int
     eval_seconds: float | None
-
-
-class Watch:
-    """Highest use of the one visible GPU while it is open."""
-
-    def __init__(self) -> None:
-        self._nvml = self._handle = None
-        try:
-            nvml = Nvml()
-        except NoNvmlError:
-            return
-        handle = nvml.by_uuid(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-        self._nvml, self._handle = (nvml, handle) if handle is not None else (None, None)
-        self._before = self._most = self._used()
-
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        over = threading.Event()
-        looker = threading.Thread(target=self._look, args=(over,), daemon=True)
-        looker.start()
-        try:
-            yield
-        finally:
-            over.set()
-            looker.join()
-
-    @property
-    def most_bytes(self) -> int | None:
-        """Above what was used before; None without NVML."""
-        return self._most - self._before if self._nvml else None
-
-    def _look(self, over: threading.Event) -> None:
-        while self._nvml and not over.wait(_LOOK_SECONDS):
-            self._most = max(self._most, self._used())
-
-    def _used(self) -> int:
-        memory = self._nvml.memory(self._handle) if self._nvml else None
-        return memory.used_bytes if memory else 0
 
 
 class _Told:
@@ -123,7 +81,7 @@ def probe(config: RunConfig, folder: Path) -> Probed:
 
     Nothing of a run is read or changed. Raises what a training raises.
     """
-    watch = Watch()
+    card = Peak(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
     kernels.block()
     import torch
 
@@ -137,7 +95,7 @@ def probe(config: RunConfig, folder: Path) -> Probed:
     told = _Told()
     job = Job("probe", RunFolder(folder), wish, told)
     started = time.monotonic()
-    with watch.open():
+    with card.watch():
         made = trainer.assemble(
             job, _longest(wish), device, Tally(), resumed=False, kind=_silent(trainer)
         )
@@ -151,7 +109,7 @@ def probe(config: RunConfig, folder: Path) -> Probed:
         device=torch.cuda.get_device_name(device) if cuda else "CPU",
         path=told.loaded.path,
         why=told.loaded.why,
-        device_bytes=watch.most_bytes if cuda else None,
+        device_bytes=_more(card.most_bytes, card.before_bytes) if cuda else None,
         allocated_bytes=torch.cuda.max_memory_allocated() if cuda else None,
         ram_bytes=max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before),
         load_seconds=loaded,
@@ -159,6 +117,10 @@ def probe(config: RunConfig, folder: Path) -> Probed:
         tokens=told.step.tokens // _STEPS,
         eval_seconds=told.evaluated.seconds if told.evaluated else None,
     )
+
+
+def _more(most: int | None, before: int | None) -> int | None:
+    return None if most is None or before is None else most - before
 
 
 def _shortened(config: RunConfig) -> RunConfig:

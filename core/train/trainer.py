@@ -13,9 +13,11 @@ from trl import SFTTrainer
 
 from core.config.errors import FailedError
 from core.config.hub import local_folder
+from core.config.schema import RunConfig
 from core.model import adapters, liger
 from core.model import load as models
 from core.model.fast.model import FastModel
+from core.model.fast.plan import Plan
 from core.record import events as ev
 from core.record.commands import Stopped
 from core.record.job import Job, Result
@@ -236,11 +238,7 @@ def assemble(
         on_host=foreseen.plan.on_host if foreseen.plan else frozenset(),
         on_progress=lambda done, total: job.progress(done, total, "weights"),
     )
-    model = adapters.attach(base, config)
-    folder = local_folder(config.model.name_or_path)
-    if folder is not None:
-        # Whoever loads the adapter later may stand in another folder.
-        model.peft_config["default"].base_model_name_or_path = str(folder.absolute())
+    model = _adapted(base, config)
     trainable, total = adapters.trainable_parameters(model)
     settled = path.settle(foreseen, model, tally, device)
     plan, why = settled.plan, settled.why
@@ -263,13 +261,8 @@ def assemble(
     collator: Collator | FlatCollator = Collator(int(tokenizer.pad_token_id))
     if plan is not None:
         collator = FlatCollator(int(tokenizer.pad_token_id), full=plan.piece_tokens)
-        # The sums of a step stay what they are: only the number of passes changes.
         path.remember(plan, tally)
-        arguments.per_device_train_batch_size = plan.micro_batch
-        arguments.gradient_accumulation_steps = config.effective_batch // plan.micro_batch
-        arguments.per_device_eval_batch_size = min(
-            arguments.per_device_eval_batch_size, plan.micro_batch
-        )
+        _follow(plan, arguments, config)
     held_out = data.evaluation if config.evaluate.eval_strategy != "no" else None
     arguments.eval_on_start = bool(held_out and config.evaluate.eval_on_start and not resumed)
     trainer = (kind or DurableTrainer)(
@@ -288,6 +281,25 @@ def assemble(
         counted = data.report.get("eval") or {}
         trainer.held_out_rows = int(counted.get("rows", len(held_out)))
     return trainer
+
+
+def _adapted(base: Any, config: RunConfig) -> Any:
+    """The base with its adapter, which names the base as it is found from anywhere."""
+    model = adapters.attach(base, config)
+    folder = local_folder(config.model.name_or_path)
+    if folder is not None:
+        # Whoever loads the adapter later may stand in another folder.
+        model.peft_config["default"].base_model_name_or_path = str(folder.absolute())
+    return model
+
+
+def _follow(plan: Plan, arguments: Any, config: RunConfig) -> None:
+    """The sums of a step stay what they are: only the number of passes changes."""
+    arguments.per_device_train_batch_size = plan.micro_batch
+    arguments.gradient_accumulation_steps = config.effective_batch // plan.micro_batch
+    arguments.per_device_eval_batch_size = min(
+        arguments.per_device_eval_batch_size, plan.micro_batch
+    )
 
 
 def _deliver(job: Job, tally: Tally, *, trained: int) -> Result:

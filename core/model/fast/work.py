@@ -44,22 +44,19 @@ class Work:
 
     def logits(self, rows: int, vocabulary: int) -> Tensor:
         """Room for a tile of logits, where weights are dequantized at other times."""
-        return self._scratched(rows * vocabulary)[: rows * vocabulary].view(rows, vocabulary)
-
-    def room(self, least: int) -> Tensor:
-        """All of the memory where weights are dequantized at other times; flat."""
-        return self._scratched(least)
+        return self.room(rows * vocabulary)[: rows * vocabulary].view(rows, vocabulary)
 
     def expanded(self, layer: Layer) -> Expanded:
         """A layer's dequantized weights, valid until the next layer's or logits are asked for."""
         groups = (layer.qkv, layer.output, layer.gate_up, layer.down)
-        scratch, at, found = self._scratched(sum(group.room for group in groups)), 0, []
+        scratch, at, found = self.room(sum(group.room for group in groups)), 0, []
         for group in groups:
             found.append(group.expanded(scratch[at : at + group.room]))
             at += group.room
         return Expanded(*found)
 
-    def _scratched(self, size: int) -> Tensor:
+    def room(self, size: int) -> Tensor:
+        """All of the memory in which weights are dequantized, flat; at least so many elements."""
         if self._scratch is None or self._scratch.numel() < size:
             self._scratch = None
             self._scratch = torch.empty(size, dtype=self._dtype, device=self._device)

@@ -67,25 +67,3 @@ def test_an_answer_is_written_also_for_what_fails(
     error = json.loads(answer.read_text(encoding="utf-8"))["error"]
     assert (error["kind"], error["exit_code"]) == ("unknown_target_module", 2)
     assert "no_proj" in error["message"]
-
-
-def test_the_highest_use_of_the_card_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    from core.monitor.nvml import Memory
-
-    used = iter([5, 7, 40, 9, *[8] * 10_000])
-
-    class Card:
-        def by_uuid(self, uuid: str) -> str:
-            return uuid
-
-        def memory(self, handle: str) -> Memory:
-            return Memory(next(used), 0, 100)
-
-    monkeypatch.setattr(probes, "Nvml", Card)
-    monkeypatch.setattr(probes, "_LOOK_SECONDS", 0.001)
-    watch = probes.Watch()
-    with watch.open():
-        import time
-
-        time.sleep(0.1)
-    assert watch.most_bytes == 35
