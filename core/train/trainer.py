@@ -227,9 +227,41 @@ def assemble(
     """Load everything and put it together, in a trainer of this kind."""
     config = job.config
     set_seed(config.train.seed)
+    dtype = models.compute_dtype(config, device)
+    tokenizer, model, plan = _loaded(job, device, tally, dtype)
+    arguments = sft_config(config, job.folder.path, device=device, dtype=dtype)
+    collator: Collator | FlatCollator = Collator(int(tokenizer.pad_token_id))
+    if plan is not None:
+        collator = FlatCollator(int(tokenizer.pad_token_id), full=plan.piece_tokens)
+        path.remember(plan, tally)
+        _follow(plan, arguments, config)
+    held_out = data.evaluation if config.evaluate.eval_strategy != "no" else None
+    arguments.eval_on_start = bool(held_out and config.evaluate.eval_on_start and not resumed)
+    trainer = (kind or DurableTrainer)(
+        job=job,
+        tally=tally,
+        model=model,
+        args=arguments,
+        data_collator=collator,
+        train_dataset=data.train,
+        eval_dataset=held_out,
+        processing_class=tokenizer,
+    )
+    if plan is not None:
+        trainer.fast = FastModel(trainer.model, plan)
+    if held_out is not None:
+        counted = data.report.get("eval") or {}
+        trainer.held_out_rows = int(counted.get("rows", len(held_out)))
+    return trainer
+
+
+def _loaded(
+    job: Job, device: str, tally: Tally, dtype: torch.dtype
+) -> tuple[Any, Any, Plan | None]:
+    """Tokenizer and PEFT model, and the fused path's plan where it is taken."""
+    config = job.config
     began = time.monotonic()
     tokenizer = models.load_tokenizer(config)
-    dtype = models.compute_dtype(config, device)
     foreseen = path.foresee(config, tally, device, dtype)
     base = models.load_base(
         config,
@@ -257,30 +289,7 @@ def assemble(
             seconds=time.monotonic() - began,
         )
     )
-    arguments = sft_config(config, job.folder.path, device=device, dtype=dtype)
-    collator: Collator | FlatCollator = Collator(int(tokenizer.pad_token_id))
-    if plan is not None:
-        collator = FlatCollator(int(tokenizer.pad_token_id), full=plan.piece_tokens)
-        path.remember(plan, tally)
-        _follow(plan, arguments, config)
-    held_out = data.evaluation if config.evaluate.eval_strategy != "no" else None
-    arguments.eval_on_start = bool(held_out and config.evaluate.eval_on_start and not resumed)
-    trainer = (kind or DurableTrainer)(
-        job=job,
-        tally=tally,
-        model=model,
-        args=arguments,
-        data_collator=collator,
-        train_dataset=data.train,
-        eval_dataset=held_out,
-        processing_class=tokenizer,
-    )
-    if plan is not None:
-        trainer.fast = FastModel(trainer.model, plan)
-    if held_out is not None:
-        counted = data.report.get("eval") or {}
-        trainer.held_out_rows = int(counted.get("rows", len(held_out)))
-    return trainer
+    return tokenizer, model, plan
 
 
 def _adapted(base: Any, config: RunConfig) -> Any:
