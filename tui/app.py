@@ -6,13 +6,14 @@ import asyncio
 import os
 import signal
 import sys
-import termios
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, Literal
 
 from textual.app import SystemCommand
 from textual.binding import BindingType
+from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
 
 from core.config.errors import FinetuiError
@@ -29,6 +30,7 @@ from tui.screens.main import MainScreen
 from tui.sentences import sentence
 from tui.session import LinkMaker, Session
 from tui.styles.theme import FINETUI
+from tui.terminal import TerminalDriver
 from tui.typed import TypedApp
 from tui.widgets.config_pane import ConfigPane
 from tui.widgets.data_pane import DataPane
@@ -42,16 +44,6 @@ Severity = Literal["information", "warning", "error"]
 DRAIN_SECONDS = 0.25
 SLOW_DRAIN_SECONDS = 0.5
 """Over a slow link: twice a second is as often as curves are worth their bytes."""
-
-
-TERMINAL_SECONDS = 5.0
-"""How often the screen looks whether its terminal is still there."""
-
-
-def _terminal() -> int | None:
-    """The descriptor of the terminal that types to us; None in tests, which have none."""
-    stdin = sys.__stdin__
-    return stdin.fileno() if stdin is not None and stdin.isatty() else None
 
 
 class FinetuiApp(TypedApp):
@@ -96,7 +88,10 @@ class FinetuiApp(TypedApp):
         self._quit_when_done = False
         self._heading = ""
         self._guide: str = ""
-        self._terminal = _terminal()
+
+    def get_driver_class(self) -> type[Driver]:
+        found = super().get_driver_class()
+        return TerminalDriver if found is LinuxDriver else found
 
     def _fatal_error(self) -> None:
         """Leave without a traceback on the terminal: who opened the screen tells of the error."""
@@ -118,20 +113,7 @@ class FinetuiApp(TypedApp):
         if hasattr(signal, "SIGHUP"):
             # The terminal is gone: leave, and let the run go on without us.
             loop.add_signal_handler(signal.SIGHUP, self.exit)
-        self.set_interval(TERMINAL_SECONDS, self._leave_a_lost_terminal)
         self.call_after_refresh(self._begin)
-
-    def _leave_a_lost_terminal(self) -> None:
-        """Leave when the terminal is gone without a signal, as under some launchers.
-
-        Textual's input thread would spin on it for ever.
-        """
-        descriptor = self._terminal
-        if descriptor is not None:
-            try:
-                termios.tcgetattr(descriptor)
-            except termios.error:
-                self.exit()
 
     def _begin(self) -> None:
         """Everything that can wait until the first paint is done."""

@@ -31,9 +31,20 @@ def _take_terminal() -> None:
 
 
 class Terminal:
-    """``finetui`` in a terminal of ``columns`` x ``rows``; ``screen`` is what a person sees."""
+    """``finetui`` in a terminal of ``columns`` x ``rows``; ``screen`` is what a person sees.
 
-    def __init__(self, arguments: list[str], folder: Path, columns: int = 120, rows: int = 40):
+    Its loss is told by SIGHUP, unless not `signalled`: as under launchers that hold it themselves.
+    """
+
+    def __init__(
+        self,
+        arguments: list[str],
+        folder: Path,
+        columns: int = 120,
+        rows: int = 40,
+        *,
+        signalled: bool = True,
+    ):
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
         self._guard = threading.Lock()
@@ -42,10 +53,11 @@ class Terminal:
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tui", *arguments],
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True, cwd=folder,
-            env=_environment(), preexec_fn=_take_terminal,
+            env=_environment(), preexec_fn=_take_terminal if signalled else None,
         )  # fmt: skip
         os.close(slave)
         self._gone = threading.Event()
+        self._stalled = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
 
     @property
@@ -75,6 +87,10 @@ class Terminal:
         self.process.wait()
         self._gone.set()
 
+    def stall(self) -> None:
+        """Stop taking what the program writes, as an SSH line does before it breaks."""
+        self._stalled.set()
+
     def hang_up(self, seconds: float = 15) -> int:
         """Lose the connection: the terminal goes away. Returns the program's exit code."""
         self._gone.set()
@@ -88,6 +104,9 @@ class Terminal:
         """Show what comes, until the terminal is gone. Closing it is left to this thread: a
         descriptor that somebody reads from is not closed by another's close."""
         while not self._gone.is_set():
+            if self._stalled.is_set():
+                self._gone.wait(0.1)
+                continue
             if not select.select([self._master], [], [], 0.1)[0]:
                 continue
             try:
