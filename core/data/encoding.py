@@ -5,9 +5,12 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from encodings import cp1252
 from typing import Literal
 
+from core.data.alphabets import judge
+from core.data.charsets import foreign, has_utf8, is_utf8
 from core.data.row import Reader
 
 Encoding = Literal["utf-8", "utf-16-le", "utf-16-be", "cp1252"]
@@ -45,31 +48,56 @@ _CONTROL_PART = 0.05
 _WESTERN = "".join(c if c != "\ufffe" else chr(n) for n, c in enumerate(cp1252.decoding_table))
 
 
-def find_encoding(samples: Sequence[bytes]) -> Encoding | None:
-    """The encoding of a file by pieces of it, the first from its beginning; None: not text.
+@dataclass(frozen=True)
+class Found:
+    """In which encoding a file is."""
+
+    encoding: Encoding | None
+    """As it is read; None: no text."""
+    likely: str = ""
+    """Another one that its bytes speak for, which is not read here: a key of ``CHARSETS``."""
+    doubt: bool = False
+    """It may as well be another one."""
+
+
+def find_encoding(samples: Sequence[bytes]) -> Found:
+    """The encoding of a file by pieces of it, the first from its beginning.
 
     UTF-8 unless the bytes speak against it. A few broken bytes do not make a file Latin-1: there
-    must be no letter of UTF-8 beyond ASCII, and the high bytes must stand among plain letters, or
-    alone and be letters, currencies and marks of Western languages.
+    must be no letter of UTF-8 beyond ASCII, the high bytes must stand among plain letters, or
+    alone and be letters, currencies and marks of Western languages, and make words of them.
     """
     head = samples[0]
     if head.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
-        return None  # UTF-32
+        return Found(None)  # UTF-32
     if head.startswith(codecs.BOM_UTF16_LE):
-        return "utf-16-le"
+        return Found("utf-16-le")
     if head.startswith(codecs.BOM_UTF16_BE):
-        return "utf-16-be"
+        return Found("utf-16-be")
     start = head[:4096]
     if b"\0" in start:
         if _is_wide(start[1::2], start[::2]):
-            return "utf-16-le"
+            return Found("utf-16-le")
         if _is_wide(start[::2], start[1::2]):
-            return "utf-16-be"
+            return Found("utf-16-be")
     controls = len(start) - len(start.translate(None, _CONTROLS))
     if controls > _CONTROL_PART * len(start):
-        return None
-    western = not head.startswith(BOM) and _is_western(samples)
-    return "cp1252" if western else "utf-8"
+        return Found(None)
+    if head.startswith(BOM) or all(map(bytes.isascii, samples)):
+        return Found("utf-8")
+    return _find_letters(samples)
+
+
+def _find_letters(samples: Sequence[bytes]) -> Found:
+    """The encoding by bytes beyond ASCII."""
+    western = _is_western(samples)
+    if not western and has_utf8(samples):
+        return Found("utf-8")
+    judged = judge(samples)
+    if western and judged.likely == "cp1252":
+        return Found("cp1252", doubt=judged.doubt)
+    likely = judged.likely if judged.likely != "cp1252" else ""
+    return Found("utf-8", likely or foreign(samples))
 
 
 def _is_wide(upper: bytes, lower: bytes) -> bool:
@@ -85,7 +113,7 @@ def _is_western(samples: Sequence[bytes]) -> bool:
         for match in _HIGH.finditer(sample):
             run = match.group()
             inside = match.start() > 0 and match.end() < len(sample)
-            if inside and _is_utf8(run):
+            if inside and is_utf8(run):
                 if not _is_chance(run):
                     return False
                 chance += len(run)
@@ -114,14 +142,6 @@ def _fits(run: bytes, beside: bytes) -> bool:
     if _LETTER.search(beside):
         return True
     return not run.translate(None, _ALONE) and _BETWEEN.issuperset(beside)
-
-
-def _is_utf8(run: bytes) -> bool:
-    try:
-        run.decode("utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 class Transcoded:

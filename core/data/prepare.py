@@ -294,6 +294,9 @@ class _Preparation:
         """Say what a person should know before hours of training."""
         log, notes = self.job.log, self.tally.notes
         log(f"{counted(event.read, 'row')} read, {event.kept:,} kept, {event.rejected:,} rejected")
+        for source in self.own.sources:
+            if source.warning:
+                log(source.warning, "warning")
         for line, level in mix_words(shares, self.config.data.mix_by):
             log(line, level)
         for line in leak_words(self.chosen.leaks):

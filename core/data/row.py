@@ -14,7 +14,10 @@ RAW_LIMIT = 2048
 BLOCK_BYTES = 1 << 20
 """What is read of a file at once."""
 
-RECODE = "is not UTF-8; if all of the file is Latin-1: iconv -f cp1252 -t UTF-8 OLD > NEW"
+RECODE = (
+    "is not UTF-8; if the file is in another encoding, convert it: iconv -f CP1252 -t UTF-8 "
+    "OLD > NEW, with CP1250, CP1251, GB18030 or the like for other languages than Western ones"
+)
 """The end of a sentence about a byte, with what to do about it."""
 
 

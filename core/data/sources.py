@@ -11,13 +11,15 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NoReturn
 
-from core.config.errors import FailedError
+from core.config.errors import FailedError, InputError
 from core.data import paths
 from core.data import row as limits
+from core.data.alphabets import example
+from core.data.charsets import CHARSETS
 from core.data.columnar import arrow_rows, parquet_rows
 from core.data.compressed import (
     ARCHIVES,
@@ -71,6 +73,8 @@ class Source:
     separator: str = ""
     """Of a table."""
     bom: bool = False
+    doubt: str = ""
+    """Words of it as they are read, where another encoding is possible too."""
 
     @property
     def words(self) -> str:
@@ -79,7 +83,20 @@ class Source:
         parts = [f"{kind} ({SEPARATORS[self.separator]})" if self.separator else kind]
         if self.kind not in ("parquet", "arrow"):
             parts.append(NAMES[self.encoding] + (" with a byte order mark" if self.bom else ""))
-        return ", ".join([*parts, *([self.compression] if self.compression else [])])
+        parts += [self.compression] if self.compression else []
+        parts += [f"in doubt: {self.doubt}"] if self.doubt else []
+        return ", ".join(parts)
+
+    @property
+    def warning(self) -> str:
+        """What a person should look at before rows of this file are learned; mostly nothing."""
+        if not self.doubt:
+            return ""
+        return (
+            f"{self.path.name} was read as {NAMES[self.encoding]}, and may be in another encoding: "
+            f"{self.doubt}. If that reads wrong, convert the file with its own encoding, such as "
+            "CP1250 for Polish or Czech: iconv -f CP1250 -t UTF-8 OLD > NEW"
+        )
 
     @property
     def plain(self) -> bool:
@@ -160,11 +177,38 @@ def look(path: Path, file: IO[bytes]) -> Source:
     if kind is not None:
         return Source(path, kind, compression)
     samples = [head] if compression else [head, *_more_samples(file)]
-    encoding = find_encoding(samples)
-    if encoding is None:
+    found = find_encoding(samples)
+    if found.encoding is None:
         refuse(f"{path} is a binary file or UTF-32", "give text in UTF-8, one JSON object a line")
-    source = Source(path, "lines", compression, encoding, bom=head.startswith(BOM))
+    if found.likely:
+        _refuse_charset(path, found.likely, samples, packed=compression is not None)
+    doubt = _reads(samples, found.encoding) if found.doubt else ""
+    bom = head.startswith(BOM)
+    source = Source(path, "lines", compression, found.encoding, bom=bom, doubt=doubt)
     return _textual(source, file)
+
+
+def _reads(samples: Sequence[bytes], encoding: str) -> str:
+    """The first words beyond ASCII as they read in an encoding, and where they stand."""
+    sample = next(sample for sample in samples if not sample.isascii())
+    line, words = example(sample, encoding)
+    return f"line {line} reads “{words}”" if sample is samples[0] else f"a line reads “{words}”"
+
+
+def _refuse_charset(path: Path, likely: str, samples: Sequence[bytes], *, packed: bool) -> NoReturn:
+    """Refuse a file in an encoding that is not read, which could be no more than guessed."""
+    charset = CHARSETS[likely]
+    unpack = "unpack it, and " if packed else ""
+    raise InputError(
+        f"{path} is not UTF-8 but probably {charset.iconv} ({charset.words}): "
+        f"{_reads(samples, likely)} in it",
+        kind="not_utf8",
+        remedies=(
+            f"{unpack}convert it: iconv -f {charset.iconv} -t UTF-8 OLD > NEW",
+            "look at NEW; if it does not read well, try another encoding instead of "
+            f"{charset.iconv}, such as CP1252 for Western European",
+        ),
+    )
 
 
 def _textual(source: Source, file: IO[bytes]) -> Source:
@@ -184,7 +228,7 @@ def _textual(source: Source, file: IO[bytes]) -> Source:
         separator = separator_of(source.text(file), tabs=suffix == ".tsv")
     elif _is_document(suffix, _two_lines(source, file, head)):
         kind = "document"
-    return Source(path, kind, source.compression, source.encoding, separator, source.bom)
+    return replace(source, kind=kind, separator=separator)
 
 
 def _two_lines(source: Source, file: IO[bytes], head: bytes) -> bytes:

@@ -64,6 +64,12 @@ def _size(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("good", f"{kept:,} rows are enough for an adapter")
 
 
+def _encodings(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    for source in survey.sources:
+        if source.warning:
+            yield Finding("warning", source.warning)
+
+
 def _rejected(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     tally = survey.tally
     lost = tally.rejected.total()
@@ -177,5 +183,5 @@ def _in_tokens(survey: Survey, tokens: TokenStats) -> Iterator[Finding]:
 
 
 _RULES: tuple[Callable[[Survey, Mapping[str, Any]], Iterator[Finding]], ...] = (
-    _size, _rejected, _answers, _sameness, _languages, _private,
+    _encodings, _size, _rejected, _answers, _sameness, _languages, _private,
 )  # fmt: skip

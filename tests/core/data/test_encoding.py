@@ -79,7 +79,7 @@ def test_big_endian_with_a_mark(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_found(samples: list[bytes], encoding: str | None) -> None:
-    assert find_encoding(samples) == encoding
+    assert find_encoding(samples).encoding == encoding
 
 
 def test_latin_letters_far_behind_the_beginning_are_found(tmp_path: Path) -> None:
@@ -140,4 +140,4 @@ def test_a_byte_that_is_not_utf8_comes_with_advice(tmp_path: Path) -> None:
         path.write_bytes("größer\n\n".encode() * (name == "a.txt") + raw)
         bad = [row for row in read(path)[0] if isinstance(row, Rejected)]
         assert [row.reason for row in bad] == ["not_utf8"]
-        assert "iconv -f cp1252 -t UTF-8 OLD > NEW" in bad[0].detail
+        assert "iconv -f CP1252 -t UTF-8 OLD > NEW" in bad[0].detail
