@@ -205,6 +205,7 @@ def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> fast.Dims:
         dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
         shape.tied, config.adapter.r, dims.heads,
         math.ceil(_PROCESSORS / dims.heads) if config.train.full_determinism else 1,
+        dims.head_norms,
     )  # fmt: skip
 
 
@@ -235,7 +236,7 @@ def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
         activations=parts["activations"] + parts["kept layers"],
         layer=0,
         loss=0,
-        scratch=parts["dequantized weights, logits"],
+        scratch=parts["dequantized weights, logits"] + parts["workspace of products"],
         context=fast.CONTEXT_BYTES,
         path="fused",
         why=plan.told if limit else f"at least; more is used to save work. {plan.told}",

@@ -1,7 +1,7 @@
-"""All adapter numbers of a model in one piece of memory: weights, gradients, 16-bit copies.
+"""All adapter numbers of a model in one piece of memory, and all their gradients in another.
 
 The model's own parameters become views into it, so whoever reads, saves or loads them sees the
-same numbers. One cast a micro-batch, one norm and one optimizer launch serve all of them.
+same numbers. One norm and one optimizer launch serve all of them.
 """
 
 from __future__ import annotations
@@ -42,14 +42,12 @@ class Adapters:
         *,
         rank: int,
         scaling: float,
-        dtype: torch.dtype,
         device: torch.device,
     ):
         self.scaling = scaling
         self._views: list[tuple[torch.nn.Parameter, slice, torch.Size]] = []
         self.places: list[Place] = []
-        self._half = sum(len(group) * rank * group[0][2] for group in groups)
-        a_at, b_at = 0, self._half
+        a_at, b_at = 0, sum(len(group) * rank * group[0][2] for group in groups)
         for group in groups:
             a_begin, b_begin, columns = a_at, b_at, group[0][2]
             for layer, rows, _ in group:
@@ -68,8 +66,6 @@ class Adapters:
         self.weights = self.whole.data
         self.grads = torch.zeros_like(self.weights)
         self._grad_views = [self.grads[part].view(shape) for _, part, shape in self._views]
-        self.copies = torch.empty(b_at, dtype=dtype, device=device)
-        """A as it is and B times the scaling, in the precision of the products."""
 
     def _take(self, layer: Any, a: int, b: int, rank: int, rows: int, columns: int) -> None:
         name = layer.active_adapters[0]
@@ -97,11 +93,6 @@ class Adapters:
         place = self.weights.data_ptr() + part.start * self.weights.element_size()
         return bool(parameter.data_ptr() == place)
 
-    def refresh(self) -> None:
-        """Bring the copies up to date with the weights."""
-        self.copies[: self._half].copy_(self.weights[: self._half])
-        torch.mul(self.weights[self._half :], self.scaling, out=self.copies[self._half :])
-
     def open_grads(self) -> None:
         """Let the parameters' gradients be views too, from zero where they were cleared."""
         if all(p.grad is not None for p, _, _ in self._views):
@@ -119,12 +110,12 @@ class Adapters:
             parameter.grad = None
 
     def a(self, place: Place) -> Tensor:
-        """(R, K), in the products' precision."""
-        return self.copies[place.a].view(place.ranks, place.columns)
+        """(R, K)"""
+        return self.weights[place.a].view(place.ranks, place.columns)
 
     def b(self, place: Place) -> Tensor:
-        """(N, r), times the scaling, in the products' precision."""
-        return self.copies[place.b].view(place.rows, place.rank)
+        """(N, r), without the scaling."""
+        return self.weights[place.b].view(place.rows, place.rank)
 
     def grad_a(self, place: Place) -> Tensor:
         return self.grads[place.a].view(place.ranks, place.columns)

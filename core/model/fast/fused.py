@@ -28,7 +28,7 @@ _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Triton's interpreter, for trying kernels without a GPU, knows no inline assembly."""
 
 
-def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
+def expand(weights: list[Nf4], a: Tensor, b: Tensor, scaling: float, out: Tensor) -> None:
     """One launch for all weights of a group. Bit-equal to bitsandbytes' dequantization."""
     columns, (rows, rank) = a.shape[1], b.shape
     chunk = min(1024, columns & -columns)
@@ -41,7 +41,7 @@ def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
     bottom = triton.cdiv(pad, height) * (columns // chunk)
     kernels.expand_kernel[(ends[-1] + bottom,)](
         *(part for w in parts for part in (w.packed, w.scales, w.codes, w.nested_scales, w.offset)),
-        parts[0].table, a, b, out,
+        parts[0].table, a, b, scaling, out,
         parts[0].rows, parts[1].rows, parts[2].rows, starts[1], starts[2], *ends,
         rows, columns, out.stride(0), a.shape[0], out.shape[1] - columns,
         NESTED=parts[0].nested, RANK=rank, HEIGHT=height, CHUNK=chunk,
@@ -106,8 +106,8 @@ def swiglu(
     splits = _splits(triton.cdiv(tokens, 32), width // 1024)
     parts = _sums(out, splits, tokens, rank)
     thin.swiglu_kernel[(triton.cdiv(tokens, 32), splits)](
-        gate_up, a, out, parts, tokens, width, gate_up.stride(0), out.stride(0), rank,
-        *_drawn(mask, out), DROPOUT=mask is not None, TOKENS=32, BLOCK=128, SPLITS=splits,
+        gate_up, a, out, parts, tokens, width, gate_up.stride(0), a.stride(0), out.stride(0),
+        rank, *_drawn(mask, out), DROPOUT=mask is not None, TOKENS=32, BLOCK=128, SPLITS=splits,
         RANK=_lanes(rank), num_warps=4, num_stages=3,
     )  # fmt: skip
     _write_tail(parts, tail, kept)
@@ -137,8 +137,8 @@ def project(
     splits = _splits(triton.cdiv(tokens, 32) * linears, width // 1024)
     parts = _sums(x, splits, tokens, ranks)
     thin.project_kernel[(triton.cdiv(tokens, 32), linears, splits)](
-        x, a, parts, tokens, width, x.stride(0), ranks // linears, ranks, *_drawn(mask, x),
-        DROPOUT=mask is not None, TOKENS=32, BLOCK=128, SPLITS=splits,
+        x, a, parts, tokens, width, x.stride(0), a.stride(0), ranks // linears, ranks,
+        *_drawn(mask, x), DROPOUT=mask is not None, TOKENS=32, BLOCK=128, SPLITS=splits,
         RANK=_lanes(ranks // linears), num_warps=4, num_stages=4,
     )  # fmt: skip
     _write_tail(parts, out, kept)
@@ -164,7 +164,7 @@ def outward(
     dy: Tensor, b: Tensor, x_tail: Tensor, out: Tensor, grad: Tensor, rows: list[int],
     scaling: float,
 ) -> None:  # fmt: skip
-    rank, tokens = b.shape[1], dy.shape[0]
+    rank, tokens = b.shape[1] // len(rows), dy.shape[0]
     if rank > _WIDEST_RANK:
         plain.outward(dy, b, x_tail, out, grad, rows, scaling)
         return
@@ -172,11 +172,11 @@ def outward(
     ends = list(accumulate(triton.cdiv(count, block) for count in rows))
     between = [*ends, ends[-1], ends[-1]][:2]
     splits = _splits(ends[-1], tokens // 256)
-    sums, parts = _sums(dy, ends[-1], tokens, rank), _sums(dy, splits, *b.shape)
+    sums, parts = _sums(dy, ends[-1], tokens, rank), _sums(dy, splits, *grad.shape)
     thin.outward_kernel[(ends[-1], splits)](
-        dy, b, x_tail, sums, parts, tokens, len(b), dy.stride(0), x_tail.stride(0), rank,
-        *[*rows, 0, 0][:3], *between, BLOCK=block, TOKENS=64, SPLITS=splits, RANK=_lanes(rank),
-        num_warps=4, num_stages=3 if len(b) < 16384 else 2,
+        dy, b, x_tail, sums, parts, tokens, len(b), dy.stride(0), b.stride(0), x_tail.stride(0),
+        rank, *[*rows, 0, 0][:3], *between, BLOCK=block, TOKENS=64, SPLITS=splits,
+        RANK=_lanes(rank), num_warps=4, num_stages=3 if len(b) < 16384 else 2,
     )  # fmt: skip
     _settle(sums, out, ends, parts, grad, scaling)
 
@@ -189,8 +189,8 @@ def _settle(
     programs = triton.cdiv(tokens, 32) * linears
     thin.settle_kernel[(programs + triton.cdiv(size, 1024),)](
         sums, out, parts, grad, tokens, rank, out.stride(0), *[*ends, ends[-1], ends[-1]][:3],
-        size, scaling, programs, LINEARS=linears, COUNT=len(parts), TOKENS=32, RANK=_lanes(rank),
-        BLOCK=1024, num_warps=4,
+        size, scaling, programs, out.shape[1], LINEARS=linears, COUNT=len(parts), TOKENS=32,
+        RANK=_lanes(rank), BLOCK=1024, num_warps=4,
     )  # fmt: skip
 
 
@@ -233,7 +233,7 @@ def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, mask: Mask) -> Non
     rank = a.shape[0] // linears
     grid = (triton.cdiv(dx.shape[0], 64), triton.cdiv(dx.shape[1], 128))
     thin.spread_kernel[grid](
-        dx, tail, a, dx.shape[0], dx.shape[1], dx.stride(0), tail.stride(0), rank,
+        dx, tail, a, dx.shape[0], dx.shape[1], dx.stride(0), tail.stride(0), a.stride(0), rank,
         *_drawn(mask, dx),
         LINEARS=linears, TOKENS=64, BLOCK=128, RANK=max(16, triton.next_power_of_2(rank)),
         num_warps=4,

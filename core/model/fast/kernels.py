@@ -21,7 +21,7 @@ def _times(x, y, EXACT: tl.constexpr):
 
 @triton.jit
 def _expand_tile(
-    tile, packed, scales, codes, nested, offset, table, b, out, weight_rows, first_row,
+    tile, packed, scales, codes, nested, offset, table, b, scaling, out, weight_rows, first_row,
     columns, pitch, number, pad,
     NESTED: tl.constexpr, RANK: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
     PAD: tl.constexpr, EXACT: tl.constexpr,
@@ -54,36 +54,38 @@ def _expand_tile(
         own = place - number * RANK
         inner = inside[:, None] & (own >= 0) & (own < RANK)
         tail = tl.load(b + (first_row + row)[:, None] * RANK + own, mask=inner, other=0.0)
+        tail = (tail * scaling).to(out.dtype.element_ty)
         tl.store(target + columns + place, tail, mask=inside[:, None] & (place < pad))
 
 
 @triton.jit
 def expand_kernel(
     packed0, scales0, codes0, nested0, offset0, packed1, scales1, codes1, nested1, offset1,
-    packed2, scales2, codes2, nested2, offset2, table, a, b, out,
+    packed2, scales2, codes2, nested2, offset2, table, a, b, scaling, out,
     rows0, rows1, rows2, start1, start2, end0, end1, end2, rows, columns, pitch, ranks, pad,
     NESTED: tl.constexpr, RANK: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
     PAD: tl.constexpr, EXACT: tl.constexpr,
 ):  # fmt: skip
     pid = tl.program_id(0)
     if pid < end0:
-        _expand_tile(pid, packed0, scales0, codes0, nested0, offset0, table, b, out, rows0, 0,
-                     columns, pitch, 0, pad, NESTED, RANK,
+        _expand_tile(pid, packed0, scales0, codes0, nested0, offset0, table, b, scaling, out, rows0,
+                     0, columns, pitch, 0, pad, NESTED, RANK,
                      HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
     elif pid < end1:
-        _expand_tile(pid - end0, packed1, scales1, codes1, nested1, offset1, table, b, out, rows1,
-                     start1, columns, pitch, 1, pad, NESTED, RANK,
+        _expand_tile(pid - end0, packed1, scales1, codes1, nested1, offset1, table, b, scaling, out,
+                     rows1, start1, columns, pitch, 1, pad, NESTED, RANK,
                      HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
     elif pid < end2:
-        _expand_tile(pid - end1, packed2, scales2, codes2, nested2, offset2, table, b, out, rows2,
-                     start2, columns, pitch, 2, pad, NESTED, RANK,
+        _expand_tile(pid - end1, packed2, scales2, codes2, nested2, offset2, table, b, scaling, out,
+                     rows2, start2, columns, pitch, 2, pad, NESTED, RANK,
                      HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
     else:
         tile, chunks = pid - end2, columns // CHUNK
         row = (tile // chunks) * HEIGHT + tl.arange(0, HEIGHT)[:, None]
         column = (tile % chunks) * CHUNK + tl.arange(0, CHUNK)[None, :]
         values = tl.load(a + row * columns + column, mask=row < ranks, other=0.0)
-        tl.store(out + (rows + row).to(tl.int64) * pitch + column, values, mask=row < pad)
+        target = out + (rows + row).to(tl.int64) * pitch + column
+        tl.store(target, values.to(out.dtype.element_ty), mask=row < pad)
 
 
 @triton.jit

@@ -85,7 +85,7 @@ class Layer:
     ) -> None:
         normed = work.normed(len(running), self.qkv.pad)
         self.pieces.rms_norm(running, self.first_norm, self.sizes.eps, normed.main, slot.x)
-        self.qkv.project(normed, self._mask(batch, 0), slot.tails.qkv)
+        self.qkv.project(normed, weights.qkv, self._mask(batch, 0), slot.tails.qkv)
         self.qkv.forward(normed, weights.qkv, slot.qkv)
         if self.head_norms is None:
             for part in self._query_and_key(slot.qkv):
@@ -99,7 +99,7 @@ class Layer:
         out, state = attention.forward(q, k, v, batch.documents)
         slot.keep_state(state)
         slot.o.main.copy_(out.flatten(1))
-        self.output.project(slot.o, self._mask(batch, 1))
+        self.output.project(slot.o, weights.output, self._mask(batch, 1))
         self.output.forward(slot.o, weights.output, running, onto=True)
 
     def _mlp(
@@ -111,12 +111,13 @@ class Layer:
         for tokens in work.tiles(len(running)):
             normed = whole[tokens]
             mask = self._mask(batch, 2, tokens.start)
-            self.gate_up.project(normed, mask, slot.tails.gate_up[tokens])
+            self.gate_up.project(normed, weights.gate_up, mask, slot.tails.gate_up[tokens])
             gu = self._gate_and_up(slot, tokens, work)
             self.gate_up.forward(normed, weights.gate_up, gu.main)
             hidden = work.intermediate(len(normed.main))
             mask, tail = self._mask(batch, 3, tokens.start), slot.tails.down[tokens]
-            self.pieces.swiglu(gu.main, self.down.a, hidden.main, hidden.tail, mask, tail)
+            a = self.down.a(weights.down)
+            self.pieces.swiglu(gu.main, a, hidden.main, hidden.tail, mask, tail)
             self.down.forward(hidden, weights.down, running[tokens], onto=True)
 
     # --- backward ---
@@ -136,7 +137,7 @@ class Layer:
         normed = work.normed(len(slot.x), self.qkv.pad)
         self.pieces.rms_norm(slot.x, self.first_norm, self.sizes.eps, normed.main)
         mask = self._mask(batch, 0)
-        self.qkv.backward_adapters(dqkv, slot.tails.qkv)
+        self.qkv.backward_adapters(dqkv, weights.qkv, slot.tails.qkv)
         self.qkv.backward_project(dqkv, normed.main, mask)
         if not first:
             self.qkv.backward_input(dqkv, weights.qkv, normed.main, mask)
@@ -152,11 +153,11 @@ class Layer:
             self.gate_up.forward(normed, weights.gate_up, gu.main)
         hidden = work.intermediate(len(normed.main))
         mask = self._mask(batch, 3, tokens.start)
-        self.down.backward_adapters(grad, slot.tails.down[tokens])
+        self.down.backward_adapters(grad, weights.down, slot.tails.down[tokens])
         self.down.backward_input(grad, weights.down, hidden.main, mask)
         self.pieces.swiglu_backward(gu.main, hidden.main, grad.tail, self.down.grad_a, mask)
         mask = self._mask(batch, 2, tokens.start)
-        self.gate_up.backward_adapters(gu, slot.tails.gate_up[tokens])
+        self.gate_up.backward_adapters(gu, weights.gate_up, slot.tails.gate_up[tokens])
         self.gate_up.backward_project(gu, normed.main, mask)
         self.gate_up.backward_input(gu, weights.gate_up, normed.main, mask)
         self._through_norm(normed.main, slot.h[tokens], self.second_norm, grad)
@@ -166,7 +167,7 @@ class Layer:
     ) -> Wide:
         """The gradient of queries, keys and values before norm and rotation."""
         mask = self._mask(batch, 1)
-        self.output.backward_adapters(grad, slot.o.tail)
+        self.output.backward_adapters(grad, weights.output, slot.o.tail)
         self.output.backward_project(grad, slot.o.main, mask)
         d_out = work.attention_gradient(len(slot.x))
         self.output.backward_input(grad, weights.output, d_out, mask)

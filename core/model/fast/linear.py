@@ -63,24 +63,34 @@ class Group:
         return (self.rows + self.pad) * (self.columns + self.pad)
 
     def expanded(self, scratch: Tensor) -> Tensor:
-        """The dequantized weights with the adapter around them, written into ``scratch``."""
+        """The dequantized weights with the adapter around them, written into ``scratch``.
+
+        The ``weight`` of all that follows: A and B are there in the products' precision, and read
+        from there alone.
+        """
         out = scratch[: self.room].view(self.rows + self.pad, self.columns + self.pad)
-        self.pieces.expand(list(self.weights), self.a, self.adapters.b(self.place), out)
+        a, b = self.adapters.a(self.place), self.adapters.b(self.place)
+        self.pieces.expand(list(self.weights), a, b, self.adapters.scaling, out)
         return out
 
-    @property
-    def a(self) -> Tensor:
-        """(R, K)."""
-        return self.adapters.a(self.place)
+    def a(self, weight: Tensor) -> Tensor:
+        """(R, K), below the weights."""
+        return weight[self.rows : self.rows + self.place.ranks, : self.columns]
+
+    def b(self, weight: Tensor) -> Tensor:
+        """(N, R) beside the weights, times the scaling; each linear's has columns of its own."""
+        return weight[: self.rows, self.columns : self.columns + self.place.ranks]
 
     @property
     def grad_a(self) -> Tensor:
         """(R, K), fp32."""
         return self.adapters.grad_a(self.place)
 
-    def project(self, x: Wide, mask: Mask | None, kept: Tensor | None = None) -> None:
+    def project(
+        self, x: Wide, weight: Tensor, mask: Mask | None, kept: Tensor | None = None
+    ) -> None:
         """Write ``x A'`` beside x, and into ``kept``."""
-        self.pieces.project(x.main, self.a, x.tail, len(self.weights), mask, kept)
+        self.pieces.project(x.main, self.a(weight), x.tail, len(self.weights), mask, kept)
 
     def forward(self, x: Wide, weight: Tensor, out: Tensor, *, onto: bool = False) -> None:
         """``out`` (T, N) from x with its tail, plus bias; ``onto``: added to what is there."""
@@ -92,12 +102,11 @@ class Group:
         else:
             torch.addmm(self.bias, x.whole, matrix, out=out)
 
-    def backward_adapters(self, dy: Wide, tail: Tensor) -> None:
+    def backward_adapters(self, dy: Wide, weight: Tensor, tail: Tensor) -> None:
         """Write ``s dY B`` beside dY, and add the gradient of B. ``tail`` is ``x A'``."""
-        place, adapters = self.place, self.adapters
         self.pieces.outward(
-            dy.main, adapters.b(place), tail, dy.tail, adapters.grad_b(place),
-            [weight.rows for weight in self.weights], adapters.scaling,
+            dy.main, self.b(weight), tail, dy.tail, self.adapters.grad_b(self.place),
+            [one.rows for one in self.weights], self.adapters.scaling,
         )  # fmt: skip
 
     def backward_project(self, dy: Wide, x: Tensor, mask: Mask | None) -> None:
@@ -110,4 +119,4 @@ class Group:
             torch.mm(dy.whole, weight[:, : self.columns], out=out)
             return
         torch.mm(dy.main, weight[: self.rows, : self.columns], out=out)
-        self.pieces.spread(out, dy.tail, self.a, len(self.weights), mask)
+        self.pieces.spread(out, dy.tail, self.a(weight), len(self.weights), mask)

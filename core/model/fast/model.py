@@ -69,7 +69,6 @@ class FastModel:
         batches, key = self._batches_of(pieces, keep=keep)
         lengths = [batch.documents.tokens for batch in batches]
         self.adapters.gather()
-        self.adapters.refresh()
         self._stash.begin(lengths, keep=keep)
         running = self._work.running(lengths)
         for piece, hidden in zip(pieces, running, strict=True):

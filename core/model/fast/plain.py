@@ -17,13 +17,13 @@ from core.model.fast.nf4 import Nf4
 Tensor = torch.Tensor
 
 
-def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
+def expand(weights: list[Nf4], a: Tensor, b: Tensor, scaling: float, out: Tensor) -> None:
     """Write frozen weights with their adapter around them into ``out``.
 
     ``out`` is (N + pad, K + pad): the dequantized rows of all ``weights`` above one another, in
-    the last columns ``b`` (N, r) as one block a weight, in the last rows ``a`` (R, K). So one
-    product with its first N rows gives ``x W' + (x A') B'``, and one with its first K columns
-    gives ``dY W + (dY B) A``.
+    the last columns ``scaling`` times ``b`` (N, r) as one block a weight, in the last rows ``a``
+    (R, K), both given in fp32. So one product with its first N rows gives ``x W' + (x A') B'``,
+    and one with its first K columns gives ``dY W + (dY B) A``.
     """
     rows, columns = b.shape[0], a.shape[1]
     rank = b.shape[1]
@@ -35,7 +35,7 @@ def expand(weights: list[Nf4], a: Tensor, b: Tensor, out: Tensor) -> None:
         part = slice(first, first + weight.rows)
         out[part, :columns] = weight.dequantized(out.dtype)
         begin = columns + number * rank
-        out[part, begin : begin + rank] = b[part]
+        out[part, begin : begin + rank] = b[part] * scaling
         first += weight.rows
 
 
@@ -146,13 +146,15 @@ def outward(
 ) -> None:  # fmt: skip
     """Both thin products with the gradient ``dy`` (T, N) of linears of so many ``rows``.
 
-    ``out`` (T, R) gets ``dY B`` of each, and ``scaling`` times ``dY' (x A')``, the gradient of B,
-    is added to ``grad`` (N, r). ``x_tail`` (T, R) is ``x A'``.
+    ``out`` (T, pad) gets ``dY B`` of each, zero beyond R columns, and ``scaling`` times
+    ``dY' (x A')``, the gradient of B, is added to ``grad`` (N, r). ``b`` (N, R) is as ``expand``
+    lays it, a block for each linear; ``x_tail`` (T, R) is ``x A'``.
     """
-    rank, first = b.shape[1], 0
+    rank, first = b.shape[1] // len(rows), 0
+    out[:, b.shape[1] :].zero_()
     for number, count in enumerate(rows):
         part, ranks = slice(first, first + count), slice(number * rank, (number + 1) * rank)
-        torch.mm(dy[:, part], b[part], out=out[:, ranks])
+        torch.mm(dy[:, part], b[part, ranks], out=out[:, ranks])
         grad[part].add_(product(dy[:, part].t(), x_tail[:, ranks]), alpha=scaling)
         first += count
 

@@ -2,14 +2,16 @@
 
 A pass is cut into pieces, of which one goes through a layer at a time: small pieces take little
 memory, a long pass dequantizes each weight seldom. More memory is spent on gate and up, which are
-then not computed twice. None of it changes a result beyond rounding.
+then not computed twice, or on longer pieces, whichever saves more time (``cost``). None of it
+changes a result beyond rounding.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
+from core.model.fast import cost
 
 GIB = 1 << 30
 CONTEXT_BYTES = 1200 << 20
@@ -17,7 +19,7 @@ CONTEXT_BYTES = 1200 << 20
 the allocator holds back (H100, CUDA 13: 1.1 to 1.5 GiB by NVML)."""
 LOSS_ROWS = 1024
 TILE_TOKENS = 4096
-"""Tokens of one pass through an MLP: fewer leave its products slower, more take more room."""
+"""Tokens that go through an MLP together, where nothing else is planned."""
 HEAD_TILE = 8192
 """Rows of an output head in RAM that are on the device together: a copy of a millisecond."""
 PASS_TOKENS = 16384
@@ -25,16 +27,9 @@ PASS_TOKENS = 16384
 
 _PAD = 32
 _RING = 2
-_EXPAND_TOKENS = 250.0
-"""Dequantizing all weights once, in tokens of forward pass (H100: 6.4 ms, 25 us each)."""
-_TILES = (TILE_TOKENS, TILE_TOKENS // 2, TILE_TOKENS // 4, TILE_TOKENS // 8)
-_FORWARD, _BACKWARD, _AGAIN = 1.0, 1.35, 0.45
-"""Time of a token's forward pass, of its backward pass, and of gate and up once more."""
-_SHORT = 240.0
-"""What short products lose: this many tokens' time is added for each tile."""
-_BALANCE = 8.6e-5
-"""Bytes that go to the host in the time of one operation of a product (H100: 48 GB/s beside 560
-TFLOP/s; cards of other prices stand in much the same proportion)."""
+_TILES = (16384, 8192, 4096, 2048, 1024, 512)
+_WORKSPACE = 64 << 20
+"""What torch gives cuBLAS and cuBLASLt to work in (H100: 32 MiB each)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +48,8 @@ class Dims:
     heads: int = 0
     sums: int = 1
     """Parts of the queries' gradient that attention adds up: more where that is deterministic."""
+    head_norms: bool = False
+    """Queries and keys are normalized, as in Qwen3."""
 
     @property
     def linear_weights(self) -> int:
@@ -88,11 +85,6 @@ class Dims:
         two, one, three = self.pad(2), self.pad(1), self.pad(3)
         attention = (q + 2 * k + three) * (h + three) + (h + one) * (q + one)
         return attention + (2 * f + two) * (h + two) + (h + one) * (f + one)
-
-    @property
-    def copied(self) -> float:
-        """How long the copy to the host takes, in forward passes of the same tokens."""
-        return self.slot * 2 / (2 * self.linear_weights) / _BALANCE
 
 
 @dataclass(frozen=True)
@@ -181,7 +173,7 @@ def choose(
                     state_bytes,
                 )  # fmt: skip
                 left = limit_bytes - peak_bytes(dims, tried, state_bytes)
-                rank = (0, _time(dims, tried)) if left >= 0 else (1, -float(left))
+                rank = (0, cost.token_us(dims, tried)) if left >= 0 else (1, -float(left))
                 if host_bytes(dims, tried) <= host_limit_bytes and rank < best_rank:
                     best, best_rank = tried, rank
         if best_rank[0] == 0:
@@ -207,22 +199,21 @@ def _shapes(length: int, effective_batch: int, began: Plan | None, exact: bool) 
         if micro > 1 and micro * length > PASS_TOKENS and not began:
             break
         for part in [began.piece] if began else _divisors(micro):
+            whole = min((tile for tile in _TILES if tile >= part * length), default=_TILES[0])
             for tile in [began.mlp_tokens] if began and exact else _TILES:
-                if tile == _TILES[0] or tile < part * length or (began and exact):
+                if tile <= whole or (began and exact):
                     yield Plan(0, 0, tile, micro_batch=micro, piece=part, longest=length)
 
 
 def _holdings(dims: Dims, plan: Plan) -> Iterator[int]:
     """How many cells are worth holding: none, as many as keep the copies from waiting, all."""
     cells = dims.layers * plan.pieces
-    enough = math.ceil(cells * max(0.0, 1 - 1 / dims.copied))
-    yield from sorted({0, enough, cells})
+    yield from sorted({0, cost.cells_worth_holding(dims, plan), cells})
 
 
 def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     """Device memory by what it is for, at the peak of a step."""
     tokens, h, q, k = plan.piece_tokens, dims.hidden, dims.queries, dims.keys
-    tile = min(tokens, plan.mlp_tokens)
     per_weight = 0.5 + 1 / 64 + 4 / 64 / 256
     weights = dims.layers * dims.linear_weights * per_weight
     table = dims.vocabulary * h * 2
@@ -230,19 +221,19 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     ring = _RING if dims.layers * plan.pieces - plan.held > _RING else 0
     running = plan.micro_batch * plan.longest * (h + dims.pad(1))
     shared = (
-        (h + q + q + 2 * k)  # norm, gradients of attention's output, of queries, keys and values
+        h + dims.pad(3)  # norm
         + (q + 2 * k) + q  # what attention returns
         + 2 * q * dims.sums  # attention sums the queries' gradient in fp32
     )  # fmt: skip
     return {
         "weights": int(weights),
         "embedding and head": tables * table,
-        "adapter": int(dims.adapter_weights * (4 + 2)),
+        "adapter": dims.adapter_weights * 4,
         "gradients": dims.adapter_weights * 4,
         "optimizer": int(dims.adapter_weights * state_bytes),
         "dequantized weights, logits": 2 * max(dims.scratch, _loss_room(dims, plan)),
-        "activations": 2
-        * (running + tokens * shared + tile * (dims.gate_up + dims.intermediate + dims.pad(1))),
+        "workspace of products": _WORKSPACE,
+        "activations": 2 * (running + tokens * shared + _in_turn(dims, plan)),
         "kept layers": 2
         * tokens
         * (
@@ -250,6 +241,15 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
             + (min(plan.held, dims.layers * plan.pieces) + ring) * dims.slot
         ),
     }
+
+
+def _in_turn(dims: Dims, plan: Plan) -> int:
+    """Elements of the memory that MLP and attention use one after the other."""
+    tile, q, k = min(plan.piece_tokens, plan.mlp_tokens), dims.queries, dims.keys
+    gate_up = dims.gate_up if plan.kept < dims.layers * plan.pieces else 0
+    heads = q + k if dims.head_norms else 0
+    mlp = tile * (dims.intermediate + dims.pad(1) + gate_up)
+    return max(mlp, plan.piece_tokens * (q + 2 * k + dims.pad(3) + heads + q))
 
 
 def _loss_room(dims: Dims, plan: Plan) -> int:
@@ -273,16 +273,6 @@ def host_bytes(dims: Dims, plan: Plan) -> int:
     tables = 1 if dims.tied and plan.host_head else plan.host_embedding + plan.host_head
     table = dims.vocabulary * dims.hidden * 2
     return sent * plan.piece_tokens * dims.slot * 2 + tables * table
-
-
-def _time(dims: Dims, plan: Plan) -> float:
-    """Relative time of a token."""
-    cells = dims.layers * plan.pieces
-    copied = dims.copied * (1 - min(plan.held, cells) / cells)
-    backward = _BACKWARD + _AGAIN * (1 - plan.kept / cells)
-    tile = min(plan.mlp_tokens, plan.piece_tokens)
-    dequantized = 2 * _EXPAND_TOKENS / (plan.micro_batch * plan.longest)
-    return max(_FORWARD, copied) + max(backward, copied) + dequantized + _SHORT / tile
 
 
 def _divisors(number: int) -> list[int]:

@@ -115,7 +115,7 @@ def layers_of(model: Any, dtype: torch.dtype, device: torch.device) -> tuple[lis
               _frozen(one).weight.quant_state.shape[1]) for one in group]
             for layer in linears for group in layer
         ],
-        rank=sample.r[name], scaling=float(sample.scaling[name]), dtype=dtype, device=device,
+        rank=sample.r[name], scaling=float(sample.scaling[name]), device=device,
     )  # fmt: skip
     pieces = pieces_for(device)
     sizes, attentions = _sizes(causal.config), Attentions(device.type)

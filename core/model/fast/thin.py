@@ -31,7 +31,7 @@ def _dropped(x, token, column, width, number, seed, salt, limit, scale):
 
 @triton.jit(do_not_specialize=["salt", "limit"])
 def project_kernel(
-    x, a, parts, tokens, width, x_pitch, rank, ranks, seed, salt, limit, scale,
+    x, a, parts, tokens, width, x_pitch, a_pitch, rank, ranks, seed, salt, limit, scale,
     DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
     RANK: tl.constexpr,
 ):  # fmt: skip
@@ -52,7 +52,7 @@ def project_kernel(
                 value, token[:, None], column[None, :], width, number, seed, salt, limit, scale
             )
         factor = tl.load(
-            a + (number * rank + row)[:, None] * width + column[None, :],
+            a + (number * rank + row)[:, None] * a_pitch + column[None, :],
             mask=(row < rank)[:, None] & inside[None, :], other=0.0,
         )  # fmt: skip
         total = tl.dot(value, tl.trans(factor), total, input_precision="ieee")
@@ -93,7 +93,7 @@ def project_backward_kernel(
 
 @triton.jit
 def outward_kernel(
-    dy, b, tail, sums, parts, tokens, rows, dy_pitch, tail_pitch, rank,
+    dy, b, tail, sums, parts, tokens, rows, dy_pitch, b_pitch, tail_pitch, rank,
     rows0, rows1, rows2, end0, end1, BLOCK: tl.constexpr, TOKENS: tl.constexpr,
     SPLITS: tl.constexpr, RANK: tl.constexpr,
 ):  # fmt: skip
@@ -109,8 +109,9 @@ def outward_kernel(
     column = tl.arange(0, RANK)
     kept = (column < rank)[None, :]
     factor = tl.load(
-        b + row[:, None] * rank + column[None, :], mask=inside[:, None] & kept, other=0.0
-    )
+        b + row[:, None] * b_pitch + number * rank + column[None, :], mask=inside[:, None] & kept,
+        other=0.0,
+    )  # fmt: skip
     total = tl.zeros((BLOCK, RANK), dtype=tl.float32)
     share = tl.cdiv(tl.cdiv(tokens, SPLITS), TOKENS) * TOKENS
     for start in range(split * share, min(tokens, (split + 1) * share), TOKENS):
@@ -134,7 +135,7 @@ def outward_kernel(
 
 @triton.jit(do_not_specialize=["salt", "limit"])
 def spread_kernel(
-    dx, tail, a, tokens, width, dx_pitch, tail_pitch, rank, seed, salt, limit, scale,
+    dx, tail, a, tokens, width, dx_pitch, tail_pitch, a_pitch, rank, seed, salt, limit, scale,
     LINEARS: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, RANK: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
@@ -149,7 +150,7 @@ def spread_kernel(
             mask=(token < tokens)[:, None] & (row < rank)[None, :], other=0.0,
         )  # fmt: skip
         right = tl.load(
-            a + (number * rank + row)[:, None] * width + column[None, :],
+            a + (number * rank + row)[:, None] * a_pitch + column[None, :],
             mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
         )  # fmt: skip
         part = tl.dot(left, right, input_precision="ieee")
@@ -162,8 +163,8 @@ def spread_kernel(
 
 @triton.jit(do_not_specialize=["salt", "limit"])
 def swiglu_kernel(
-    gate_up, a, out, parts, tokens, width, pitch, out_pitch, rank, seed, salt, limit, scale,
-    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    gate_up, a, out, parts, tokens, width, pitch, a_pitch, out_pitch, rank, seed, salt, limit,
+    scale, DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
     RANK: tl.constexpr,
 ):  # fmt: skip
     # What is written is projected at once: reading it again would take as long as writing it.
@@ -188,7 +189,7 @@ def swiglu_kernel(
                 salt, limit, scale,
             )  # fmt: skip
         factor = tl.load(
-            a + row[:, None] * width + column[None, :],
+            a + row[:, None] * a_pitch + column[None, :],
             mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
         )  # fmt: skip
         total = tl.dot(value, tl.trans(factor), total, input_precision="ieee")
@@ -280,7 +281,7 @@ def gather_kernel(parts, grad, size, scaling, COUNT: tl.constexpr, BLOCK: tl.con
 @triton.jit
 def settle_kernel(
     sums, out, parts, grad, tokens, rank, out_pitch, end0, end1, end2, size, scaling, programs,
-    LINEARS: tl.constexpr, COUNT: tl.constexpr, TOKENS: tl.constexpr, RANK: tl.constexpr,
+    pad, LINEARS: tl.constexpr, COUNT: tl.constexpr, TOKENS: tl.constexpr, RANK: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
     # What the programs of ``outward_kernel`` left: tails, and gradients of B.
@@ -298,5 +299,10 @@ def settle_kernel(
             total += tl.load(place, mask=there, other=0.0)
         target = out + token[:, None].to(tl.int64) * out_pitch + number * rank + column[None, :]
         tl.store(target, total.to(out.dtype.element_ty), mask=there)
+        # Products read the columns beyond the ranks, too, which are fewer than 32.
+        beyond = LINEARS * rank + tl.arange(0, 32)[None, :]
+        rest = (number == LINEARS - 1) & (token < tokens)[:, None] & (beyond < pad)
+        target = out + token[:, None].to(tl.int64) * out_pitch + beyond
+        tl.store(target, tl.zeros((TOKENS, 32), out.dtype.element_ty), mask=rest)
     else:
         _add_parts(pid - programs, parts, grad, size, scaling, COUNT, BLOCK)

@@ -1,6 +1,7 @@
 """The memory that layers share: dequantized weights and activations that no layer keeps.
 
 Taken once and grown when a batch is longer, so that the allocator has nothing to do in a step.
+Attention and MLP use one piece of it in turn: what either leaves there is lost to the other.
 """
 
 from __future__ import annotations
@@ -73,17 +74,34 @@ class Work:
     def normed(self, tokens: int, pad: int) -> Wide:
         return self._wide("normed", tokens, self._sizes.hidden, pad)
 
-    def gate_up(self, tokens: int) -> Wide:
-        group = self._layer.gate_up
-        return self._wide("gate_up", tokens, group.rows, group.pad)
+    # Of the MLP. Gate and up come last: where all cells keep theirs they take no room.
 
     def intermediate(self, tokens: int) -> Wide:
         group = self._layer.down
-        return self._wide("intermediate", tokens, group.columns, group.pad)
+        return self._shared(tokens, 0, group.columns, group.pad)
+
+    def gate_up(self, tokens: int) -> Wide:
+        group, before = self._layer.gate_up, self._layer.down
+        return self._shared(tokens, before.columns + before.pad, group.rows, group.pad)
+
+    # Of attention. Its gradient comes first and lies last, so that nothing grows under it.
+
+    def qkv_gradient(self, tokens: int) -> Wide:
+        group = self._layer.qkv
+        return self._shared(tokens, 0, group.rows, group.pad)
 
     def heads(self, tokens: int) -> Tensor:
         """Queries and keys after their norm (T, queries + keys)."""
-        return self._wide("heads", tokens, self._sizes.queries + self._sizes.keys, 0).main
+        sizes, before = self._sizes, self._layer.qkv
+        width = sizes.queries + sizes.keys
+        return self._shared(tokens, before.rows + before.pad, width, 0).main
+
+    def attention_gradient(self, tokens: int) -> Tensor:
+        sizes, before = self._sizes, self._layer.qkv
+        heads = sizes.queries + sizes.keys if self._layer.head_norms is not None else 0
+        return self._shared(tokens, before.rows + before.pad + heads, sizes.queries, 0).main
+
+    # Of both.
 
     def running(self, lengths: Sequence[int]) -> list[Wide]:
         """For each piece what runs through the layers (T, h): hidden states up, gradients down."""
@@ -92,19 +110,22 @@ class Work:
         ends = list(accumulate(lengths, initial=0))
         return [whole[slice(begin, end)] for begin, end in pairwise(ends)]
 
-    def attention_gradient(self, tokens: int) -> Tensor:
-        return self._wide("attention", tokens, self._sizes.queries, 0).main
-
-    def qkv_gradient(self, tokens: int) -> Wide:
-        group = self._layer.qkv
-        return self._wide("qkv", tokens, group.rows, group.pad)
+    def _shared(self, tokens: int, before: int, width: int, pad: int) -> Wide:
+        """A part of what attention and MLP share, behind ``before`` columns of other parts."""
+        begin, end = tokens * before, tokens * (before + width + pad)
+        return Wide(self._buffer("layer", end)[begin:].view(tokens, width + pad), width)
 
     def _wide(self, name: str, tokens: int, width: int, pad: int) -> Wide:
-        # Zero where nothing writes: columns of the tail beyond the rank take part in products.
-        size, buffer = tokens * (width + pad), self._buffers.get(name)
+        size = tokens * (width + pad)
+        return Wide(self._buffer(name, size).view(tokens, width + pad), width)
+
+    def _buffer(self, name: str, size: int) -> Tensor:
+        """So many elements of one of the buffers, which grows where it is too small."""
+        buffer = self._buffers.get(name)
         if buffer is None or buffer.numel() < size:
             self._buffers.pop(name, None)
+            # Products read the tails whole, and zero times what happens to be there may be NaN.
             buffer = torch.zeros(size, dtype=self._dtype, device=self._device)
             self._buffers[name] = buffer
             self.moves += 1
-        return Wide(buffer[:size].view(tokens, width + pad), width)
+        return buffer[:size]

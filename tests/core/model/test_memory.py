@@ -66,15 +66,14 @@ def test_our_own_measured_run_is_within_five_percent() -> None:
     assert found.total / GIB == pytest.approx(8.95, rel=0.05)
 
 
-def test_the_fused_path_is_within_five_percent_of_its_measured_peak() -> None:
-    # docs/performance.md: Llama-3.1-8B, 8 sequences of 2048 in pieces of one, 6.06 GiB allocated.
+def test_the_fused_path_is_reckoned_by_its_plan() -> None:
+    # tests/core/model/fast/test_plan.py compares the plan's own figures with measured ones.
     wish = config(**{"train.path": "auto", "memory.limit_gib": "7.2",
                      "gradient_accumulation_steps": "4"})  # fmt: skip
     found = needed(wish, LLAMA_8B)
     assert found.path == "fused"
-    assert found.why.startswith("8 sequences a pass in 8 pieces, gate and up of ")
-    assert found.allocated / GIB == pytest.approx(6.06, rel=0.05)
-    assert found.total / GIB <= 7.2
+    assert found.why == "8 sequences a pass in 4 pieces, gate and up computed twice"
+    assert 5.9 < found.allocated / GIB < found.total / GIB - 1.1 < 6.1
 
 
 def test_the_path_that_is_reckoned_for_is_the_one_that_runs() -> None:

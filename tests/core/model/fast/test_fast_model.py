@@ -8,6 +8,7 @@ from fast_models import FAMILIES, adapted, flat_batch, gradients, reference_loss
 
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
+from core.model.fast.work import Work
 
 LENGTHS = [7, 20, 1, 13]
 
@@ -39,6 +40,27 @@ def test_how_memory_is_spent_changes_nothing_but_rounding() -> None:
         found.append(gradients(model))
     assert farthest(found[1], found[0]) == 0
     assert farthest(found[2], found[0]) < 1e-5
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize("plan", [Plan(0, mlp_tokens=16), Plan(3), Plan(6)])
+def test_nothing_is_read_that_was_not_written(
+    family: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared memory holds what others left, which may be anything; also behind the ranks."""
+    model, first, second = adapted(family), flat_batch([7, 20]), flat_batch([13, 4, 2])
+    FastModel(model, plan)(whole(first, second)).backward()
+    wanted = gradients(model)
+    buffer = Work._buffer
+
+    def spoiled(self: Work, name: str, size: int) -> torch.Tensor:
+        moves = self.moves
+        found = buffer(self, name, size)
+        return found.fill_(torch.nan) if self.moves > moves else found
+
+    monkeypatch.setattr(Work, "_buffer", spoiled)
+    FastModel(model, plan)(whole(first, second)).backward()
+    assert farthest(gradients(model), wanted) == 0
 
 
 def test_gradients_of_micro_batches_add_up() -> None:

@@ -53,11 +53,11 @@ def test_dequantized_weights_are_those_of_bitsandbytes(columns: int, dtype: torc
     linears = [quantized(torch.nn.Linear(columns, n, bias=False)).to(DEVICE) for n in sizes]
     weights = [nf4_of(linear) for linear in linears]
     rows, pad = sum(sizes), 32
-    a, b = tensor(12, columns).to(dtype), tensor(rows, 4).to(dtype)
+    a, b = tensor(12, columns), tensor(rows, 4)
     found = torch.full((rows + pad, columns + pad), 7.0, dtype=dtype, device=DEVICE)
     wanted = found.clone()
-    fused.expand(weights, a, b, found)
-    plain.expand(weights, a, b, wanted)
+    fused.expand(weights, a, b, 1.7, found)
+    plain.expand(weights, a, b, 1.7, wanted)
     assert torch.equal(found[:rows], wanted[:rows])
     assert torch.equal(found[rows:, :columns], wanted[rows:, :columns])
 
@@ -84,7 +84,7 @@ def test_heads_are_normalized_and_rotated() -> None:
 @pytest.mark.parametrize("part", [0.0, 0.1])
 def test_the_middle_of_the_mlp(rank: int, part: float) -> None:
     mask = Mask(part, torch.tensor(3_456_789_012, device=DEVICE)).at(3, 1) if part else None
-    gate_up, a = tensor(TOKENS, 360, pad=16), tensor(rank, 180)
+    gate_up, a = tensor(TOKENS, 360, pad=16), tensor(rank, 180, pad=32)
     both(
         lambda p, out, tail, kept: p.swiglu(gate_up, a, out, tail, mask, kept),
         tensor(TOKENS, 180, pad=64), tensor(TOKENS, 64), tensor(TOKENS, 64), limit=1e-3,
@@ -101,7 +101,7 @@ def test_the_middle_of_the_mlp(rank: int, part: float) -> None:
 def test_adapters(rank: int, part: float) -> None:
     seed = torch.tensor(3_456_789_012, device=DEVICE)
     mask = Mask(part, seed).at(3, 1) if part else None
-    x, a, tail = tensor(TOKENS, 96, pad=16), tensor(3 * rank, 96), tensor(TOKENS, 64)
+    x, a, tail = tensor(TOKENS, 96, pad=16), tensor(3 * rank, 96, pad=32), tensor(TOKENS, 64)
     both(lambda p, out: p.project(x, a, out, 3, mask), tensor(TOKENS, 64), limit=1e-3)
     both(lambda p, grad: p.project_backward(x, tail, grad, 3, mask), tensor(3 * rank, 96),
          limit=1e-3)  # fmt: skip
@@ -112,13 +112,11 @@ def test_adapters(rank: int, part: float) -> None:
 @pytest.mark.parametrize("rank", [4, 16, 40])
 @pytest.mark.parametrize("rows", [[96], [70, 30], [128, 64, 200]])
 def test_both_products_with_a_gradient(rank: int, rows: list[int]) -> None:
-    dy, b = tensor(TOKENS, sum(rows), pad=8), tensor(sum(rows), rank)
-    x_tail, pad = tensor(TOKENS, 160), 160
+    dy, b = tensor(TOKENS, sum(rows), pad=8), tensor(sum(rows), rank * len(rows), pad=8)
+    x_tail, pad = tensor(TOKENS, 160), -(-rank * len(rows) // 32) * 32
     both(
-        lambda p, out, grad: p.outward(
-            dy, b, x_tail, out[:, : rank * len(rows)], grad, rows, 0.5
-        ),
-        torch.zeros(TOKENS, pad, device=DEVICE), tensor(sum(rows), rank), limit=1e-3,
+        lambda p, out, grad: p.outward(dy, b, x_tail, out, grad, rows, 0.5),
+        tensor(TOKENS, pad, pad=8), tensor(sum(rows), rank), limit=1e-3,
     )  # fmt: skip
 
 

@@ -1,0 +1,110 @@
+"""How long the fused path takes, reckoned from measured rates, so that plans can be compared.
+
+Milliseconds of an H100; other cards are slower in much the same proportions, so that the same plan
+is the fastest there. docs/performance.md has what was measured beside what is reckoned here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from core.model.fast.plan import Dims, Plan
+
+_PRODUCTS = 700e9
+"""Operations of matrix products a millisecond."""
+_ATTENTION_FORWARD, _ATTENTION_BACKWARD = 478e9, 341e9
+"""Operations of attention a millisecond."""
+_BACKWARD_OF_ATTENTION = 2.5
+"""Its operations, of those of the forward pass."""
+_ELEMENTS = 370e6
+"""Elements a millisecond that norms, rotation, SwiGLU and thin products pass over, both ways."""
+_EXPANDED = 2.7e9
+"""Bytes a millisecond while weights are dequantized."""
+_BUS = 50e6
+"""Bytes a millisecond to the host, and as many back. 48 to 55 were measured."""
+_CELL, _TILE = 0.22, 0.14
+"""What a piece of one layer takes both ways beyond its tokens, and a tile of its MLP: kernels that
+begin and end with an idle GPU. Pieces of 1 and 2 x 2048 tokens differ by 0.36 ms a cell, which is
+shared out by launches, 31 and 19."""
+_FORWARD = 1 / 3
+"""Share of the forward pass in elements and launches."""
+
+
+def token_us(dims: Dims, plan: Plan) -> float:
+    """Microseconds a token of a full pass takes."""
+    return 1000 * sum(pass_ms(dims, plan).values()) / _tokens(plan)
+
+
+def pass_ms(dims: Dims, plan: Plan) -> dict[str, float]:
+    """Milliseconds of a full pass, forward and backward, by what takes them."""
+    cells = dims.layers * plan.pieces
+    forward, backward = _forward(dims, plan), _backward(dims, plan)
+    copies = copies_ms(dims, plan) * (1 - min(plan.held, cells) / cells)
+    found = {key: forward[key] + backward[key] for key in forward}
+    found["gate and up again"] = _again(dims, plan)
+    found["output head"] = 4 * dims.vocabulary * dims.hidden * _tokens(plan) / _PRODUCTS
+    computing = sum(forward.values()), sum(backward.values()) + found["gate and up again"]
+    found["waiting for copies"] = sum(max(0.0, copies - part) for part in computing)
+    return found
+
+
+def copies_ms(dims: Dims, plan: Plan) -> float:
+    """What the copies of a pass to the host take where no cell is held, and back as long."""
+    return dims.layers * _tokens(plan) * dims.slot * 2 / _BUS
+
+
+def cells_worth_holding(dims: Dims, plan: Plan) -> int:
+    """As many as keep the copies of the others from making the forward pass wait."""
+    computing, copies = sum(_forward(dims, plan).values()), copies_ms(dims, plan)
+    return math.ceil(dims.layers * plan.pieces * max(0.0, 1 - computing / copies))
+
+
+def _forward(dims: Dims, plan: Plan) -> dict[str, float]:
+    attention = 2 * plan.longest * dims.queries * dims.layers * _tokens(plan)
+    return {
+        "products": _products(dims, plan),
+        "attention": attention / _ATTENTION_FORWARD,
+        "elements": _FORWARD * _elements(dims, plan),
+        "dequantization": _dequantization(dims),
+        "launches": _FORWARD * _launches(dims, plan),
+    }
+
+
+def _backward(dims: Dims, plan: Plan) -> dict[str, float]:
+    attention = 2 * plan.longest * dims.queries * dims.layers * _tokens(plan)
+    return {
+        "products": _products(dims, plan),
+        "attention": _BACKWARD_OF_ATTENTION * attention / _ATTENTION_BACKWARD,
+        "elements": (1 - _FORWARD) * _elements(dims, plan),
+        "dequantization": _dequantization(dims),
+        "launches": (1 - _FORWARD) * _launches(dims, plan),
+    }
+
+
+def _tokens(plan: Plan) -> int:
+    return plan.micro_batch * plan.longest
+
+
+def _products(dims: Dims, plan: Plan) -> float:
+    return 2 * dims.layers * dims.linear_weights * _tokens(plan) / _PRODUCTS
+
+
+def _again(dims: Dims, plan: Plan) -> float:
+    whole = 4 * dims.layers * dims.hidden * dims.intermediate * _tokens(plan) / _PRODUCTS
+    return whole * (1 - plan.kept / (dims.layers * plan.pieces))
+
+
+def _elements(dims: Dims, plan: Plan) -> float:
+    width = 3 * dims.intermediate + 6 * dims.hidden + 2 * (dims.queries + 2 * dims.keys)
+    return dims.layers * width * _tokens(plan) / _ELEMENTS
+
+
+def _dequantization(dims: Dims) -> float:
+    return dims.layers * dims.linear_weights * (0.52 + 2) / _EXPANDED
+
+
+def _launches(dims: Dims, plan: Plan) -> float:
+    tiles = math.ceil(plan.piece_tokens / plan.mlp_tokens)
+    return dims.layers * plan.pieces * (_CELL + _TILE * tiles)
