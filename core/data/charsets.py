@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
 _HIGH = bytes(range(128, 256))
 _RUN = re.compile(rb"[\x80-\xff]+")
 _FEW_BYTES, _FEW_LINES = 20, 3
 """Fewer bytes beyond ASCII, or fewer lines with some among others, may be damage."""
-_MOST_BYTES = 32 << 10
+_MOST_BYTES, _MOST_RUNS = 32 << 10, 2000
 _UTF8_PART = 0.2
 """Bytes that are UTF-8 by chance are at most this part of a text in another encoding."""
 
@@ -66,10 +67,10 @@ def foreign(samples: Sequence[bytes]) -> str:
 def has_utf8(samples: Sequence[bytes]) -> bool:
     """Whether so many of the bytes beyond ASCII are UTF-8 that it is no chance."""
     high = good = 0
-    for sample in samples:
-        for match in _RUN.finditer(sample):
-            high += len(match.group())
-            good += len(match.group()) * is_utf8(match.group())
+    runs = (match.group() for sample in samples for match in _RUN.finditer(sample))
+    for run in islice(runs, _MOST_RUNS):
+        high += len(run)
+        good += len(run) * is_utf8(run)
     return good > _UTF8_PART * high
 
 

@@ -15,7 +15,16 @@ import orjson
 from core.data import row as limits
 from core.data.columns import TURNS
 from core.data.lines import parse_line
-from core.data.row import BLOCK_BYTES, RAW_LIMIT, Reader, Rejected, Row, refuse, too_long
+from core.data.row import (
+    BLOCK_BYTES,
+    RAW_LIMIT,
+    Reader,
+    Rejected,
+    Row,
+    refuse,
+    refuse_blank,
+    too_long,
+)
 
 _SPACE = re.compile(rb"[ \t\r\n]*+")
 _STRING_REST = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
@@ -42,6 +51,8 @@ def document_rows(open_stream: Callable[[], Reader], name: str) -> Iterator[Row 
             return
         for _ in scanner.each_key(key):
             pass
+    elif not first:
+        refuse_blank(name)
     elif first != b"[":
         refuse(f"{name} holds no rows", "write a list of objects, or one object a line as .jsonl")
     yield from _list_rows(scanner, closed=first == b"[")

@@ -177,6 +177,23 @@ class Transcoded:
         return self._decoder.decode(raw, final)
 
 
+def has_mac_ends(head: bytes) -> bool:
+    """Whether the lines of a text end as on old Macs, in CR alone."""
+    # The last byte may be the first half of a Windows line end.
+    return b"\r" in head[:-1] and b"\n" not in head
+
+
+class MacLines:
+    """A stream of UTF-8 with the line ends of old Macs, read with plain ones."""
+
+    def __init__(self, stream: Reader):
+        self._stream = stream
+
+    def read(self, size: int, /) -> bytes:
+        """Some bytes of UTF-8."""
+        return self._stream.read(size).replace(b"\r", b"\n")
+
+
 class WithoutMark:
     """A stream of UTF-8 without the mark that some programs write before it."""
 

@@ -18,7 +18,7 @@ import orjson
 
 from core.data import row as limits
 from core.data.nesting import DEPTH_LIMIT
-from core.data.row import BLOCK_BYTES, Reader, Rejected, Row, refuse, show, too_long
+from core.data.row import BLOCK_BYTES, Reader, Rejected, Row, refuse_blank, show, too_long
 
 _BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
@@ -46,7 +46,7 @@ def line_rows(stream: Reader, name: str, blanks: Counter[str]) -> Iterator[Row |
             else:
                 blanks[name] += 1
     if number == blanks[name]:
-        refuse(f"{name} has only blank lines", "check how it was written or downloaded")
+        refuse_blank(name)
 
 
 def line_blocks(stream: Reader, size_at_once: int = BLOCK_BYTES) -> Iterator[list[bytes]]:

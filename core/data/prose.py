@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from core.data import row as limits
 from core.data.lines import line_blocks
-from core.data.row import Reader, Rejected, Row, refuse, show, too_long
+from core.data.row import Reader, Rejected, Row, refuse_blank, show, too_long
 
 _FENCES = (b"```", b"~~~")
 
@@ -39,7 +39,7 @@ def text_rows(stream: Reader, name: str) -> Iterator[Row | Rejected]:
     if paragraph:
         yield _row(paragraph, size, name, start)
     elif not any_row:
-        refuse(f"{name} has only blank lines", "check how it was written or downloaded")
+        refuse_blank(name)
 
 
 def _fence_after(line: bytes, fence: bytes) -> bytes:

@@ -74,6 +74,14 @@ def refuse(message: str, remedy: str, kind: str = "bad_data_file") -> NoReturn:
     raise InputError(message, kind=kind, remedies=(remedy,))
 
 
+def refuse_blank(name: str) -> NoReturn:
+    """Refuse a file that has no rows, though it is not empty."""
+    refuse(
+        f"{name} has only blank lines: there is no row in it",
+        "write or download it again, or take it out of data.files",
+    )
+
+
 def reason_of(error: Exception) -> str:
     """What an error says, without numbers and file names in front."""
     said = error.strerror or str(error) if isinstance(error, OSError) else str(error)

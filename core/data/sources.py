@@ -30,7 +30,16 @@ from core.data.compressed import (
     stop_early_bombs,
 )
 from core.data.document import document_rows
-from core.data.encoding import BOM, NAMES, Encoding, Transcoded, WithoutMark, find_encoding
+from core.data.encoding import (
+    BOM,
+    NAMES,
+    Encoding,
+    MacLines,
+    Transcoded,
+    WithoutMark,
+    find_encoding,
+    has_mac_ends,
+)
 from core.data.lines import line_rows, parse_line
 from core.data.nesting import DEPTH_LIMIT
 from core.data.paths import check_file, check_name, expand
@@ -73,6 +82,8 @@ class Source:
     separator: str = ""
     """Of a table."""
     bom: bool = False
+    mac_ends: bool = False
+    """Its lines end as on old Macs, in CR alone."""
     doubt: str = ""
     """Words of it as they are read, where another encoding is possible too."""
 
@@ -83,6 +94,7 @@ class Source:
         parts = [f"{kind} ({SEPARATORS[self.separator]})" if self.separator else kind]
         if self.kind not in ("parquet", "arrow"):
             parts.append(NAMES[self.encoding] + (" with a byte order mark" if self.bom else ""))
+        parts += ["line ends of old Macs"] if self.mac_ends else []
         parts += [self.compression] if self.compression else []
         parts += [f"in doubt: {self.doubt}"] if self.doubt else []
         return ", ".join(parts)
@@ -101,7 +113,8 @@ class Source:
     @property
     def plain(self) -> bool:
         """Whether the file's own bytes are lines of UTF-8."""
-        return self.kind == "lines" and self.compression is None and self.encoding == "utf-8"
+        bytes_stay = self.compression is None and self.encoding == "utf-8" and not self.mac_ends
+        return self.kind == "lines" and bytes_stay
 
     def unpacked(self, file: IO[bytes]) -> Reader:
         """The file's bytes from the front, unpacked."""
@@ -112,8 +125,10 @@ class Source:
         """The file's text from the front, as UTF-8 without a mark."""
         stream = self.unpacked(file)
         if self.encoding == "utf-8":
-            return WithoutMark(stream)
-        return Transcoded(stream, self.encoding)
+            stream = WithoutMark(stream)
+        else:
+            stream = Transcoded(stream, self.encoding)
+        return MacLines(stream) if self.mac_ends else stream
 
 
 def read_rows(
@@ -170,6 +185,8 @@ def look(path: Path, file: IO[bytes]) -> Source:
     source = Source(path, "lines", compression)
     stream = source.unpacked(file)
     head = _exactly(stream, _SAMPLE_BYTES)
+    if not head:
+        refuse(f"{path} unpacks to nothing", "compress or download it again")
     if isinstance(stream, Unpacked):
         stop_early_bombs(stream)
     _refuse_archives(path, head, compression)
@@ -216,7 +233,9 @@ def _textual(source: Source, file: IO[bytes]) -> Source:
     path, suffix = source.path, paths.kind_suffix(source.path)
     kind: Kind = "lines"
     separator = ""
-    head = _exactly(source.text(file), _SAMPLE_BYTES).lstrip()
+    head = _exactly(source.text(file), _SAMPLE_BYTES)
+    source = replace(source, mac_ends=has_mac_ends(head))
+    head = (head.replace(b"\r", b"\n") if source.mac_ends else head).lstrip()
     if suffix not in paths.TEXTS and head.startswith(b"<"):
         refuse(f"{path} is a web page or XML, not data", "download the raw file again")
     if not suffix and not head.startswith((b"{", b"[")):

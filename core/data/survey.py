@@ -30,7 +30,7 @@ from core.data.overlay import Overlay
 from core.data.pieces import EVERY_KEY, Pieces
 from core.data.repeats import Firsts
 from core.data.revise import SAMPLE_ROWS, Revisions, SampleEntry
-from core.data.row import refuse
+from core.data.row import refuse_blank
 from core.data.sources import RAW_LIMIT, Rejected, Row, Source
 from core.data.spool import Spool
 from core.data.tokens import ChatCodec, Encoded
@@ -409,8 +409,9 @@ class Survey:
 
     def _refuse_blankness(self, pieces: Pieces) -> None:
         for path in pieces.paths:
-            if str(path) not in self.tally.by_file:
-                refuse(f"{path} has only blank lines", "check how it was written or downloaded")
+            counts = self.tally.by_file.get(str(path))
+            if counts is None or not counts["read"]:
+                refuse_blank(str(path))
 
     def _hash(self) -> str:
         return hashlib.sha256(self.ledger.contents[self.candidates].tobytes()).hexdigest()

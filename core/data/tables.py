@@ -14,12 +14,10 @@ from typing import NoReturn
 
 from core.data import row as limits
 from core.data.lines import line_blocks
-from core.data.row import Reader, Rejected, Row, refuse, show, too_long
+from core.data.row import Reader, Rejected, Row, refuse, refuse_blank, show, too_long
 
 SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 _SAMPLE_LINES = 50
-_HEAD_BYTES = 64 << 10
-"""Bytes in which a table's line ends are looked for."""
 
 # The default of 128 KiB a field is less than an answer may have; lines have a limit of their own.
 csv.field_size_limit(1 << 30)
@@ -31,26 +29,11 @@ class _Broken(Exception):  # noqa: N818 - a record's, none of the program's
         self.reason = reason
 
 
-class _Plain:
-    """A table's bytes, with the line ends of old Macs (CR alone) made plain ones."""
-
-    def __init__(self, stream: Reader):
-        self._stream = stream
-        self._head = stream.read(_HEAD_BYTES)
-        # The last byte may be the first half of a Windows line end.
-        self._macs = b"\r" in self._head[:-1] and b"\n" not in self._head
-
-    def read(self, size: int, /) -> bytes:
-        raw, self._head = self._head[:size], self._head[size:]
-        raw = raw or self._stream.read(size)
-        return raw.replace(b"\r", b"\n") if self._macs else raw
-
-
 class _Lines:
     """Lines with their numbers, of which some may be looked at ahead."""
 
     def __init__(self, stream: Reader):
-        self._blocks = line_blocks(_Plain(stream))
+        self._blocks = line_blocks(stream)
         self._ready: deque[bytes] = deque()
         self.number = 0
         """Of the line taken last."""
@@ -138,7 +121,7 @@ def _header(lines: _Lines, name: str, separator: str, blanks: Counter[str]) -> l
     while (raw := lines.take()) is not None and not raw.strip():
         blanks[name] += 1
     if raw is None:
-        refuse(f"{name} has only blank lines", "check how it was written or downloaded")
+        refuse_blank(name)
     try:
         if len(raw) > limits.LINE_LIMIT_BYTES:
             raise _Broken("line_too_long", "too long")

@@ -96,7 +96,7 @@ def harmed(draw: st.DrawFn, content: st.SearchStrategy[bytes]) -> bytes:
 
 def joined(parts: st.SearchStrategy[list[bytes]]) -> st.SearchStrategy[bytes]:
     """Lines with the same or with different ends."""
-    return st.tuples(parts, st.sampled_from([b"\n", b"\r\n", b"\n\n"]), st.booleans()).map(
+    return st.tuples(parts, st.sampled_from([b"\n", b"\r\n", b"\n\n", b"\r"]), st.booleans()).map(
         lambda made: made[1].join(made[0]) + (made[1] if made[2] else b"")
     )
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.data.encoding import Transcoded, find_encoding
+from core.data.encoding import Transcoded, find_encoding, has_mac_ends
+from core.data.index import RowIndex
 from core.data.sources import Rejected, Row, Source, read_rows
 
 VALUE = {"instruction": "Grüße aus Köln", "output": "Voilà: déjà vu, naïve façade – “so”"}
@@ -141,3 +142,32 @@ def test_a_byte_that_is_not_utf8_comes_with_advice(tmp_path: Path) -> None:
         bad = [row for row in read(path)[0] if isinstance(row, Rejected)]
         assert [row.reason for row in bad] == ["not_utf8"]
         assert "iconv -f CP1252 -t UTF-8 OLD > NEW" in bad[0].detail
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_line_ends_of_old_macs_are_line_ends(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(f"{LINE}\r\r{LINE}\r".encode(encoding))
+    rows, said = read(path)
+    assert rows == [Row(str(path), 1, VALUE), Row(str(path), 3, VALUE)]
+    assert said.endswith(", line ends of old Macs")
+    index = RowIndex(path)
+    index.scan_all()
+    assert [index.row(number) for number in range(index.count)] == rows
+    index.close()
+
+
+def test_paragraphs_and_documents_of_old_macs(tmp_path: Path) -> None:
+    text, document = tmp_path / "a.txt", tmp_path / "a.json"
+    text.write_bytes(b"One\rgoes on.\r\rTwo.\r")
+    assert [(row.line, row.value["text"]) for row in read(text)[0] if isinstance(row, Row)] == [
+        (1, "One\ngoes on."), (4, "Two."),
+    ]  # fmt: skip
+    document.write_bytes(b'[\r {"a": 1},\r {"a": 2}\r]')
+    assert [row.line for row in read(document)[0]] == [2, 3]
+
+
+def test_a_carriage_return_at_the_end_of_the_first_piece_is_none_of_an_old_mac() -> None:
+    assert has_mac_ends(b"a\rb")
+    assert not has_mac_ends(b"a\r")
+    assert not has_mac_ends(b"a\rb\r\n")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from chat_templates import CHATML, ModelMaker
 
+from core.config.errors import InputError
 from core.config.schema import RunConfig
 from core.data.survey import Survey, survey
 from core.data.tokens import ChatCodec
@@ -85,3 +86,17 @@ def test_raw_text_is_surveyed_too(tmp_path: Path) -> None:
     assert {sample.answer for sample in found.sample} == {
         "The first paragraph of a book.", "The second one.",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("raw", [b"\n\n  \n", b"   ", b"\r\r", b"\xef\xbb\xbf\n"])
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.txt"])
+def test_a_file_of_blank_lines_is_refused_with_what_to_do(
+    name: str, raw: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(raw)
+    with pytest.raises(
+        InputError, match=r"a\.\w+ has only blank lines: there is no row in it"
+    ) as caught:
+        survey(config_of(path))
+    assert caught.value.remedies == ("write or download it again, or take it out of data.files",)
