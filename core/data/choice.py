@@ -10,7 +10,7 @@ import numpy as np
 
 from core.config.errors import InputError
 from core.data.leaks import find_leaks, looks_for_near
-from core.data.mix import split
+from core.data.mix import Array, split
 from core.data.sources import Rejected
 from core.data.survey import Survey
 
@@ -19,8 +19,8 @@ from core.data.survey import Survey
 class Choice:
     """Numbers of rows: to learn from in ``own``; held out of ``given``, or of ``own`` without."""
 
-    train: list[int]
-    held_out: list[int]
+    train: Array
+    held_out: Array
     leaks: dict[str, Any] = field(default_factory=dict)
     """How many held-out rows repeat training rows, and what became of them."""
 
@@ -39,11 +39,11 @@ def choose(
     _refuse_no_field(own)
     rows = own.candidates
     found = split(rows, own.group[rows], data)
-    for number in found.left_out:
+    for number in found.left_out.tolist():
         detail = f"max_train_samples is {data.max_train_samples}"
         own.take_back(number, Rejected(*own.place(number), "not_sampled", detail))
     side = own if given is None else given
-    held = found.held_out if given is None else given.candidates.tolist()
+    held = found.held_out if given is None else given.candidates
     near = (near or data.leaks == "near") and looks_for_near(data, len(found.train) + len(held))
     leaked = find_leaks(own, found.train, side, held, told, near=near)
     dropped = {leak.row: leak.rejected for leak in leaked if leak.exact or data.leaks == "near"}
@@ -55,7 +55,7 @@ def choose(
         "dropped": len(dropped),
         "looked_for_near": near,
     }
-    return Choice(found.train, [number for number in held if number not in dropped], leaks)
+    return Choice(found.train, held[~np.isin(held, list(dropped))], leaks)
 
 
 def settled(chosen: Choice, own: Survey, given: Survey | None) -> Choice:
@@ -64,10 +64,8 @@ def settled(chosen: Choice, own: Survey, given: Survey | None) -> Choice:
     return Choice(_still_kept(own, chosen.train), held, chosen.leaks)
 
 
-def _still_kept(survey: Survey, numbers: list[int]) -> list[int]:
-    rows = np.array(numbers, np.int64)
-    kept: list[int] = rows[survey.reason[rows] == 0].tolist()
-    return kept
+def _still_kept(survey: Survey, numbers: Array) -> Array:
+    return np.asarray(numbers[survey.reason[numbers] == 0])
 
 
 def _refuse_no_field(own: Survey) -> None:

@@ -62,7 +62,7 @@ def training_of(
     """
     config, kept = config or survey.config, survey.kept
     parts = chosen or split(kept, survey.group[kept], config.data)
-    rows = np.array(parts.train, np.int64)
+    rows = parts.train
     values: dict[str, Any] = {"train_rows": len(rows), "held_out_rows": len(parts.held_out)}
     lengths = survey.tokens_used[rows].astype(np.int64)
     if config.data.weights and len(rows) and (survey.counted or config.data.mix_by == "rows"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from core.config.counted import counted
 from core.config.data import DataConfig
 from core.data import dedup
 from core.data.formats import Chat
+from core.data.mix import Array
 from core.data.repeats import Firsts
 from core.data.sources import Rejected
 from core.data.survey import Survey
@@ -38,9 +39,9 @@ def looks_for_near(data: DataConfig, rows: int) -> bool:
 
 def find_leaks(
     own: Survey,
-    train: Sequence[int],
+    train: Array,
     given: Survey,
-    held: Sequence[int],
+    held: Array,
     told: Callable[[Survey], None],
     *,
     near: bool = True,
@@ -51,10 +52,9 @@ def find_leaks(
     it.
     """
     found = list(_exact(own, train, given, held))
-    if not held or not near:
+    if not len(held) or not near:
         return found
-    same = {leak.row for leak in found}
-    rest = [number for number in held if number not in same]
+    rest = held[~np.isin(held, [leak.row for leak in found])]
     alike = dedup.leaks(
         _chats(own, train, told),
         _chats(given, rest, told),
@@ -90,20 +90,21 @@ def leak_words(leaks: Mapping[str, Any]) -> list[str]:
     return told
 
 
-def _exact(own: Survey, train: Sequence[int], given: Survey, held: Sequence[int]) -> Iterator[Leak]:
-    rows, numbers = np.array(sorted(train), np.int64), np.array(held, np.int64)
+def _exact(own: Survey, train: Array, given: Survey, held: Array) -> Iterator[Leak]:
+    rows = np.sort(train)
     known = Firsts()
     known.origins(own.key(rows), rows)
-    for number, row in zip(held, known.find(given.key(numbers)).tolist(), strict=True):
+    found = known.find(given.key(held))
+    for number, row in zip(held.tolist(), found.tolist(), strict=True):
         if row >= 0:
             detail = f"repeats {_where(own, row)}"
             yield Leak(number, True, Rejected(*given.place(number), EXACT, detail))
 
 
 def _chats(
-    survey: Survey, numbers: Sequence[int], told: Callable[[Survey], None]
+    survey: Survey, numbers: Array, told: Callable[[Survey], None]
 ) -> Iterator[tuple[int, Chat]]:
-    for count, number in enumerate(numbers):
+    for count, number in enumerate(numbers.tolist()):
         if count % _TELL_ROWS == 0:
             told(survey)
         yield number, survey.chat(number).chat

@@ -6,8 +6,6 @@ same way everywhere.
 
 from __future__ import annotations
 
-import random
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +28,9 @@ MANY_TIMES = 10
 class Split:
     """Numbers of rows: to learn from (in a seeded random order), held out, and left out."""
 
-    train: list[int]
-    held_out: list[int]
-    left_out: list[int]
+    train: Array
+    held_out: Array
+    left_out: Array
 
 
 @dataclass(frozen=True)
@@ -81,32 +79,30 @@ def check_weights(data: DataConfig) -> None:
 
 def split(rows: Array, groups: Array, data: DataConfig) -> Split:
     """Choose among ``rows`` (numbers, with the group of each) as the settings say."""
-    order = list(range(len(rows)))
-    random.Random(data.seed).shuffle(order)
+    order = _shuffled(len(rows), data.seed)
     limit = data.max_train_samples or len(order)
     order, left = order[:limit], order[limit:]
     count = 0
     if not data.eval_files and data.eval_fraction > 0 and len(order) > 1:
         count = min(max(1, round(len(order) * data.eval_fraction)), len(order) - 1)
-    held = _by_group(order, groups, count) if data.stratify_by else set(order[:count])
-    return Split(
-        [int(rows[n]) for n in order if n not in held],
-        sorted(int(rows[n]) for n in held),
-        [int(rows[n]) for n in left],
-    )
+    held = np.arange(len(order)) < count
+    if data.stratify_by:
+        held = _by_group(groups[order], count)
+    return Split(rows[order[~held]], np.sort(rows[order[held]]), rows[left])
 
 
-def _by_group(order: list[int], groups: Array, count: int) -> set[int]:
-    """``count`` of the rows, with the same share of each group as far as whole rows allow."""
-    members: dict[int, list[int]] = defaultdict(list)
-    for number in order:
-        members[int(groups[number])].append(number)
-    wanted = {group: len(rows) * count / len(order) for group, rows in members.items()}
-    taken = {group: int(share) for group, share in wanted.items()}
-    by_rest = sorted(wanted, key=lambda group: (taken[group] - wanted[group], group))
-    for group in by_rest[: count - sum(taken.values())]:
-        taken[group] += 1
-    return {number for group, rows in members.items() for number in rows[: taken[group]]}
+def _by_group(groups: Array, count: int) -> Array:
+    """Which rows, in their order, are the ``count`` that have the same share of each group, as far
+    as whole rows allow: the first of each."""
+    _, own, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    wanted = sizes * count / len(groups)
+    taken = wanted.astype(np.int64)
+    by_rest = np.argsort(taken - wanted, kind="stable")
+    taken[by_rest[: count - int(taken.sum())]] += 1
+    together = np.argsort(own, kind="stable")
+    place = np.empty_like(together)
+    place[together] = np.arange(len(own)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.asarray(place < taken[own])
 
 
 def mix(
@@ -128,7 +124,7 @@ def mix(
     parts, shares = [], []
     for number, (name, weight) in enumerate(zip(names, weights, strict=True)):
         rows = np.flatnonzero(sets == number)
-        chosen = _repeated(rows, sizes, weight * scale, random.Random(f"{seed} {number}"))
+        chosen = _repeated(rows, sizes, weight * scale, (seed, number))
         parts.append(chosen)
         shares.append(
             Share(
@@ -137,27 +133,27 @@ def mix(
             )
         )  # fmt: skip
     epoch = np.concatenate(parts) if parts else np.zeros(0, np.int64)
-    random_order = np.array(_shuffled(len(epoch), seed), np.int64)
-    return epoch[random_order], shares
+    return epoch[_shuffled(len(epoch), seed)], shares
 
 
-def _repeated(rows: Array, sizes: Array, wanted: float, chance: random.Random) -> Array:
+def _repeated(rows: Array, sizes: Array, wanted: float, seeds: tuple[int, ...]) -> Array:
     """The rows as often as brings their sizes together to about ``wanted``."""
     have = int(sizes[rows].sum())
     if not have:
         return rows
     whole = max(1, int(wanted / have + 1e-9))
-    order = rows[np.array(_shuffled(len(rows), chance.random()), np.int64)]
+    order = rows[_shuffled(len(rows), *seeds)]
     rest = wanted - whole * have
     # A row more where that comes nearer to what is wanted.
     extra = order[: int(np.searchsorted(np.cumsum(sizes[order]) - sizes[order] / 2, rest))]
     return np.concatenate([np.tile(rows, whole), extra])
 
 
-def _shuffled(count: int, seed: float) -> list[int]:
-    order = list(range(count))
-    random.Random(seed).shuffle(order)
-    return order
+def _shuffled(count: int, *seeds: int) -> Array:
+    """The numbers below ``count`` in an order that follows from the seeds, in every version of
+    numpy: the streams of RandomState are frozen (NEP 19)."""
+    bits = np.random.MT19937(np.random.SeedSequence(seeds))
+    return np.random.RandomState(bits).permutation(count)
 
 
 def mix_words(shares: Sequence[Share], by: Literal["rows", "tokens"]) -> list[tuple[str, str]]:

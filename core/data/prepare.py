@@ -159,11 +159,11 @@ class _Preparation:
         overlay.check()
 
     def _tokenize(
-        self, survey: Survey, numbers: Sequence[int], name: str, *, held_out: bool
+        self, survey: Survey, numbers: Places, name: str, *, held_out: bool
     ) -> TokenSpool:
         side, what = TokenSpool(self.staging / f"{name}.tokens"), "rows"
         for start in range(0, len(numbers), _BATCH):
-            batch = numbers[start : start + _BATCH]
+            batch = numbers[start : start + _BATCH].tolist()
             rows = [survey.chat(number) for number in batch]
             results = self.codec.encode_many([row.chat for row in rows])
             for number, row, whole in zip(batch, rows, results, strict=True):

@@ -22,10 +22,11 @@ def data(**settings: Any) -> DataConfig:
 def test_the_split_follows_from_the_seed() -> None:
     rows = np.arange(100, 200)
     first, again, other = (split(rows, rows, data(seed=s, eval_fraction=0.2)) for s in (1, 1, 2))
-    assert first == again != other
+    assert first.train.tolist() == again.train.tolist() != other.train.tolist()
+    assert first.held_out.tolist() == again.held_out.tolist()
     assert len(first.held_out) == 20
-    assert sorted(first.train + first.held_out) == rows.tolist()
-    assert first.train != sorted(first.train)
+    assert sorted([*first.train, *first.held_out]) == rows.tolist()
+    assert first.train.tolist() != sorted(first.train.tolist())
 
 
 def test_rows_beyond_the_limit_are_left_out_not_lost() -> None:
@@ -33,7 +34,7 @@ def test_rows_beyond_the_limit_are_left_out_not_lost() -> None:
     found = split(rows, rows, data(max_train_samples=20))
     assert len(found.train) == 18
     assert len(found.held_out) == 2
-    assert sorted(found.train + found.held_out + found.left_out) == rows.tolist()
+    assert sorted([*found.train, *found.held_out, *found.left_out]) == rows.tolist()
 
 
 @given(
