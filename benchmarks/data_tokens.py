@@ -173,7 +173,7 @@ def packing(options: argparse.Namespace) -> dict[str, Any]:
     """Best fit over made-up lengths."""
     lengths = np.minimum(_lengths(options.rows), MAX_LENGTH).tolist()
     seconds, sequences = timed(lambda: pack(lengths, MAX_LENGTH), options.repeats)
-    filled = efficiency(lengths, len(sequences), MAX_LENGTH)
+    filled = efficiency(sum(lengths), len(sequences), MAX_LENGTH)
     return {"rows": options.rows, "seconds": round(seconds, 2), "efficiency": round(filled, 4)}
 
 

@@ -14,6 +14,8 @@ from tui.cli.output import Output
 from tui.cli.parser import parse
 
 INTERRUPTED = 130
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+"""Else pydantic looks through every installed package for plugins, at each start."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -114,7 +114,7 @@ def sequences_of(
         return None, False
     pieces = _pieces(lengths, most)
     if len(pieces) <= PACKED_ROWS:
-        return len(pack(pieces.tolist(), most)), True
+        return len(pack(pieces, most)), True
     return math.ceil(int(lengths.sum()) / most), False
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TRAIN, EVAL, REPORT = "train.arrow", "eval.arrow", "report.json"
 COLUMNS = ("input_ids", "labels", "position_ids")
-_BATCH, _BATCH_TOKENS = 1000, 2 << 20
+_BATCH, _BATCH_TOKENS = 1000, 1 << 19
 """Sequences, and about so many tokens, that are written and read at once."""
 _REMEDY = "start a new run: its data is frozen anew"
 

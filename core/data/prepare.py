@@ -45,7 +45,7 @@ from core.data.inspect import describe, nothing_held_out
 from core.data.leaks import EXACT, leak_words
 from core.data.mix import Share, check_weights, mix, mix_words
 from core.data.overlay import require
-from core.data.pack import Packed, efficiency, join, pack
+from core.data.pack import Groups, Packed, efficiency, join, pack
 from core.data.proof import prove
 from core.data.sequences import TokenSpool
 from core.data.sources import RAW_LIMIT, Rejected
@@ -195,7 +195,7 @@ class _Preparation:
 
     def _prove(self, train: TokenSpool) -> None:
         numbers = random.Random(self.config.data.seed).sample(
-            list(train.numbers), min(_PROOF_ROWS, len(train))
+            train.numbers, min(_PROOF_ROWS, len(train))
         )
         self.job.stage("proving", f"{counted(len(numbers), 'row')} against transformers' tokenizer")
         prove(self.codec, self.config, [self.own.chat(number).chat for number in numbers])
@@ -209,7 +209,7 @@ class _Preparation:
         sequences = self._sequences(train, places)
         self.job.stage("freezing")
         written = write(self.staging / TRAIN, self._joined(train, sequences))
-        eval_sequences: list[list[int]] = []
+        eval_sequences = Groups.single(np.zeros(0, np.int64))
         if len(evaluation):
             every = evaluation.sequences_of(np.arange(len(evaluation)))
             eval_sequences = self._sequences(evaluation, every)
@@ -249,20 +249,19 @@ class _Preparation:
         )
         return train.sequences_of(epoch), shares
 
-    def _sequences(self, side: TokenSpool, places: Places) -> list[list[int]]:
+    def _sequences(self, side: TokenSpool, places: Places) -> Groups:
         if not self.config.data.packing:
-            return [[place] for place in places.tolist()]
-        packed = pack(side.lengths[places].tolist(), self.config.data.max_length)
-        return [places[group].tolist() for group in packed]
+            return Groups.single(places)
+        return pack(side.lengths[places], self.config.data.max_length).of(places)
 
-    def _joined(self, side: TokenSpool, sequences: list[list[int]]) -> Iterator[Packed]:
+    def _joined(self, side: TokenSpool, sequences: Groups) -> Iterator[Packed]:
         for number, places in enumerate(sequences, 1):
             yield join([side.sequence(place) for place in places])
             self._tick(number, len(sequences), "sequences")
 
-    def _side(self, side: TokenSpool, sequences: list[list[int]]) -> dict[str, Any]:
-        lengths = side.lengths[[place for group in sequences for place in group]]
-        room = efficiency(lengths.tolist(), len(sequences), self.config.data.max_length)
+    def _side(self, side: TokenSpool, sequences: Groups) -> dict[str, Any]:
+        tokens = int(side.lengths[sequences.rows].sum())
+        room = efficiency(tokens, len(sequences), self.config.data.max_length)
         return side.stats.as_dict() | {
             "sequences": len(sequences),
             "packing_efficiency": round(room, 4) if self.config.data.packing else None,

@@ -40,8 +40,8 @@ class TokenSpool:
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
-        ends = np.array([0, *self._ends], np.int64)
-        return ends[1:] - ends[:-1]
+        ends = np.asarray(self._ends, np.int64)
+        return np.asarray(ends - np.append(0, ends)[:-1])
 
     @property
     def row_lengths(self) -> npt.NDArray[np.int64]:
@@ -52,7 +52,7 @@ class TokenSpool:
 
     def sequences_of(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Places of the sequences of these rows, in the rows' order."""
-        starts = np.asarray([*self._firsts, len(self._ends)], np.int64)
+        starts = np.append(np.asarray(self._firsts, np.int64), len(self._ends))
         counts = starts[rows + 1] - starts[rows]
         before = np.repeat(starts[rows] - (np.cumsum(counts) - counts), counts)
         return before + np.arange(int(counts.sum()))

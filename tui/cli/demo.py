@@ -5,12 +5,9 @@ from __future__ import annotations
 from core.config import files
 from core.config.errors import InputError
 from core.config.samples import demo_config
+from core.config.schema import RunConfig
 from core.record.folder import free_name
-from core.run import link
-from tui.cli.check import check
-from tui.cli.deliver import merge_run
 from tui.cli.parser import Asked
-from tui.cli.runs import watch
 
 
 def demo(asked: Asked) -> int:
@@ -27,6 +24,15 @@ def demo(asked: Asked) -> int:
         from tui.cli.screen import open_screen
 
         return open_screen(asked.root, config=config)
+    return _headless(config, asked)
+
+
+def _headless(config: RunConfig, asked: Asked) -> int:
+    from core.run import link
+    from tui.cli.check import check
+    from tui.cli.deliver import merge_run
+    from tui.cli.runs import watch
+
     check(config)
     started = link.Link.start(config, asked.root)
     asked.out.note(f"run {started.folder.name} in {started.folder.path}")

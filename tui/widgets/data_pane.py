@@ -213,10 +213,11 @@ class DataPane(Pane):
 
     def _load_codec(self, config: RunConfig) -> None:
         name, revision = wanted = self._model_asked
-        self._codec_ready = False
+        self._codec_ready, drawn = False, self._drawn
         assert isinstance(name, str)
 
         def load() -> None:
+            drawn.wait(_DRAWN_SECONDS)  # what the rows need is loaded before what counts tokens
             from core.data.tokens import ChatCodec
 
             codec, note = None, ""
@@ -320,6 +321,7 @@ class DataPane(Pane):
     def _refuse(self, asked: tuple[object, ...], error: Exception) -> None:
         if asked == self._asked:
             self._close()
+            self._drawn.set()
             todo = "".join(f"\n→ {remedy}" for remedy in getattr(error, "remedies", ()))
             self._say(f"✗ {error}{todo}\n\no opens another file")
             self.post_message(self.Changed())
