@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from core.config.schema import RunConfig
-from core.data.facts import ROLE_NAMES
+from core.data.chat import ROLE_LETTERS
 from core.data.filter import Array, Mask
 from core.data.overlay import DROPPED, EDITED
-from core.data.survey import Survey
+
+if TYPE_CHECKING:  # much to load, and nothing that the first rows need
+    from core.data.survey import Survey
 
 KEPT = "kept"
 _NAMES = {"answer": "loss_tokens"}
@@ -117,5 +121,5 @@ class Known:
 
 def _with_role(patterns: list[str], role: str) -> list[int]:
     """Orders of roles, told by their letters, that have one whose name begins so."""
-    letters = {letter for letter, name in ROLE_NAMES.items() if name.startswith(role)}
+    letters = {letter for name, letter in ROLE_LETTERS.items() if name.startswith(role)}
     return [number for number, pattern in enumerate(patterns) if letters & set(pattern)]

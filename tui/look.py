@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.data.chats import Kept
+from core.data.encoded import Encoded
 from core.data.filter import field_of, texts_of
 from core.data.formats import Chat
 from core.data.sources import Rejected, Row
-from core.data.tokens import Encoded
 
 if TYPE_CHECKING:
     from tui.rows import Rows

@@ -12,20 +12,24 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.config.schema import RunConfig
 from core.data.chats import Kept, Pipeline
+from core.data.encoded import Encoded
 from core.data.filter import Array
 from core.data.formats import Chat
 from core.data.index import RowIndex
 from core.data.overlay import EDITED, Key, Mark, Overlay, digest
 from core.data.paths import expand
 from core.data.sources import Rejected, Row
-from core.data.tokens import ChatCodec, Encoded
 from tui.known import Known
 from tui.look import glance, look
+
+if TYPE_CHECKING:  # the tokenizers wait until the first rows are drawn
+    from core.data.tokens import ChatCodec
 
 _REVISED = 1000
 """Rows that a survey looks at again at once."""

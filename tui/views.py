@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from core.config.counted import counted
+from core.data.encoded import NO_LOSS, Encoded
 from core.data.filter import Pattern
 from core.data.formats import Chat
 from core.data.sources import Rejected, Row
-from core.data.template import TemplateFault
-from core.data.tokens import NO_LOSS, ChatCodec, Encoded
 from tui.look import Look
+
+if TYPE_CHECKING:  # the tokenizers wait until the first rows are drawn
+    from core.data.tokens import ChatCodec
 
 Piece = tuple[str, str]
 """Text of any origin, and the style it is shown in."""
@@ -51,6 +54,8 @@ def rendered_view(look: Look, codec: ChatCodec | None) -> list[Piece]:
         kept = [(f"row {look.twin + 1:,} is kept\n\n", "success"), *_plain(look.twin_chat or [])]
         return [*_plain(look.chat), *kept]
     if codec is not None:
+        from core.data.template import TemplateFault
+
         try:
             return [(codec.render(look.chat), "")]
         except TemplateFault as fault:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from core.config.schema import RunConfig
 from core.data.batch import Batches, Outcomes
+from core.data.chat import ROLE_LETTERS
 from core.data.chats import Kept, Pipeline
 from core.data.clean import token_defect
 from core.data.forecast import Lengths
@@ -47,7 +48,6 @@ COLUMNS = {
 }
 _BATCH_BYTES = 256 << 10
 _BATCH_ROWS = 250
-_LETTERS = {"system": "s", "user": "u", "assistant": "a", "tool": "t", "text": "x"}
 ROLES_SHOWN = 64
 """Turns of a row whose roles are told apart."""
 SAMPLE_TEXT = 2000
@@ -216,7 +216,7 @@ class _Entries:
         for turn in chat:
             size, role = len(turn["content"]), turn["role"]
             chars += size
-            roles += _LETTERS[role]
+            roles += ROLE_LETTERS[role]
             if role == "assistant":
                 answers += size
         flags = 0

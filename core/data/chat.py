@@ -9,6 +9,10 @@ Format = Literal["alpaca", "sharegpt", "messages", "prompt_completion", "text"]
 """The formats that rows are read as."""
 
 
+ROLE_LETTERS = {"system": "s", "user": "u", "assistant": "a", "tool": "t", "text": "x"}
+"""Roles as letters, so that the order of a chat's turns is a short word."""
+
+
 class Message(TypedDict):
     """One turn. ``role`` is system, user, assistant or tool; ``text`` for raw text."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.config.schema import RunConfig
+from core.data.chat import ROLE_LETTERS
 from core.data.choice import Choice
 from core.data.mix import mix, mix_words, split
 from core.data.pack import pack
@@ -18,7 +19,7 @@ from core.data.survey import Survey
 from core.data.variety import variety_of
 from core.record.pace import Pace
 
-ROLE_NAMES = {"s": "system", "u": "user", "a": "assistant", "t": "tool", "x": "text"}
+_ROLES = {letter: role for role, letter in ROLE_LETTERS.items()}
 PACKED_ROWS = 200_000
 """More rows than this are not packed for a forecast: their sequences are counted from tokens."""
 DUPLICATES = ("duplicate", "near_duplicate")
@@ -153,6 +154,6 @@ def _roles(survey: Survey) -> dict[str, Any]:
     roles: Counter[str] = Counter()
     for pattern, count in orders.items():
         for letter in pattern:
-            roles[ROLE_NAMES[letter]] += count
-    shown = {"-".join(ROLE_NAMES[c] for c in p): n for p, n in orders.most_common(10)}
+            roles[_ROLES[letter]] += count
+    shown = {"-".join(_ROLES[c] for c in p): n for p, n in orders.most_common(10)}
     return {"roles": dict(roles.most_common()), "orders": shown}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
@@ -14,16 +14,16 @@ from textual.widgets import Static
 
 from core.config.counted import counted
 from core.config.schema import RunConfig
-from core.data.facts import facts_of, timed
-from core.data.stats import TokenStats
-from core.data.survey import Survey
-from core.data.verdict import Finding, verdict
 from core.record.folder import list_runs
 from core.record.pace import pace_of
 from tui import numbers
 from tui.inert import inert
 from tui.inspector.view import View
 from tui.rows import Rows
+
+if TYPE_CHECKING:  # much to load, and nothing that the first rows need
+    from core.data.survey import Survey
+    from core.data.verdict import Finding
 
 Line = tuple[str, str]
 
@@ -76,6 +76,10 @@ class Facts(View):
         survey = of[0]
 
         def work() -> None:
+            from core.data.facts import facts_of, timed
+            from core.data.stats import TokenStats
+            from core.data.verdict import verdict
+
             survey.settle()
             facts = facts_of(survey, config=config)
             runs = list_runs(root) if root is not None and survey.counted else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -10,13 +10,15 @@ from textual.content import Content
 from textual.widgets import Static
 
 from core.config.counted import counted
-from core.data.forecast import Forecast
 from core.data.histogram import Bar, histogram
 from tui import numbers
 from tui.bindings import bindings
 from tui.inert import inert
 from tui.inspector.view import Listed
 from tui.widgets.virtual_list import Cell
+
+if TYPE_CHECKING:
+    from core.data.forecast import Forecast
 
 _LABEL = 20
 _ROWS = 10
