@@ -56,7 +56,9 @@ class TerminalDriver(LinuxDriver):
 
     def __init__(self, app: App[Any], **options: Any) -> None:
         super().__init__(app, **options)
-        self._output = LossyFile(sys.__stderr__ or sys.stderr)
+        # Textual draws on stderr, which may be a file by now.
+        drawn_on = (sys.__stderr__, sys.__stdout__)
+        self._output = LossyFile(next((f for f in drawn_on if f and f.isatty()), sys.stderr))
         self._file = cast(TextIOWrapper, self._output)
         self._closed = threading.Event()
 

@@ -13,6 +13,7 @@ import termios
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pyte
 
@@ -44,6 +45,7 @@ class Terminal:
         rows: int = 40,
         *,
         signalled: bool = True,
+        stderr: IO[bytes] | None = None,
     ):
         self._screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self._screen)
@@ -52,7 +54,7 @@ class Terminal:
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tui", *arguments],
-            stdin=slave, stdout=slave, stderr=slave, start_new_session=True, cwd=folder,
+            stdin=slave, stdout=slave, stderr=stderr or slave, start_new_session=True, cwd=folder,
             env=_environment(), preexec_fn=_take_terminal if signalled else None,
         )  # fmt: skip
         os.close(slave)

@@ -37,3 +37,18 @@ def test_a_line_that_stalls_and_then_breaks_ends_the_screen(terminal: Terminal) 
 
 def test_a_terminal_that_goes_away_ends_the_screen(terminal: Terminal) -> None:
     assert terminal.hang_up() == 0
+
+
+def test_the_screen_is_drawn_where_errors_go_to_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    with (tmp_path / "errors").open("wb") as errors:
+        terminal = Terminal(["demo"], tmp_path, stderr=errors)
+    try:
+        terminal.wait_for("start training")
+        terminal.press("q")
+        assert terminal.wait() == 0
+    finally:
+        terminal.kill()
+    assert (tmp_path / "errors").read_bytes() == b""
