@@ -9,45 +9,10 @@ from typing import Any
 import psutil
 
 from core.monitor.nvml import Holding, NoNvmlError, Nvml
-from core.record.events import Event, GpuSampled, ProcessSampled
+from core.record.events import GpuReading, GpuSampled, ProcessReading, ProcessSampled
 
 UNKNOWN = -1
 """Stands in a reading for what NVML does not tell."""
-
-
-@dataclass(frozen=True)
-class GpuReading:
-    """One GPU at one moment. Unknown numbers are -1.
-
-    ``ours_bytes`` is what the watched processes hold. Where a container hides process ids it is
-    the device's use minus the use when the sampler began, and ``ours_is_estimate`` is true.
-    """
-
-    index: int
-    uuid: str
-    name: str
-    ours_bytes: int
-    others_bytes: int
-    total_bytes: int
-    utilization_percent: float
-    temperature_celsius: float
-    power_watts: float
-    power_limit_watts: float
-    ours_is_estimate: bool = False
-
-
-@dataclass(frozen=True)
-class ProcessReading:
-    """The watched processes on the host: resident memory, processor use (100 is one core).
-
-    ``why`` says why this stands in for a GPU; empty where it stands beside one.
-    """
-
-    rss_bytes: int
-    available_bytes: int
-    total_bytes: int
-    cpu_percent: float
-    why: str
 
 
 @dataclass
@@ -125,7 +90,13 @@ class Sampler:
             except (psutil.NoSuchProcess, psutil.AccessDenied):
                 self._processes.pop(pid, None)  # it ended between the list and the look
         memory = psutil.virtual_memory()
-        return ProcessReading(rss, memory.available, memory.total, cpu, self.why)
+        return ProcessReading(
+            rss_bytes=rss,
+            available_bytes=memory.available,
+            total_bytes=memory.total,
+            cpu_percent=cpu,
+            why=self.why,
+        )
 
     def close(self) -> None:
         if self._nvml is not None:
@@ -159,21 +130,21 @@ class Sampler:
             held, estimated = _held(nvml.holdings(handle), ours, memory.used_bytes, watched)
             others = max(0, memory.used_bytes - held)
         return GpuReading(
-            watched.index,
-            watched.uuid,
-            watched.name,
-            held,
-            others,
-            memory.total_bytes if memory else UNKNOWN,
-            _known(nvml.utilization_percent(handle)),
-            _known(nvml.temperature_celsius(handle)),
-            _known(nvml.power_watts(handle)),
-            _known(nvml.power_limit_watts(handle)),
-            estimated,
+            index=watched.index,
+            uuid=watched.uuid,
+            name=watched.name,
+            ours_bytes=held,
+            others_bytes=others,
+            total_bytes=memory.total_bytes if memory else UNKNOWN,
+            utilization_percent=_known(nvml.utilization_percent(handle)),
+            temperature_celsius=_known(nvml.temperature_celsius(handle)),
+            power_watts=_known(nvml.power_watts(handle)),
+            power_limit_watts=_known(nvml.power_limit_watts(handle)),
+            ours_is_estimate=estimated,
         )
 
 
-def to_event(reading: GpuReading | ProcessReading, step: int) -> Event:
+def to_event(reading: GpuReading | ProcessReading, step: int) -> GpuSampled | ProcessSampled:
     """The journal's event for a reading, stamped with the newest training step."""
     if isinstance(reading, GpuReading):
         return GpuSampled(step=step, **vars(reading))

@@ -156,14 +156,13 @@ class EvalDone(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GpuSampled(Event):
+class GpuReading:
     """One GPU at one moment, from NVML. -1 means that NVML does not tell.
 
-    ``ours_bytes`` is what this run holds. Where a container hides process ids it is device use
-    minus the baseline at start, and ``ours_is_estimate`` is true.
+    ``ours_bytes`` is what the watched processes hold. Where a container hides process ids it is
+    the device's use minus the use when the sampler began, and ``ours_is_estimate`` is true.
     """
 
-    step: int
     index: int
     uuid: str
     name: str
@@ -178,15 +177,31 @@ class GpuSampled(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProcessSampled(Event):
-    """The worker itself, where there is no GPU: resident memory and processor use."""
+class GpuSampled(GpuReading, Event):
+    """A reading of a GPU while a step was trained."""
 
     step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessReading:
+    """The watched processes on the host: resident memory, processor use (100 is one core).
+
+    ``why`` says why this stands in for a GPU; empty where it stands beside one.
+    """
+
     rss_bytes: int
     available_bytes: int
     total_bytes: int
     cpu_percent: float
     why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessSampled(ProcessReading, Event):
+    """A reading of the worker itself while a step was trained."""
+
+    step: int
 
 
 @dataclass(frozen=True, kw_only=True)
