@@ -287,7 +287,6 @@ def explain_exit(code: int, last_words: str = "") -> FinetuiError:
             remedies=(
                 "look with: journalctl -k | grep -i 'out of memory'",
                 "close other programs, or take a machine with more RAM",
-                "resume the run: it goes on from its last checkpoint",
             ),
         )
     found = _lookup(last_words) if last_words else None
@@ -301,11 +300,8 @@ def explain_exit(code: int, last_words: str = "") -> FinetuiError:
         return FailedError(
             f"The worker was ended by {what}",
             kind="crashed",
-            remedies=("resume the run: it goes on from its last checkpoint", "see worker.log"),
         )
-    return FailedError(
-        f"The worker ended with code {code}", kind="crashed", remedies=("see worker.log",)
-    )
+    return FailedError(f"The worker ended with code {code}", kind="crashed")
 
 
 def _lookup(text: str) -> Signature | None:

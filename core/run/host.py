@@ -22,6 +22,7 @@ from core.config.counted import counted
 from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
 from core.monitor import devices
+from core.monitor.remedies import explain_exit
 from core.record.commands import CommandTail
 from core.record.events import (
     CommandAnswered,
@@ -39,6 +40,8 @@ from core.run.worker import FAILED_EXIT
 
 BACK_OFF_SECONDS = (2.0, 10.0, 30.0)
 _POLL_SECONDS = 0.2
+_LAST_CHARS = 4000
+"""Of a worker's log, where the reason of its end is looked for."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,13 @@ class Exit:
     """How a worker ended without having told so itself."""
 
     pid: int
+    code: int
+    """Negative: the signal that ended it."""
     reason: str
-    by_signal: bool
+
+    @property
+    def by_signal(self) -> bool:
+        return self.code < 0
 
 
 class Host:
@@ -139,7 +147,7 @@ class Host:
         if code in (0, FAILED_EXIT):
             return None
         reason = _reason(code, self._folder.worker_log, _oom_kills() > ooms_before)
-        return Exit(self._child.pid, reason, by_signal=code < 0)
+        return Exit(self._child.pid, code, reason)
 
     def _told_end(self) -> str:
         line = last_line(self._folder.events)
@@ -147,14 +155,14 @@ class Host:
 
     def _given_up(self, exit_: Exit, restarts: int) -> JobFailed:
         tried = f", also after {counted(restarts, 'restart')}" if restarts else ""
+        log = self._folder.worker_log
+        told = explain_exit(exit_.code, _last_words(log))
+        saved = "what was saved is safe: resume the run" if self._job == "train" else ""
         return JobFailed(
             job=self._job,
-            kind="worker_died",
-            message=f"the worker died{tried}: {exit_.reason}",
-            remedies=(
-                f"read {self._folder.worker_log}",
-                "what was saved is safe: resume the run",
-            ),
+            kind=told.kind,
+            message=f"the worker died{tried}: {exit_.reason}. {told.message}",
+            remedies=tuple(filter(None, (*told.remedies, saved, f"read {log}"))),
         )
 
     def _wait(self, seconds: float) -> bool:
@@ -205,8 +213,13 @@ def _reason(code: int, log: Path, oom: bool) -> str:
         if oom:
             return f"{name}: the machine ran out of memory (RAM) and the kernel ended it"
         return f"it was ended by {name}"
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = _last_words(log).splitlines()
     return f"exit code {code}: {lines[-1][:300] if lines else 'it printed nothing'}"
+
+
+def _last_words(log: Path) -> str:
+    """What a worker printed last."""
+    return log.read_text(encoding="utf-8", errors="replace").strip()[-_LAST_CHARS:]
 
 
 def _oom_kills() -> int:

@@ -12,6 +12,7 @@ from core.config.schema import RunConfig
 from core.record.folder import RunFolder, write_private
 from core.record.lock import holder
 from core.record.state import RunState, state_of
+from core.run.host import Exit, Host
 from core.run.link import Link
 
 
@@ -63,3 +64,26 @@ def test_a_host_that_dies_at_once_is_reported(
     monkeypatch.setattr("sys.executable", "/bin/false")
     with pytest.raises(FailedError, match="did not start"):
         Link(run).launch("prepare")
+
+
+@pytest.mark.parametrize(
+    ("code", "printed", "kind", "said"),
+    [
+        (1, "torch.OutOfMemoryError: CUDA out of memory", "out_of_memory", "GPU"),
+        (-11, "", "crashed", "SIGSEGV"),
+    ],
+)
+def test_a_worker_that_dies_silently_is_explained(
+    code: int, printed: str, kind: str, said: str, run: RunFolder, config: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    write_private(run.config, files.dump(config))
+    write_private(run.worker_log, printed)
+    died = Exit(1, code, "it ended")
+    monkeypatch.setattr(Host, "_attempt", lambda self: died)
+    assert Host(run, "merge", {}).run() == 1
+    failure = state_of(run).failure
+    assert failure is not None
+    assert failure.kind == kind
+    assert said in failure.message
+    assert failure.remedies[-1] == f"read {run.worker_log}"
