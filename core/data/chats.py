@@ -19,6 +19,7 @@ from core.data.columns import check_columns
 from core.data.formats import Chat, Defect, Format, to_chat
 from core.data.overlay import EDITED, Overlay
 from core.data.quick import quick_chat
+from core.data.row import Marked
 from core.data.sources import RAW_LIMIT, Rejected, Row
 
 HEADS = {role: f"\0{role}\0" for role in ("system", "user", "assistant", "tool", "text")}
@@ -163,6 +164,8 @@ class Pipeline:
             if isinstance(result, Defect):
                 return rejection(decided, result.reason, result.detail)
             chat, name, notes = result.chat, result.format, result.notes
+        if type(row) is Marked:
+            notes = ("byte_order_mark", *notes)
         if decided is not row:
             notes = (EDITED, *notes)
         return row.file, row.line, decided.value, chat, name, notes, self._group(decided)

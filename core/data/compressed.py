@@ -83,6 +83,12 @@ class Unpacked:
         try:
             block = self._stream.read(size)
         except (OSError, EOFError, zlib.error, ValueError, MemoryError) as error:
+            if "Not a gzipped file" in str(error):  # its beginning was one
+                refuse(
+                    f"{self._path} has something else behind the end of what is packed in it",
+                    "unpack it (gunzip -c OLD > NEW leaves the rest out), and look at the end of "
+                    "NEW; or download it again",
+                )
             refuse(
                 f"{self._path} is cut short or broken inside: {reason_of(error)}",
                 "download or compress it again",

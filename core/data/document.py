@@ -1,4 +1,4 @@
-"""One JSON document with rows: a list, or an object with one list. Read piece by piece.
+"""JSON documents with rows: a list, an object with one list, or one object after the other.
 
 The text of each row is cut out by its brackets and then parsed as a line is, so that memory holds
 one row, a broken row costs only itself, and every row knows its line.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import NoReturn
 
 import orjson
@@ -15,6 +16,7 @@ import orjson
 from core.data import row as limits
 from core.data.columns import TURNS
 from core.data.lines import parse_line
+from core.data.oriented import TO_LINES, rows_inside
 from core.data.row import (
     BLOCK_BYTES,
     RAW_LIMIT,
@@ -36,18 +38,25 @@ _GUESSES = 4
 
 
 def document_rows(open_stream: Callable[[], Reader], name: str) -> Iterator[Row | Rejected]:
-    """The objects of a list, of the one list in an object, or that object itself.
+    """The objects of a list, of the one list in an object, or objects that follow each other.
+
+    A single object is one row, or the rows of a table that is written in one.
 
     ``open_stream`` is called again where the document has to be looked through first.
     """
     scanner = _Scanner(open_stream(), name)
     first = scanner.peek()
     if first == b"{":
-        key = _key_of_list(scanner)
+        found = _keys_of_lists(scanner)
+        after = scanner.peek()
         scanner = _Scanner(open_stream(), name)
         line = scanner.line_of_next()
+        if after in (b"{", b","):
+            yield from _objects(scanner)
+            return
+        key = _key_of_list(found, name)
         if key is None:
-            yield _only_row(open_stream(), name, line)
+            yield from _only_row(open_stream(), name, line)
             return
         for _ in scanner.each_key(key):
             pass
@@ -73,8 +82,16 @@ def _list_rows(scanner: _Scanner, *, closed: bool) -> Iterator[Row | Rejected]:
         scanner.fail("something follows the end of the list")
 
 
-def _key_of_list(scanner: _Scanner) -> str | None:
-    """The key under which the rows are; None: the document is one row."""
+def _objects(scanner: _Scanner) -> Iterator[Row | Rejected]:
+    """Objects that follow each other, over any number of lines, with commas between or without."""
+    while scanner.peek():
+        yield scanner.row()
+        if scanner.peek() == b",":
+            scanner.take(b",")
+
+
+def _keys_of_lists(scanner: _Scanner) -> list[str]:
+    """The keys of the first object under which lists of objects are."""
     found = []
     for key in scanner.each_key():
         if scanner.peek() == b"[":
@@ -84,25 +101,37 @@ def _key_of_list(scanner: _Scanner) -> str | None:
             scanner.skip(depth=1)
         else:
             scanner.skip()
-    if scanner.peek():
+    if scanner.peek() not in (b"", b"{", b","):
         scanner.fail("something follows the end of the object")
+    return found
+
+
+def _key_of_list(found: list[str], name: str) -> str | None:
+    """The key under which the rows are; None: the document is one row."""
     if any(key in TURNS for key in found):
         return None
     if len(found) > 1:
         refuse(
-            f"{scanner.name} has several lists of rows: {', '.join(found)[:200]}",
+            f"{name} has several lists of rows: {', '.join(found)[:200]}",
             "keep one list in each file",
         )
     return found[0] if found else None
 
 
-def _only_row(stream: Reader, name: str, line: int) -> Row | Rejected:
-    """A document that is one row as a whole."""
+def _only_row(stream: Reader, name: str, line: int) -> Iterator[Row | Rejected]:
+    """A document that is one row as a whole, or a table in one object."""
     parts, size = [], 0
     while size <= limits.LINE_LIMIT_BYTES and (block := stream.read(BLOCK_BYTES)):
         parts.append(block)
         size += len(block)
-    return parse_line(b"".join(parts), name, line)
+    row = parse_line(b"".join(parts), name, line)
+    inside = rows_inside(row.value) if isinstance(row, Row) else None
+    if inside is not None:
+        yield from (Row(name, line, value) for value in inside)
+    elif size > limits.LINE_LIMIT_BYTES and isinstance(row, Rejected):
+        yield replace(row, detail=f"all of the file is one object, {row.detail}; {TO_LINES}")
+    else:
+        yield row
 
 
 class _Scanner:

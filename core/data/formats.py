@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from core.config.counted import counted
@@ -35,10 +35,14 @@ __all__ = [
 ]  # fmt: skip
 
 FORMATS: tuple[Format, ...] = ("alpaca", "sharegpt", "messages", "prompt_completion", "text")
+_LONG_NAME, _MANY_WORDS = 40, 4
+"""The name of a field hardly has so many characters or spaces."""
 Shape = Format | Literal["preference", "labelled"]
 """What a row looks like: a format, or something that another kind of training learns from."""
 
 
+_SINGLE = frozenset(("instruction", *PROMPTS))
+"""Fields of rows that are one question and its answer."""
 _TELLING = frozenset((*TURNS, *(better for better, _ in PREFERENCES)))
 
 
@@ -138,8 +142,20 @@ def to_chat(
         made = Converted(chat, (), name) if name == "text" else checked(chat, notes, name)
         if isinstance(made, Converted) and ("tools" in row or "functions" in row):
             _add_tools(made.chat, known.row)
+        if format == "auto" and not columns and isinstance(made, Converted):
+            made = _with_other_side(made, row)
     except Unfit as unfit:
         return unfit.defect
+    return made
+
+
+def _with_other_side(made: Converted, row: Mapping[str, Any]) -> Converted:
+    """Note that a row is of a second format as well, which is left out."""
+    if made.format not in ("messages", "sharegpt") or _SINGLE.isdisjoint(row):
+        return made
+    rest = {key: value for key, value in row.items() if key not in TURNS and value is not None}
+    if "instruction" in rest or (first_of(rest, PROMPTS) and first_of(rest, ANSWERS)):
+        return replace(made, notes=(*made.notes, "other_format_left_out"))
     return made
 
 
@@ -163,10 +179,24 @@ def _named(row: Mapping[str, Any], columns: Mapping[str, str] | None) -> Format:
         names = ", ".join(str(key)[:40] for key in list(row)[:8]) or "none"
         raise Unfit(
             "unknown_format",
-            f"the fields are like no known format: {names}; map them by their names, as in "
-            "--data.columns prompt=Frage,completion=Antwort",
+            f"the fields are like no known format: {names}; {_advice(row)}",
         )
     return shape
+
+
+def _advice(row: Mapping[str, Any]) -> str:
+    """What to do about fields that nobody knows."""
+    mapping = "map them by their names, as in --data.columns prompt=Frage,completion=Antwort"
+    if any(_is_sentence(str(key)) for key in row):
+        return (
+            "they look like a row, not like names: if this is a table without a header, write one "
+            f"as its first line, such as instruction,output; else {mapping}"
+        )
+    return mapping
+
+
+def _is_sentence(name: str) -> bool:
+    return len(name) > _LONG_NAME or name.count(" ") >= _MANY_WORDS or name[-1:] in ".?!"
 
 
 def _add_tools(chat: Chat, row: Mapping[str, Any]) -> None:

@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import math
 import re
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import orjson
 
 from core.data import row as limits
 from core.data.nesting import DEPTH_LIMIT
-from core.data.row import BLOCK_BYTES, Reader, Rejected, Row, refuse_blank, show, too_long
+from core.data.row import BLOCK_BYTES, Marked, Reader, Rejected, Row, refuse_blank, show, too_long
 
 _BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 _ESCAPE = re.compile(rb"\\.", re.DOTALL)
@@ -139,6 +141,11 @@ def _texts_in_list(value: list[Any], depth: int) -> int:
 
 def _slow(raw: bytes, file: str, line: int) -> Row | Rejected:
     """A line as Python's decoder and our rules take it."""
+    if raw.startswith(BOM_UTF8):
+        row = parse_line(raw[len(BOM_UTF8) :], file, line)
+        if isinstance(row, Row):
+            return Marked(file, line, row.value)
+        return replace(row, raw=show(raw))
     try:
         if too_deep(raw):
             raise _Defect("too_deep", f"nested deeper than {DEPTH_LIMIT} levels")
@@ -150,10 +157,19 @@ def _slow(raw: bytes, file: str, line: int) -> Row | Rejected:
         reason, detail = "not_utf8", f"byte {error.start + 1} {limits.RECODE}"
     except json.JSONDecodeError as error:
         what = error.msg.removesuffix(" at").removesuffix(" starting")
-        reason, detail = "not_json", f"{what} at character {error.pos + 1}"
+        reason, detail = "not_json", f"{what} at character {error.pos + 1}{_hint(raw)}"
     except (ValueError, RecursionError) as error:
         reason, detail = "not_json", str(error).split(";")[0]
     return Rejected(file, line, reason, detail, show(raw))
+
+
+def _hint(raw: bytes) -> str:
+    """What a broken line looks like, where that says how to write it."""
+    if raw.startswith(b"{'"):
+        return ": written as Python shows it; write it with json.dumps"
+    if raw.startswith(b"{") and raw.endswith(b"},"):
+        return ": a comma follows the object; a line holds the object alone"
+    return ""
 
 
 def too_deep(raw: bytes) -> bool:

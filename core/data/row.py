@@ -37,6 +37,15 @@ class Row:
         return Row, (self.file, self.line, self.value)
 
 
+class Marked(Row):
+    """A row behind a byte order mark in the middle of a file, as files put together have it."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[type[Row], tuple[Any, ...]]:
+        return Marked, (self.file, self.line, self.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """One row that cannot be used: ``reason`` for counting, ``detail`` for a person."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Literal, NoReturn
+from typing import IO, NoReturn
 
 from core.config.errors import FailedError, InputError
 from core.data import paths
@@ -40,6 +40,7 @@ from core.data.encoding import (
     find_encoding,
     has_mac_ends,
 )
+from core.data.kinds import Kind, refuse_pointer, text_kind
 from core.data.lines import line_rows, parse_line
 from core.data.nesting import DEPTH_LIMIT
 from core.data.paths import check_file, check_name, expand
@@ -60,8 +61,6 @@ __all__ = [
     "DEPTH_LIMIT", "LINE_LIMIT_BYTES", "RAW_LIMIT", "Rejected", "Row", "Source", "check_file",
     "check_name", "expand", "look", "open_file", "parse_line", "read_rows", "rows_of", "show",
 ]  # fmt: skip
-
-Kind = Literal["lines", "document", "table", "parquet", "arrow", "text"]
 
 _SAMPLE_BYTES = 64 << 10
 _SAMPLES = 16
@@ -189,6 +188,7 @@ def look(path: Path, file: IO[bytes]) -> Source:
         refuse(f"{path} unpacks to nothing", "compress or download it again")
     if isinstance(stream, Unpacked):
         stop_early_bombs(stream)
+    refuse_pointer(path, head)
     _refuse_archives(path, head, compression)
     kind = _columnar_kind(path, head)
     if kind is not None:
@@ -231,7 +231,6 @@ def _refuse_charset(path: Path, likely: str, samples: Sequence[bytes], *, packed
 def _textual(source: Source, file: IO[bytes]) -> Source:
     """A source of text with its kind."""
     path, suffix = source.path, paths.kind_suffix(source.path)
-    kind: Kind = "lines"
     separator = ""
     head = _exactly(source.text(file), _SAMPLE_BYTES)
     source = replace(source, mac_ends=has_mac_ends(head))
@@ -240,35 +239,18 @@ def _textual(source: Source, file: IO[bytes]) -> Source:
         refuse(f"{path} is a web page or XML, not data", "download the raw file again")
     if not suffix and not head.startswith((b"{", b"[")):
         refuse(f"{path} does not say what it holds", "name it .jsonl.gz, .csv.gz or the like")
-    if suffix in paths.TEXTS:
-        kind = "text"
-    elif suffix in paths.TABLES:
-        kind = "table"
+    kind = text_kind(path, suffix, _two_lines(source, file, head))
+    if kind == "table":
         separator = separator_of(source.text(file), tabs=suffix == ".tsv")
-    elif _is_document(suffix, _two_lines(source, file, head)):
-        kind = "document"
     return replace(source, kind=kind, separator=separator)
 
 
 def _two_lines(source: Source, file: IO[bytes], head: bytes) -> bytes:
     """The beginning of a text with all of its first line, up to the limit of a line."""
-    if b"\n" in head.rstrip() or len(head) < _SAMPLE_BYTES // 2:
+    opened = head[:1] in (b"{", b"[")
+    if not opened or b"\n" in head.rstrip() or len(head) < _SAMPLE_BYTES // 2:
         return head
     return _exactly(source.text(file), limits.LINE_LIMIT_BYTES).lstrip()
-
-
-def _is_document(suffix: str, head: bytes) -> bool:
-    """Whether a text is one JSON document; False: one object a line.
-
-    Goes by the content: many ``.json`` files hold lines, and some ``.jsonl`` a list.
-    """
-    first, _, rest = head.partition(b"\n")
-    if suffix in paths.LINES:
-        return first[:1] == b"[" and first[1:].lstrip()[:1] in (b"", b"{")
-    if head.startswith(b"["):
-        return True
-    second = rest.lstrip()[:1]
-    return not (second and isinstance(parse_line(first, "", 1), Row))
 
 
 def _columnar_kind(path: Path, head: bytes) -> Kind | None:

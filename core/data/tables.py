@@ -8,6 +8,7 @@ swallow the rest of the file.
 from __future__ import annotations
 
 import csv
+from codecs import BOM_UTF8
 from collections import Counter, deque
 from collections.abc import Iterator
 from typing import NoReturn
@@ -74,7 +75,9 @@ def table_rows(
             yield too_long(raw, name, line)
             continue
         try:
-            fields = _fields(raw, lines, separator)
+            fields = _fields(raw.removeprefix(BOM_UTF8), lines, separator)
+            if fields[0].strip() == header[0] and _is_header(fields, header):
+                raise _Broken("header_again", "repeats the header: tables were put together here")
             if len(fields) != width:
                 detail = f"has {len(fields)} fields, but the header names {width}"
                 raise _Broken("ragged_row", detail)
@@ -83,6 +86,11 @@ def table_rows(
             yield Rejected(name, line, broken.reason, str(broken), show(raw))
     if not found:
         refuse(f"{name} has a header and no rows", "check how it was written or downloaded")
+
+
+def _is_header(fields: list[str], header: list[str]) -> bool:
+    """Whether a record names the fields once more; a single word may well be a value."""
+    return len(header) > 1 and [field.strip() for field in fields] == header
 
 
 def separator_of(stream: Reader, *, tabs: bool = False) -> str:

@@ -37,6 +37,10 @@ ROLES: Mapping[str, str] = {
 _REASONING = ("reasoning_content", "reasoning", "thinking")
 _WEIGHTS = frozenset(("weight", "train", "training"))
 _MEDIA = frozenset(("images", "image", "audio", "audios", "videos", "video"))
+_MEDIA_PARTS = _MEDIA | frozenset(
+    ("image_url", "input_image", "input_audio", "audio_url", "video_url", "file", "input_file")
+)
+"""Types and fields of parts of a content that are no text."""
 
 
 def turns(
@@ -214,8 +218,22 @@ def text_of(value: object, where: str) -> tuple[str, str]:
         elif isinstance(part, dict) and isinstance(part.get("text"), str):
             (thought if part.get("type") == "reasoning" else said).append(part["text"])
         else:
-            raise Unfit("wrong_type", f"{where} has parts that are not text")
+            raise _odd_part(part, where)
     return "".join(said), "".join(thought)
+
+
+def _odd_part(part: object, where: str) -> Unfit:
+    """Why a part of a content cannot be learned."""
+    kind = str(part.get("type") or "")[:40] if isinstance(part, dict) else ""
+    names = {kind, *part} if isinstance(part, dict) else set()
+    if not names.isdisjoint(_MEDIA_PARTS):
+        said = kind or ", ".join(sorted(map(str, names & _MEDIA_PARTS)))
+        return Unfit(
+            "unsupported_field",
+            f"{where} holds {said}: pictures, sound and files are not learned, text only",
+        )
+    said = f" ({kind})" if kind else ""
+    return Unfit("wrong_type", f"{where} has parts that are not text{said}")
 
 
 def _add_reasoning(message: Message, turn: Mapping[str, Any], number: int) -> None:

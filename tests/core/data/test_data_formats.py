@@ -11,6 +11,7 @@ from core.config.errors import InputError
 from core.data.columns import check_columns
 from core.data.formats import Converted, Defect, detect, shape_of, to_chat
 
+MEDIA = {"role": "user", "content": [{"type": "image"}]}
 USER = {"role": "user", "content": "q"}
 ANSWER = {"role": "assistant", "content": "a"}
 CHAT = [USER, ANSWER]
@@ -92,7 +93,9 @@ def turns(*roles: str) -> dict[str, Any]:
         ({"messages": [{"role": "user"}, ANSWER]}, "missing_prompt"),
         ({"messages": [USER, {"role": "assistant", "content": None}]}, "empty_answer"),
         ({"messages": [USER, {"role": "assistant", "content": 7}]}, "wrong_type"),
-        ({"messages": [{"role": "user", "content": [{"type": "image"}]}, ANSWER]}, "wrong_type"),
+        ({"messages": [MEDIA, ANSWER]}, "unsupported_field"),
+        ({"messages": [{"role": "user", "content": [{"type": "x"}]}, ANSWER]}, "wrong_type"),
+        ({"messages": [{"role": "user", "content": ["a", 7]}, ANSWER]}, "wrong_type"),
         ({"messages": [USER, ANSWER | {"tool_calls": [{}]}]}, "broken_tool_call"),
         ({"messages": [USER, ANSWER | {"tool_calls": "x"}]}, "broken_tool_call"),
         ({"messages": [USER, ANSWER | {"tool_calls": {"a": 1}}]}, "broken_tool_call"),
@@ -235,3 +238,63 @@ def test_a_mapped_field_that_is_not_there_is_told() -> None:
     for bad in ({"propmt": "Frage"}, {"prompt": " "}):
         with pytest.raises(InputError, match=r"data\.columns"):
             check_columns(bad)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "image_url", "image_url": {"url": "x"}},
+        {"type": "image"},
+        {"image": "x.png"},
+        {"type": "input_audio", "input_audio": {"data": ""}},
+    ],
+)
+def test_pictures_and_sound_in_a_content_are_told_as_such(part: dict[str, Any]) -> None:
+    content = [{"type": "text", "text": "What is this?"}, part]
+    made = to_chat({"messages": [{"role": "user", "content": content}, ANSWER]}, "auto")
+    assert isinstance(made, Defect)
+    assert made.reason == "unsupported_field"
+    assert "pictures, sound and files are not learned, text only" in made.detail
+
+
+@pytest.mark.parametrize(
+    ("more", "noted"),
+    [
+        ({"instruction": "x", "output": "y"}, True),
+        ({"prompt": "x", "completion": "y"}, True),
+        ({"prompt": "x"}, False),
+        ({"instruction": None, "prompt": None, "completion": "y"}, False),
+        ({"source": "web", "text": "x"}, False),
+    ],
+)
+@pytest.mark.parametrize("field", ["messages", "conversations"])
+def test_of_a_row_in_two_formats_the_turns_are_taken_and_that_is_noted(
+    field: str, more: dict[str, Any], noted: bool
+) -> None:
+    row = {field: [USER, ANSWER], **more}
+    made = to_chat(row, "auto")
+    assert isinstance(made, Converted)
+    assert made.chat == [USER, ANSWER]
+    assert made.notes == (("other_format_left_out",) if noted else ())
+    chosen = to_chat(row, "messages")
+    assert isinstance(chosen, Converted)
+    assert chosen.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "like_a_row"),
+    [
+        (("Frage", "Antwort"), False),
+        (("What is it?", "a thing"), True),
+        (("It is one of many words", "x"), True),
+        (("x" * 41, "y"), True),
+    ],
+)
+def test_names_that_look_like_a_row_speak_of_a_missing_header(
+    fields: tuple[str, str], like_a_row: bool
+) -> None:
+    made = to_chat(dict.fromkeys(fields, "text"), "auto")
+    assert isinstance(made, Defect)
+    assert made.reason == "unknown_format"
+    assert ("table without a header" in made.detail) is like_a_row
+    assert "--data.columns" in made.detail

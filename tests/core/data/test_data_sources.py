@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import os
+import pickle
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,10 @@ from typing import Any
 import pytest
 
 from core.config.errors import FailedError, InputError
+from core.config.schema import RunConfig
 from core.data import row as limits
+from core.data.chats import Kept, Pipeline
+from core.data.row import Marked
 from core.data.sources import Rejected, Row, read_rows
 
 GOOD = {"instruction": "a", "output": "b"}
@@ -138,7 +143,7 @@ def test_lines_named_json_and_a_list_named_jsonl(tmp_path: Path) -> None:
         ("a.json", b"[" * 100_000, "in the middle of a value"),
         ("a.json", b'{"x": [{"a": 1}], "x": [{"a": 1}]}', "several lists of rows: x, x"),
         ("a.json", b'[{"a": 1}]\n[{"a": 2}]', r"a\.json:2: .*follows the end"),
-        ("a.json", b"{} {}", r"a\.json:1: .*follows the end"),
+        ("a.json", b"{} x", r"a\.json:1: .*follows the end"),
         ("a.json", b'{"a": 1,}', "name of a field"),
         ("a.json", b'{"a" 1, "b": 2}', "colon was expected"),
         ("a.json", b"[,]", "a value was expected"),
@@ -200,3 +205,18 @@ def test_a_file_that_changes_while_it_is_read_is_noticed(write_lines: Callable[.
         file.write("{}\n")
     with pytest.raises(FailedError, match="was changed"):
         list(rows)
+
+
+def test_a_byte_order_mark_in_the_middle_is_passed_over_and_noted(tmp_path: Path) -> None:
+    path = tmp_path / "joined.jsonl"
+    line = json.dumps(GOOD).encode()
+    part = codecs.BOM_UTF8 + line + b"\n"
+    path.write_bytes(part + line[:-1] + b', "n": 1}\n' + codecs.BOM_UTF8 + b"{broken\n" + part)
+    rows = all_rows(path)
+    assert [type(row) for row in rows] == [Row, Row, Rejected, Marked]
+    assert isinstance(rows[3], Row)
+    assert rows[3].value == GOOD
+    kept = Pipeline(RunConfig()).outcome(rows[3])
+    assert isinstance(kept, Kept)
+    assert kept.notes == ("byte_order_mark",)
+    assert pickle.loads(pickle.dumps(rows[3])) == rows[3]

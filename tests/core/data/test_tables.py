@@ -141,3 +141,15 @@ def test_a_carriage_return_is_no_line_end_beside_others(tmp_path: Path) -> None:
     wide = "q" * (70 << 10)  # a Windows line end beyond the bytes that are looked at
     rows = read(tmp_path / "b.csv", f"{wide},a\r\n1,2\r\n")
     assert values(rows) == [{wide: "1", "a": "2"}]
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_tables_put_together_lose_their_second_header_only(mark: str, tmp_path: Path) -> None:
+    text = f'q,a\n1,2\n{mark}q, a\n{mark}"3, 4",5\n'
+    rows = read(tmp_path / "a.csv", text)
+    assert [getattr(row, "reason", "") for row in rows] == ["", "header_again", ""]
+    assert values(rows) == [{"q": "1", "a": "2"}, {"q": "3, 4", "a": "5"}]
+
+
+def test_a_value_like_the_name_of_the_only_column_is_a_value(tmp_path: Path) -> None:
+    assert values(read(tmp_path / "a.csv", "text\ntext\n")) == [{"text": "text"}]
