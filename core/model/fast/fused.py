@@ -24,6 +24,8 @@ _PROGRAMS = 264
 """Programs that fill a large GPU: two for each of an H100's 132 multiprocessors."""
 _WIDEST_RANK = 32
 """Above this rank the sums of ``outward`` no longer fit into registers; products take over."""
+_ROWS = 128
+"""Rows of A that one program can take: registers, and 99 KB of shared memory on smaller cards."""
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Triton's interpreter, for trying kernels without a GPU, knows no inline assembly."""
 
@@ -103,43 +105,51 @@ def swiglu(
     gate_up: Tensor, a: Tensor, out: Tensor, tail: Tensor, mask: Mask | None, kept: Tensor
 ) -> None:
     (tokens, width), rank = out.shape, len(a)
+    if rank > _ROWS:
+        rank = 0  # projected apart
     splits = _splits(triton.cdiv(tokens, 32), width // 1024)
     parts = _sums(out, splits, tokens, rank)
     thin.swiglu_kernel[(triton.cdiv(tokens, 32), splits)](
         gate_up, a, out, parts, tokens, width, gate_up.stride(0), a.stride(0), out.stride(0),
-        rank, *_drawn(mask, out), DROPOUT=mask is not None, TOKENS=32, BLOCK=128, SPLITS=splits,
-        RANK=_lanes(rank), num_warps=4, num_stages=3,
+        rank, *_drawn(mask, out), DROPOUT=mask is not None, TOKENS=32, BLOCK=_columns(rank),
+        SPLITS=splits, RANK=_lanes(rank), num_warps=4, num_stages=3,
     )  # fmt: skip
-    _write_tail(parts, tail, kept)
+    if rank:
+        _write_tail(parts, tail, kept)
+    else:
+        project(out, a, tail, 1, mask, kept)
 
 
 def swiglu_backward(
     gate_up: Tensor, grad: Tensor, tail: Tensor, grad_a: Tensor, mask: Mask | None
 ) -> None:
-    (tokens, width), rank = grad.shape, len(grad_a)
+    (tokens, width), rank = grad.shape, len(grad_a) if len(grad_a) <= _ROWS else 0
     blocks = triton.cdiv(width, 128)
     splits = _splits(blocks, tokens // 256, 3 * _PROGRAMS)
-    parts = _sums(grad, splits, *grad_a.shape)
+    parts = _sums(grad, splits, rank, width)
     thin.swiglu_backward_kernel[(blocks, splits)](
         gate_up, grad, tail, parts, tokens, width, gate_up.stride(0), grad.stride(0),
         tail.stride(0), rank, *_drawn(mask, grad), DROPOUT=mask is not None, BLOCK=128, TOKENS=16,
-        SPLITS=splits, RANK=_lanes(rank), num_warps=8, num_stages=3,
+        SPLITS=splits, RANK=_lanes(rank), WRITTEN=not rank, num_warps=8, num_stages=3,
     )  # fmt: skip
-    _gather(parts, grad_a)
+    if rank:
+        _gather(parts, grad_a)
+    else:
+        project_backward(grad, tail, grad_a, 1, mask)
 
 
 def project(
     x: Tensor, a: Tensor, out: Tensor, linears: int, mask: Mask | None, kept: Tensor | None = None
 ) -> None:
-    if mask is None:
-        linears = 1  # all of A at once
     (tokens, width), ranks = x.shape, a.shape[0]
-    splits = _splits(triton.cdiv(tokens, 32) * linears, width // 1024)
+    blocks, chunks = _blocks(ranks, linears, mask)
+    rows = ranks // blocks
+    splits = _splits(triton.cdiv(tokens, 32) * blocks, width // 1024)
     parts = _sums(x, splits, tokens, ranks)
-    thin.project_kernel[(triton.cdiv(tokens, 32), linears, splits)](
-        x, a, parts, tokens, width, x.stride(0), a.stride(0), ranks // linears, ranks,
-        *_drawn(mask, x), DROPOUT=mask is not None, TOKENS=32, BLOCK=128, SPLITS=splits,
-        RANK=_lanes(ranks // linears), num_warps=4, num_stages=4,
+    thin.project_kernel[(triton.cdiv(tokens, 32), blocks, splits)](
+        x, a, parts, tokens, width, x.stride(0), a.stride(0), rows, ranks, chunks,
+        *_drawn(mask, x), DROPOUT=mask is not None, TOKENS=32, BLOCK=_columns(rows), SPLITS=splits,
+        RANK=_lanes(rows), num_warps=4, num_stages=4,
     )  # fmt: skip
     _write_tail(parts, out, kept)
 
@@ -147,15 +157,15 @@ def project(
 def project_backward(
     x: Tensor, tail: Tensor, grad: Tensor, linears: int, mask: Mask | None
 ) -> None:
-    if mask is None:
-        linears = 1
     (tokens, width), ranks = x.shape, grad.shape[0]
-    splits = _splits(triton.cdiv(width, 64) * linears, tokens // 256)
+    blocks, chunks = _blocks(ranks, linears, mask)
+    rows = ranks // blocks
+    splits = _splits(triton.cdiv(width, 64) * blocks, tokens // 256)
     parts = _sums(x, splits, *grad.shape)
-    thin.project_backward_kernel[(triton.cdiv(width, 64), linears, splits)](
-        x, tail, parts, tokens, width, x.stride(0), tail.stride(0), ranks // linears, ranks,
+    thin.project_backward_kernel[(triton.cdiv(width, 64), blocks, splits)](
+        x, tail, parts, tokens, width, x.stride(0), tail.stride(0), rows, ranks, chunks,
         *_drawn(mask, x), DROPOUT=mask is not None, TOKENS=64, BLOCK=64, SPLITS=splits,
-        RANK=_lanes(ranks // linears), num_warps=4, num_stages=3,
+        RANK=_lanes(rows), num_warps=4, num_stages=3,
     )  # fmt: skip
     _gather(parts, grad)
 
@@ -206,9 +216,11 @@ def _write_tail(parts: Tensor, out: Tensor, kept: Tensor | None) -> None:
     """The sum of ``parts`` (count, T, R) into ``out`` (T, pad), and into ``kept``."""
     count, tokens, ranks = parts.shape
     copy, pad = out if kept is None else kept, out.shape[1]
-    thin.tail_kernel[(triton.cdiv(tokens, 32),)](
+    lanes = triton.next_power_of_2(pad)
+    size = max(1, min(32, 4096 // lanes))
+    thin.tail_kernel[(triton.cdiv(tokens, size),)](
         parts, out, copy, tokens, ranks, out.stride(0), copy.stride(0), pad, COUNT=count,
-        KEPT=kept is not None, TOKENS=32, PAD=triton.next_power_of_2(pad), num_warps=4,
+        KEPT=kept is not None, TOKENS=size, PAD=lanes, num_warps=4,
     )  # fmt: skip
 
 
@@ -219,6 +231,22 @@ def _sums(like: Tensor, *shape: int) -> Tensor:
 def _lanes(rank: int) -> int:
     """Width of a product that has ``rank`` columns."""
     return max(16, int(triton.next_power_of_2(rank)))
+
+
+def _columns(rank: int) -> int:
+    """Columns that a program reads at a time, of so many rows of A."""
+    return 128 if rank <= 64 else 64
+
+
+def _blocks(ranks: int, linears: int, mask: Mask | None) -> tuple[int, int]:
+    """Into how many blocks of equally many rows A is cut, and how many belong to one linear.
+
+    Without dropout all linears see the same, so that their rows need not be told apart.
+    """
+    parts = 1 if mask is None else linears
+    rows = ranks // parts
+    chunks = next(n for n in range(1, rows + 1) if rows % n == 0 and rows // n <= _ROWS)
+    return parts * chunks, chunks
 
 
 def _splits(programs: int, most: int, wanted: int = _PROGRAMS) -> int:
@@ -235,8 +263,7 @@ def spread(dx: Tensor, tail: Tensor, a: Tensor, linears: int, mask: Mask) -> Non
     thin.spread_kernel[grid](
         dx, tail, a, dx.shape[0], dx.shape[1], dx.stride(0), tail.stride(0), a.stride(0), rank,
         *_drawn(mask, dx),
-        LINEARS=linears, TOKENS=64, BLOCK=128, RANK=max(16, triton.next_power_of_2(rank)),
-        num_warps=4,
+        LINEARS=linears, TOKENS=64, BLOCK=128, RANK=min(64, _lanes(rank)), num_warps=8,
     )  # fmt: skip
 
 

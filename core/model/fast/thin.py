@@ -31,10 +31,11 @@ def _dropped(x, token, column, width, number, seed, salt, limit, scale):
 
 @triton.jit(do_not_specialize=["salt", "limit"])
 def project_kernel(
-    x, a, parts, tokens, width, x_pitch, a_pitch, rank, ranks, seed, salt, limit, scale,
+    x, a, parts, tokens, width, x_pitch, a_pitch, rank, ranks, chunks, seed, salt, limit, scale,
     DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
     RANK: tl.constexpr,
 ):  # fmt: skip
+    # A program takes ``rank`` rows of A; ``chunks`` programs share those of one linear.
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     number, split = tl.program_id(1), tl.program_id(2)
     row = tl.arange(0, RANK)
@@ -49,8 +50,9 @@ def project_kernel(
         )
         if DROPOUT:
             value = _dropped(
-                value, token[:, None], column[None, :], width, number, seed, salt, limit, scale
-            )
+                value, token[:, None], column[None, :], width, number // chunks, seed, salt, limit,
+                scale,
+            )  # fmt: skip
         factor = tl.load(
             a + (number * rank + row)[:, None] * a_pitch + column[None, :],
             mask=(row < rank)[:, None] & inside[None, :], other=0.0,
@@ -62,8 +64,8 @@ def project_kernel(
 
 @triton.jit(do_not_specialize=["salt", "limit"])
 def project_backward_kernel(
-    x, tail, parts, tokens, width, x_pitch, tail_pitch, rank, ranks, seed, salt, limit, scale,
-    DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
+    x, tail, parts, tokens, width, x_pitch, tail_pitch, rank, ranks, chunks, seed, salt, limit,
+    scale, DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
     RANK: tl.constexpr,
 ):  # fmt: skip
     column = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -80,8 +82,9 @@ def project_backward_kernel(
         )  # fmt: skip
         if DROPOUT:
             value = _dropped(
-                value, token[:, None], column[None, :], width, number, seed, salt, limit, scale
-            )
+                value, token[:, None], column[None, :], width, number // chunks, seed, salt, limit,
+                scale,
+            )  # fmt: skip
         factor = tl.load(
             tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
             mask=there[:, None] & (row < rank)[None, :], other=0.0,
@@ -140,20 +143,22 @@ def spread_kernel(
 ):  # fmt: skip
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    row = tl.arange(0, RANK)
     inside = (token < tokens)[:, None] & (column < width)[None, :]
     place = dx + token[:, None].to(tl.int64) * dx_pitch + column[None, :]
     total = tl.load(place, mask=inside, other=0.0).to(tl.float32)
     for number in tl.static_range(LINEARS):
-        left = tl.load(
-            tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
-            mask=(token < tokens)[:, None] & (row < rank)[None, :], other=0.0,
-        )  # fmt: skip
-        right = tl.load(
-            a + (number * rank + row)[:, None] * a_pitch + column[None, :],
-            mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
-        )  # fmt: skip
-        part = tl.dot(left, right, input_precision="ieee")
+        part = tl.zeros((TOKENS, BLOCK), dtype=tl.float32)
+        for begin in range(0, rank, RANK):
+            row = begin + tl.arange(0, RANK)
+            left = tl.load(
+                tail + token[:, None].to(tl.int64) * tail_pitch + (number * rank + row)[None, :],
+                mask=(token < tokens)[:, None] & (row < rank)[None, :], other=0.0,
+            )  # fmt: skip
+            right = tl.load(
+                a + (number * rank + row)[:, None] * a_pitch + column[None, :],
+                mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
+            )  # fmt: skip
+            part = tl.dot(left, right, part, input_precision="ieee")
         total += _dropped(
             part, token[:, None], column[None, :], width, tl.full((), number, tl.int32), seed,
             salt, limit, scale,
@@ -221,9 +226,10 @@ def tail_kernel(
 def swiglu_backward_kernel(
     gate_up, grad, tail, parts, tokens, width, pitch, grad_pitch, tail_pitch, rank, seed, salt,
     limit, scale, DROPOUT: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr,
-    SPLITS: tl.constexpr, RANK: tl.constexpr,
+    SPLITS: tl.constexpr, RANK: tl.constexpr, WRITTEN: tl.constexpr,
 ):  # fmt: skip
-    # What went into down_proj is only needed for the gradient of its A: it never leaves.
+    # What went into down_proj is only needed for the gradient of its A. It never leaves, but where
+    # A has too many rows for one program: then it takes the gradient's place.
     block, split = tl.program_id(0), tl.program_id(1)
     inner = block * BLOCK + tl.arange(0, BLOCK)
     inside = inner < width
@@ -250,6 +256,8 @@ def swiglu_backward_kernel(
         tl.store(gates + width + offset, (down * silu).to(kind), mask=here)
         d_gate = down * up * (sigmoid + silu * (1 - sigmoid))
         tl.store(gates + offset, d_gate.to(kind), mask=here)
+        if WRITTEN:
+            tl.store(grad + first * grad_pitch + down_offset, hidden, mask=here)
         if DROPOUT:
             hidden = _dropped(
                 hidden, start + row, inner[None, :], width, tl.full((), 0, tl.int32), seed, salt,

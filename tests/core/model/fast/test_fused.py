@@ -80,29 +80,29 @@ def test_heads_are_normalized_and_rotated() -> None:
     both(lambda p, dy: p.head_norm_backward(dy, qk, weight, 1e-6), tensor(TOKENS, 3, 32))
 
 
-@pytest.mark.parametrize("rank", [4, 16, 40])
+@pytest.mark.parametrize("rank", [4, 16, 40, 160])
 @pytest.mark.parametrize("part", [0.0, 0.1])
 def test_the_middle_of_the_mlp(rank: int, part: float) -> None:
     mask = Mask(part, torch.tensor(3_456_789_012, device=DEVICE)).at(3, 1) if part else None
     gate_up, a = tensor(TOKENS, 360, pad=16), tensor(rank, 180, pad=32)
     both(
         lambda p, out, tail, kept: p.swiglu(gate_up, a, out, tail, mask, kept),
-        tensor(TOKENS, 180, pad=64), tensor(TOKENS, 64), tensor(TOKENS, 64), limit=1e-3,
+        tensor(TOKENS, 180, pad=64), tensor(TOKENS, 160), tensor(TOKENS, 160), limit=1e-3,
     )  # fmt: skip
-    tail, grad = tensor(TOKENS, 64, pad=8), tensor(TOKENS, 180)
+    tail, grad = tensor(TOKENS, 160, pad=8), tensor(TOKENS, 180)
     both(
         lambda p, gu, grad_a: p.swiglu_backward(gu, grad.clone(), tail, grad_a, mask),
         gate_up.clone(), tensor(rank, 180), limit=1e-3,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("rank", [4, 16])
+@pytest.mark.parametrize("rank", [4, 16, 70, 140])
 @pytest.mark.parametrize("part", [0.0, 0.1])
 def test_adapters(rank: int, part: float) -> None:
     seed = torch.tensor(3_456_789_012, device=DEVICE)
     mask = Mask(part, seed).at(3, 1) if part else None
-    x, a, tail = tensor(TOKENS, 96, pad=16), tensor(3 * rank, 96, pad=32), tensor(TOKENS, 64)
-    both(lambda p, out: p.project(x, a, out, 3, mask), tensor(TOKENS, 64), limit=1e-3)
+    x, a, tail = tensor(TOKENS, 96, pad=16), tensor(3 * rank, 96, pad=32), tensor(TOKENS, 448)
+    both(lambda p, out: p.project(x, a, out, 3, mask), tensor(TOKENS, 448), limit=1e-3)
     both(lambda p, grad: p.project_backward(x, tail, grad, 3, mask), tensor(3 * rank, 96),
          limit=1e-3)  # fmt: skip
     if mask is not None:

@@ -1,0 +1,82 @@
+"""The kernels compiled ahead of time for cards that need not be there: do they fit into them?"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from core.model.fast.dropout import Mask
+
+triton = pytest.importorskip("triton", reason="comes with torch for GPUs")
+if os.environ.get("TRITON_INTERPRET") == "1":
+    pytest.skip("the interpreter compiles nothing", allow_module_level=True)
+
+from triton.backends.compiler import GPUTarget  # noqa: E402
+from triton.runtime import driver  # noqa: E402
+from triton.runtime.jit import JITFunction  # noqa: E402
+
+from core.model.fast import fused  # noqa: E402
+
+TOKENS, HIDDEN, WIDE = 4096, 3584, 18944
+SHARED = {89: 99 << 10, 90: 227 << 10}
+"""Shared memory that a program can have, by compute capability: RTX 4090, H100."""
+
+
+@pytest.fixture(params=SHARED)
+def compiled(request: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[int, list[Any]]]:
+    """The shared memory there is, and each kernel that ``fused`` would have launched."""
+    target = GPUTarget("cuda", request.param, 32)
+    fake = SimpleNamespace(
+        # What is compiled is kept by device: none that there really is.
+        get_current_device=lambda: -request.param, get_current_stream=lambda _=0: 0,
+        get_current_target=lambda: target,
+    )  # fmt: skip
+    found: list[Any] = []
+    run = JITFunction.run
+
+    def compile_only(self: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+        found.append(run(self, *args, grid=grid, warmup=True, **kwargs))
+
+    monkeypatch.setattr(JITFunction, "run", compile_only)
+    before = driver._active
+    driver.set_active(fake)
+    yield SHARED[request.param], found
+    driver._active = before
+
+
+def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
+    """A tensor without memory: its shape is all that compiling takes."""
+    return torch.empty(shape, dtype=dtype, device="meta")
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1])
+@pytest.mark.parametrize("rank", [32, 64, 256])
+def test_every_rank_fits_into_the_memory_of_a_program(
+    rank: int, part: float, compiled: tuple[int, list[Any]]
+) -> None:
+    room, kernels = compiled
+    mask = Mask(part, empty(dtype=torch.int64)).at(3, 1) if part else None
+    rows, ranks = [HIDDEN, 512, 512], 3 * rank
+    count, tail = sum(rows), empty(TOKENS, 3 * rank)
+    weight = empty(count + ranks, HIDDEN + ranks)
+    a, b = weight[count:, :HIDDEN], weight[:count, HIDDEN:]
+    x, dy = empty(TOKENS, HIDDEN + ranks)[:, :HIDDEN], empty(TOKENS, count)
+    fused.project(x, a, tail, 3, mask, tail)
+    fused.project_backward(x, tail, empty(ranks, HIDDEN, dtype=torch.float32), 3, mask)
+    if rank <= 32:  # above it, torch's own products take over
+        fused.outward(dy, b, tail, tail, empty(count, rank, dtype=torch.float32), rows, 1.0)
+    if mask:
+        fused.spread(x, tail, a, 3, mask)
+    gate_up, hidden = empty(TOKENS, 2 * WIDE), empty(TOKENS, WIDE)
+    fused.swiglu(gate_up, empty(rank, WIDE), hidden, tail, mask, tail)
+    grad_a = empty(rank, WIDE, dtype=torch.float32)
+    fused.swiglu_backward(gate_up, hidden, tail[:, :rank], grad_a, mask)
+    names = {kernel.metadata.name for kernel in kernels}
+    assert {"project_kernel", "project_backward_kernel", "swiglu_backward_kernel"} <= names
+    for kernel in kernels:
+        assert kernel.metadata.shared <= room, kernel.metadata.name
