@@ -75,11 +75,10 @@ class ChatTemplate:
 
     def render(self, chat: Chat, *, add_generation_prompt: bool = False) -> str:
         """The chat as the model sees it. Raises TemplateFault."""
-        return self._one(self.job(chat, add_generation_prompt=add_generation_prompt))
-
-    def render_marked(self, chat: Chat) -> Marked:
-        """The chat with the template's own marks taken out and told as spans."""
-        return unmarked(self._one(self.job(chat, marks=True)))
+        (result,) = self.render_many([self.job(chat, add_generation_prompt=add_generation_prompt)])
+        if isinstance(result, TemplateFault):
+            raise result
+        return result
 
     def job(
         self, chat: Chat, *, add_generation_prompt: bool = False, marks: bool = False
@@ -102,12 +101,6 @@ class ChatTemplate:
             if RENDERER.worn_out(number):
                 raise _unusable(self.origin, f"it was stopped {STRIKES} times: {_why(results)}")
         return results
-
-    def _one(self, job: RenderJob) -> str:
-        (result,) = self.render_many([job])
-        if isinstance(result, TemplateFault):
-            raise result
-        return result
 
 
 def unmarked(text: str) -> Marked:

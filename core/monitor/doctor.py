@@ -54,13 +54,11 @@ class Finding:
     fix: str = ""
 
 
-def examine(root: Path | None = None) -> list[Finding]:
-    """Look at everything. Takes seconds: torch is started, and the hub is asked."""
-    return list(checks(root or Path.cwd()))
-
-
 def checks(root: Path) -> Iterator[Finding]:
-    """The findings one by one, the quick ones first. ``root`` is where runs are kept."""
+    """The findings one by one, the quick ones first. ``root`` is where runs are kept.
+
+    All of them take seconds: torch is started, and the hub is asked.
+    """
     yield python()
     found = listing()
     yield from gpus(found)

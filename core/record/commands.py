@@ -132,10 +132,6 @@ class Control:
         """Why the job should stop and save; empty when it should not."""
         return self._stop
 
-    @property
-    def aborted(self) -> bool:
-        return self._abort
-
     def take_save(self) -> bool:
         """Whether a save was asked for since the last call."""
         with self._changed:

@@ -212,7 +212,6 @@ class DurableMixin(SavingMixin):
         config = self.job.config
         self.job.step = self.tally.step = step
         self.tally.tokens += self._step_tokens
-        self.tally.window_steps += 1
         self._clock.count(self._step_tokens)
         last = step >= self.state.max_steps
         stop = "" if last else self.job.control.stop_reason
@@ -285,7 +284,7 @@ class DurableMixin(SavingMixin):
                 tokens_per_second=tokens / seconds if seconds > 0 else 0.0,
             )
         )
-        tally.window_loss, tally.window_label_tokens, tally.window_steps = 0.0, 0, 0
+        tally.window_loss, tally.window_label_tokens = 0.0, 0
         return loss
 
     # --- evaluation ---

@@ -37,7 +37,6 @@ class Tally:
     """Whether the output head waited in RAM there."""
     window_loss: float = 0.0
     window_label_tokens: int = 0
-    window_steps: int = 0
     dtypes: dict[str, str] = field(default_factory=dict)
     """Precision of every trained tensor, which loading would otherwise change."""
 
