@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 
 from core.config.schema import RunConfig
 from core.model.fast import plan as fast
-from core.model.shapes import Linear, ModelShape
+from core.model.shapes import Linear, ModelShape, beyond_context
 
 CONTEXT_BYTES = 512 << 20
 """The CUDA context with the kernels that were loaded, outside of torch's allocator."""
@@ -169,7 +169,7 @@ def estimate(
         context=CONTEXT_BYTES if gpu else 0,
         path=path,
         why=why,
-        notes=_notes(shape),
+        notes=_notes(shape, config.data.max_length),
     )
 
 
@@ -240,7 +240,7 @@ def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
         context=fast.CONTEXT_BYTES,
         path="fused",
         why=plan.told if limit else f"at least; more is used to save work. {plan.told}",
-        notes=_notes(shape),
+        notes=_notes(shape, config.data.max_length),
     )
 
 
@@ -307,8 +307,8 @@ def _others(shape: ModelShape, dims: Dims, layers: tuple[Linear, ...]) -> int:
     return max(0, shape.parameters - known - ends)
 
 
-def _notes(shape: ModelShape) -> tuple[str, ...]:
-    notes = []
+def _notes(shape: ModelShape, max_length: int) -> tuple[str, ...]:
+    notes = [beyond_context(max_length, shape.context_length)]
     if shape.linears is None:
         notes.append("the weights are not here: layers are taken to be those of a Llama")
     if shape.experts > 1:
@@ -318,7 +318,7 @@ def _notes(shape: ModelShape) -> tuple[str, ...]:
         notes.append("what it takes beside text is not trained")
     if shape.intermediate_size is None or shape.heads is None:
         notes.append("its config.json does not name all sizes: activations are rough")
-    return tuple(notes)
+    return tuple(filter(None, notes))
 
 
 # --- what lies there all the time -----------------------------------------------------------------

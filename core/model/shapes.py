@@ -147,6 +147,19 @@ def _shape(
     )
 
 
+def beyond_context(max_length: int, context_length: int | None) -> str:
+    """A sentence where rows may be longer than what the model has learned to read; else empty.
+
+    It is no mistake: rotary models go on beyond, only worse until they have learned it.
+    """
+    if context_length is None or max_length <= context_length:
+        return ""
+    return (
+        f"data.max_length is {max_length:,}, and the model has learned to read {context_length:,} "
+        "tokens: what lies beyond is foreign to it. Lower it, unless longer rows are what you teach"
+    )
+
+
 def check_target_modules(targets: str | Iterable[str], shape: ModelShape) -> str | None:
     """Why the model cannot take adapters on these layers, with the nearest names; None when fine.
 

@@ -18,6 +18,7 @@ from core.model import adapters, liger
 from core.model import load as models
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
+from core.model.shapes import beyond_context
 from core.record import events as ev
 from core.record.commands import Stopped
 from core.record.job import Job, Result
@@ -276,6 +277,10 @@ def _loaded(
     plan, why = settled.plan, settled.why
     if plan is None and (more := liger.put_on(base, device)):
         why = f"{why}; {more}"
+    if told := beyond_context(
+        config.data.max_length, getattr(base.config, "max_position_embeddings", None)
+    ):
+        job.log(told, "warning")
     job.emit(
         ev.ModelLoaded(
             name=config.model.name_or_path,

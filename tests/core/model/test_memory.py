@@ -130,6 +130,18 @@ def test_too_little_known_is_said() -> None:
     assert any("does not name all sizes" in note for note in notes)
 
 
+def test_rows_longer_than_the_model_reads_are_told() -> None:
+    def told(context: int | None) -> bool:
+        found = needed(
+            config(**{"data.max_length": 2048}), replace(LLAMA_8B, context_length=context)
+        )
+        return any("data.max_length is 2,048" in note for note in found.notes)
+
+    assert told(2047)
+    assert not told(2048)
+    assert not told(None)
+
+
 def test_it_needs_no_torch() -> None:
     code = (
         "import sys\nimport core.model.fits, core.model.memory\n"
