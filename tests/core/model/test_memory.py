@@ -132,9 +132,7 @@ def test_too_little_known_is_said() -> None:
 
 def test_rows_longer_than_the_model_reads_are_told() -> None:
     def told(context: int | None) -> bool:
-        found = needed(
-            config(**{"data.max_length": 2048}), replace(LLAMA_8B, context_length=context)
-        )
+        found = needed(config(), replace(LLAMA_8B, context_length=context))
         return any("data.max_length is 2,048" in note for note in found.notes)
 
     assert told(2047)
