@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from core.config.counted import counted
 from core.config.schema import RunConfig
 from core.data.chats import Tally
 from core.data.choice import choose, settled
@@ -63,6 +64,14 @@ class Report:
         """The format of most kept rows; ``unknown`` when none was kept."""
         top = self.tally.formats.most_common(1)
         return top[0][0] if top else "unknown"
+
+    @property
+    def formats_in_words(self) -> str:
+        """The format of the kept rows, or each of several with its rows."""
+        formats = self.tally.formats.most_common()
+        if len(formats) < 2:
+            return self.format
+        return ", ".join(f"{name} in {counted(rows, 'row')}" for name, rows in formats)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with ``read``, ``kept`` and ``rejected`` at the top."""

@@ -22,6 +22,7 @@ import numpy.typing as npt
 from core.config.counted import counted
 from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
+from core.data.advice import advice
 from core.data.blocks import cut
 from core.data.chats import Kept, Tally
 from core.data.choice import choose
@@ -323,9 +324,14 @@ class _Preparation:
             remedies=(
                 "look at the rows and their reasons: finetui inspect "
                 + " ".join(files or self.config.data.files),
-                "name other rows in data.eval_files, or clear it: data.eval_fraction holds some out"
-                if set(tally.rejected) == {EXACT}
-                else "rows cut off: raise data.max_length; unknown fields: set data.format",
+                *(
+                    (
+                        "name other rows in data.eval_files, or clear it: data.eval_fraction "
+                        "holds some out",
+                    )
+                    if set(tally.rejected) == {EXACT}
+                    else advice(tally.rejected)
+                ),
             ),
         )
 

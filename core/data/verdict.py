@@ -70,6 +70,20 @@ def _encodings(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("warning", source.warning)
 
 
+def _formats(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    formats = survey.tally.formats.most_common()
+    if len(formats) > 1:
+        listed = ", ".join(f"{counted(rows, 'row')} of {name}" for name, rows in formats)
+        yield Finding("note", f"the rows are of several formats, each read as its own: {listed}")
+    twice = survey.tally.notes["other_format_left_out"]
+    if twice:
+        yield Finding(
+            "warning",
+            f"{counted(twice, 'row has', 'rows have')} turns and another question with its answer "
+            "as well: the turns are learned. To learn the other side, set data.format",
+        )
+
+
 def _rejected(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     tally = survey.tally
     lost = tally.rejected.total()
@@ -183,5 +197,5 @@ def _in_tokens(survey: Survey, tokens: TokenStats) -> Iterator[Finding]:
 
 
 _RULES: tuple[Callable[[Survey, Mapping[str, Any]], Iterator[Finding]], ...] = (
-    _encodings, _size, _rejected, _answers, _sameness, _languages, _private,
+    _encodings, _formats, _size, _rejected, _answers, _sameness, _languages, _private,
 )  # fmt: skip

@@ -14,6 +14,7 @@ from core.config import files
 from core.config.counted import counted
 from core.config.errors import InputError, RefusedError
 from core.config.schema import RunConfig
+from core.data.advice import advice
 from core.data.export import write_rows
 from core.data.facts import timed
 from core.data.inspect import Report, nothing_held_out
@@ -93,7 +94,10 @@ def _nothing_kept(report: Report) -> InputError:
     return InputError(
         f"{what} ({reasons}){first}",
         kind="no_rows",
-        remedies=("look up the reasons in docs/data.md",),
+        remedies=(
+            *advice(tally.rejected),
+            "see each row with its reason: finetui inspect on a terminal, or with --json",
+        ),
     )
 
 
@@ -170,7 +174,7 @@ def _tell(report: Report, out: Output) -> None:
     for survey, label in zip(report.surveys, ("file", "eval file"), strict=False):
         for source in survey.sources:
             out.say(f"{label:<9} {source.path}: {source.words}")
-    out.say(f"format    {report.format}")
+    out.say(f"format    {report.formats_in_words}")
     if tally.blank_lines.total():
         out.say(f"blank     {counted(tally.blank_lines.total(), 'line')} (no rows)")
     for reason, count in tally.rejected.most_common():

@@ -157,3 +157,23 @@ def test_spread_and_histogram() -> None:
     assert spread(values[:0]) is None
     assert histogram(values) == {"edges": [0, 1, 2, 4, 8, 16], "counts": [1, 1, 2, 1, 1]}
     assert histogram(values[:0])["counts"] == [0]
+
+
+def test_several_formats_and_rows_in_two_of_them_are_told(write_lines: Callable[..., Path]) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+    both = {"messages": turns, "instruction": "x", "output": "y"}
+    report = look(write_lines(*[row(n) for n in range(3)], both))
+    assert "note: the rows are of several formats, each read as its own: 3 rows of prompt_comp" in (
+        said(report)
+    )
+    assert report.formats_in_words == "prompt_completion in 3 rows, messages in 1 row"
+    assert "warning: 1 row has turns and another question with its answer as well" in said(report)
+
+
+def test_a_file_read_in_doubt_is_told_with_words_to_look_at(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    text = '{"prompt": "Ki jött haza?", "completion": "Ő tegnap este későn jött haza."}'
+    path.write_bytes(text.encode("cp1250"))
+    assert "warning: rows.jsonl was read as Latin-1 (Windows-1252), and may be in another" in (
+        said(look(path))
+    )

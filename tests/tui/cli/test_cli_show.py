@@ -255,6 +255,9 @@ def test_inspect_of_nothing_usable(call: Call, tmp_path: Path) -> None:
     assert (said.code, said.document["kept"]) == (2, 0)
     assert said.document["error"]["kind"] == "no_rows"
     assert "no row of 1 can be used (1 not_json)" in said.err
+    advice = " ".join(said.document["error"]["remedies"])
+    assert "write one JSON object a line" in advice
+    assert "docs/" not in advice
     path.write_text('{"Frage": "q", "Antwrot": "a"}\n', encoding="utf-8")
     columns = "--data.columns prompt=Frage,completion=Antwort"
     assert columns in call("inspect", path, "--json").document["error"]["message"]
