@@ -72,6 +72,8 @@ class Judgement:
     """The encoding, as Python names it; empty where the bytes make no words in any."""
     doubt: bool = False
     """It may as well be another one."""
+    odd: bytes = b""
+    """The sentence that is fit for Windows-1252 least."""
 
 
 def judge(samples: Sequence[bytes]) -> Judgement:
@@ -80,22 +82,27 @@ def judge(samples: Sequence[bytes]) -> Judgement:
     parts = parts[:: max(1, len(parts) // _MOST)]
     whole = _alphabet(b" ".join(parts), _ANY, _FEWEST_LETTERS)
     whole = _ANY if whole in _WESTERN.values() else whole
-    fits, total = dict.fromkeys(_ENCODINGS, 0.0), 0
+    fits, total, odd = dict.fromkeys(_ENCODINGS, 0.0), 0, (2.0, b"")
     for part in parts:
-        own = _alphabet(part, whole)
+        own, count = _alphabet(part, whole), len(_HIGH.findall(part))
+        found = {encoding: _fit(part, encoding, own) for encoding in _ENCODINGS}
         for encoding in _ENCODINGS:
-            fits[encoding] += _fit(part, encoding, own)
-        total += len(_HIGH.findall(part))
+            fits[encoding] += found[encoding]
+        total += count
+        odd = min(odd, (found["cp1252"] / count, part))
     best = max(_ENCODINGS, key=lambda encoding: fits[encoding])
     gain, fit = fits[best] - fits["cp1252"], fits["cp1252"] / max(1, total)
     if gain >= _GAIN and fits[best] >= _GOOD * total:
         return Judgement(best)
-    return Judgement("" if fit < _POOR else "cp1252", gain >= _NEAR or fit < _SURE)
+    return Judgement("" if fit < _POOR else "cp1252", gain >= _NEAR or fit < _SURE, odd[1])
 
 
-def example(raw: bytes, encoding: str) -> tuple[int, str]:
-    """The first words beyond ASCII: their line, from 1, and how they read in an encoding."""
-    first = _HIGH.search(raw)
+def example(raw: bytes, encoding: str, odd: bytes = b"") -> tuple[int, str]:
+    """Some words beyond ASCII: their line, from 1, and how they read in an encoding.
+
+    Those of the sentence ``odd`` where it is given and there, else the first ones.
+    """
+    first = _HIGH.search(raw, max(0, raw.find(odd)))
     if first is None:
         return 1, ""
     line = raw.count(b"\n", 0, first.start()) + 1

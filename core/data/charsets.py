@@ -53,7 +53,7 @@ _OTHER_LETTERS = list(CHARSETS)[list(CHARSETS).index("cp1251") :]
 def foreign(samples: Sequence[bytes]) -> str:
     """The encoding of other letters than Latin ones that a text is in; empty where unknown.
 
-    A few damaged lines speak for none.
+    A few letters speak for none.
     """
     raw = _doubtful(samples)
     if raw is None:
@@ -62,6 +62,12 @@ def foreign(samples: Sequence[bytes]) -> str:
 
     best = from_bytes(raw, cp_isolation=_OTHER_LETTERS).best()
     return best.encoding if best is not None else ""
+
+
+def is_damage(samples: Sequence[bytes]) -> bool:
+    """Whether so few of the lines are beyond ASCII that they say nothing of the file."""
+    found, lines = _lines(samples)
+    return len(found) < _FEW_LINES and 2 * len(found) < lines
 
 
 def has_utf8(samples: Sequence[bytes]) -> bool:
@@ -74,17 +80,21 @@ def has_utf8(samples: Sequence[bytes]) -> bool:
     return good > _UTF8_PART * high
 
 
-def _doubtful(samples: Sequence[bytes]) -> bytes | None:
-    """The lines that are not ASCII; None where they may be damage."""
+def _lines(samples: Sequence[bytes]) -> tuple[list[bytes], int]:
+    """The lines that are not ASCII, as far as they are whole, and how many there are in all."""
     lines, found = 0, []
     for number, sample in enumerate(samples):
         whole = sample.split(b"\n")[1 if number else 0 :]  # a sample begins inside of a line
         whole[-1:] = [line.rstrip(_HIGH) for line in whole[-1:]]  # and may end inside of a letter
-        lines += len(whole)
+        lines += sum(map(bool, whole))
         found += [line for line in whole if not line.isascii()]
-    raw = b"\n".join(found)
-    few = len(found) < _FEW_LINES and 2 * len(found) < lines
-    if few or len(raw) - len(raw.translate(None, _HIGH)) < _FEW_BYTES:
+    return found, lines
+
+
+def _doubtful(samples: Sequence[bytes]) -> bytes | None:
+    """The lines that are not ASCII; None where there is too little of them."""
+    raw = b"\n".join(_lines(samples)[0])
+    if len(raw) - len(raw.translate(None, _HIGH)) < _FEW_BYTES:
         return None
     return raw if len(raw) <= _MOST_BYTES else raw[:_MOST_BYTES].rstrip(_HIGH)
 

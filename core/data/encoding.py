@@ -10,7 +10,7 @@ from encodings import cp1252
 from typing import Literal
 
 from core.data.alphabets import judge
-from core.data.charsets import foreign, has_utf8, is_utf8
+from core.data.charsets import foreign, has_utf8, is_damage, is_utf8
 from core.data.row import Reader
 
 Encoding = Literal["utf-8", "utf-16-le", "utf-16-be", "cp1252"]
@@ -58,6 +58,8 @@ class Found:
     """Another one that its bytes speak for, which is not read here: a key of ``CHARSETS``."""
     doubt: bool = False
     """It may as well be another one."""
+    odd: bytes = b""
+    """A sentence to look at, where there is doubt."""
 
 
 def find_encoding(samples: Sequence[bytes]) -> Found:
@@ -95,7 +97,9 @@ def _find_letters(samples: Sequence[bytes]) -> Found:
         return Found("utf-8")
     judged = judge(samples)
     if western and judged.likely == "cp1252":
-        return Found("cp1252", doubt=judged.doubt)
+        return Found("cp1252", doubt=judged.doubt, odd=judged.odd)
+    if is_damage(samples):
+        return Found("utf-8")
     likely = judged.likely if judged.likely != "cp1252" else ""
     return Found("utf-8", likely or foreign(samples))
 

@@ -199,16 +199,16 @@ def look(path: Path, file: IO[bytes]) -> Source:
         refuse(f"{path} is a binary file or UTF-32", "give text in UTF-8, one JSON object a line")
     if found.likely:
         _refuse_charset(path, found.likely, samples, packed=compression is not None)
-    doubt = _reads(samples, found.encoding) if found.doubt else ""
+    doubt = _reads(samples, found.encoding, found.odd) if found.doubt else ""
     bom = head.startswith(BOM)
     source = Source(path, "lines", compression, found.encoding, bom=bom, doubt=doubt)
     return _textual(source, file)
 
 
-def _reads(samples: Sequence[bytes], encoding: str) -> str:
-    """The first words beyond ASCII as they read in an encoding, and where they stand."""
-    sample = next(sample for sample in samples if not sample.isascii())
-    line, words = example(sample, encoding)
+def _reads(samples: Sequence[bytes], encoding: str, odd: bytes = b"") -> str:
+    """Some words beyond ASCII as they read in an encoding, and where they stand."""
+    sample = next(sample for sample in samples if odd in sample and not sample.isascii())
+    line, words = example(sample, encoding, odd)
     return f"line {line} reads “{words}”" if sample is samples[0] else f"a line reads “{words}”"
 
 

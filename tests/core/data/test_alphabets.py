@@ -8,7 +8,7 @@ import pytest
 
 from core.config.errors import InputError
 from core.data.alphabets import example, judge
-from core.data.sources import Row, Source, read_rows
+from core.data.sources import Rejected, Row, Source, read_rows
 
 WESTERN = {
     "de": (
@@ -141,3 +141,21 @@ def test_an_example_says_its_line_and_is_cut_around_the_letter() -> None:
     assert line == 2
     assert len(words) < 61
     assert words.endswith("y é z w")
+
+
+def test_in_doubt_the_sentence_that_reads_worst_is_shown(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    texts = ["Vielen Dank für die schöne Antwort.", "Łódź to duże miasto.", "Öl für später."]
+    path.write_bytes("\n\n".join(texts).encode("cp1250"))
+    found: list[Source] = []
+    list(read_rows([path], on_file=found.append))
+    assert found[0].doubt == "line 3 reads “£ódŸ to du¿e miasto.”"
+
+
+def test_one_line_of_another_encoding_among_many_costs_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    odd = '{"text": "Caffè, città e perché: così è più università."}'.encode("mac_roman")
+    path.write_bytes(b"\n".join([b'{"text": "plain"}'] * 20 + [odd]))
+    *_, last = read_rows([path])
+    assert isinstance(last, Rejected)
+    assert last.reason == "not_utf8"

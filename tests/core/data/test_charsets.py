@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.config.errors import InputError
-from core.data.charsets import CHARSETS, foreign, has_utf8
+from core.data.charsets import CHARSETS, foreign, has_utf8, is_damage
 from core.data.sources import Rejected, Row, read_rows
 
 RUSSIAN = (
@@ -76,7 +76,9 @@ def test_a_few_lines_of_another_encoding_in_utf8_do_not_speak_for_the_file() -> 
 
 def test_bytes_of_no_text_are_in_no_encoding() -> None:
     assert foreign([b"\xff\xfe" * 4]) == ""
-    assert foreign([b"plain\n" * 10 + b"\x9d" * 40 + b"\nplain\nplain"]) == ""
+    assert is_damage([b"plain\n" * 10 + b"\x9d" * 40 + b"\nplain\nplain"])
+    assert not is_damage([b"\x9d\nplain\n"])
+    assert not is_damage([b"\x9d\nplain\n" * 3])
 
 
 def test_every_charset_is_one_that_python_knows_too() -> None:
