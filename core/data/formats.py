@@ -5,19 +5,15 @@ Contents are taken as they stand: no stripping, no repair of what a person wrote
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
-from core.config.counted import counted
 from core.data.chat import Chat, Converted, Defect, Format, Message, Unfit, kind_of
 from core.data.columns import (
     ALPACA_ANSWERS,
     ANSWERS,
     EXTRAS,
-    LABELS,
-    PREFERENCES,
     PROMPTS,
     SYSTEMS,
     TEXTS,
@@ -27,6 +23,7 @@ from core.data.columns import (
     implied_format,
     mapped,
 )
+from core.data.shapes import FORMATS, Detected, Shape, advice_on, detect, shape_of
 from core.data.turns import checked, listed, refuse_media, text_of, tools_of, turns
 
 __all__ = [
@@ -34,93 +31,9 @@ __all__ = [
     "shape_of", "to_chat",
 ]  # fmt: skip
 
-FORMATS: tuple[Format, ...] = ("alpaca", "sharegpt", "messages", "prompt_completion", "text")
-_LONG_NAME, _MANY_WORDS = 40, 4
-"""The name of a field hardly has so many characters or spaces."""
-Shape = Format | Literal["preference", "labelled"]
-"""What a row looks like: a format, or something that another kind of training learns from."""
-
-
+_OF_TURNS = ("messages", "sharegpt")
 _SINGLE = frozenset(("instruction", *PROMPTS))
 """Fields of rows that are one question and its answer."""
-_TELLING = frozenset((*TURNS, *(better for better, _ in PREFERENCES)))
-
-
-@dataclass(frozen=True)
-class Detected:
-    """What a sample of rows looks like. ``format`` is None when most of it is like nothing."""
-
-    format: Format | None
-    confidence: float
-    """Part of the sample that has this format, 0 to 1."""
-    counts: Mapping[str, int]
-    fields: tuple[str, ...] = ()
-    """The most frequent fields of the sample."""
-
-    @property
-    def words(self) -> str:
-        """What was seen and how sure it is, in a sentence."""
-        total = sum(self.counts.values())
-        if not total:
-            return "no row to look at"
-        rest = ", ".join(f"{n} {name}" for name, n in self.counts.items() if name != self.format)
-        saw = f"fields {', '.join(self.fields[:6])}" if self.fields else "no fields"
-        if self.format is None:
-            return f"no known format ({saw}): {rest}; name the fields with data.columns"
-        sure = f"{self.counts[self.format]:,} of {counted(total, 'row')}"
-        return f"{self.format}: {sure} ({saw})" + (f"; the others: {rest}" if rest else "")
-
-
-def shape_of(row: Mapping[str, Any]) -> Shape | None:
-    """Which format a row's field names speak of; None when they speak of none.
-
-    A field that is null counts as absent, as tables have a column for each field of any row; only
-    where nothing else tells does its name speak.
-    """
-    if None in row.values():
-        full = {key: value for key, value in row.items() if value is not None}
-        return _shape_of_names(full) or _shape_of_names(row)
-    return _shape_of_names(row)
-
-
-def _shape_of_names(row: Mapping[str, Any]) -> Shape | None:
-    if not _TELLING.isdisjoint(row):
-        if any(better in row and worse in row for better, worse in PREFERENCES):
-            return "preference"
-        for key in TURNS:
-            if key in row:
-                return _shape_of_turns(key, row[key])
-    if "instruction" in row:
-        return "alpaca"
-    prompt = first_of(row, PROMPTS)
-    if prompt is not None and (prompt != "input" or first_of(row, ANSWERS)):
-        judged = any(isinstance(row.get(key), bool) for key in LABELS)
-        return "labelled" if judged else "prompt_completion"
-    return "text" if first_of(row, TEXTS) else None
-
-
-def _shape_of_turns(key: str, value: object) -> Format:
-    first = value[0] if isinstance(value, list) and value else None
-    if isinstance(first, dict) and first.get("from") is not None:
-        return "sharegpt"
-    if isinstance(first, dict) and first.get("role") is not None:
-        return "messages"
-    return "messages" if key == "messages" else "sharegpt"
-
-
-def detect(rows: Iterable[Mapping[str, Any]]) -> Detected:
-    """The format that most of the given rows have."""
-    counts: Counter[str] = Counter()
-    fields: Counter[str] = Counter()
-    for row in rows:
-        counts[shape_of(row) or "unknown"] += 1
-        fields.update(str(key)[:40] for key in row)
-    if not counts:
-        return Detected(None, 0.0, {})
-    name, votes = counts.most_common(1)[0]
-    found = next((known for known in FORMATS if known == name), None)
-    names = tuple(field for field, _ in fields.most_common(12))
-    return Detected(found, votes / counts.total(), dict(counts), names)
 
 
 def to_chat(
@@ -142,19 +55,18 @@ def to_chat(
         made = Converted(chat, (), name) if name == "text" else checked(chat, notes, name)
         if isinstance(made, Converted) and ("tools" in row or "functions" in row):
             _add_tools(made.chat, known.row)
-        if format == "auto" and not columns and isinstance(made, Converted):
+        if name in _OF_TURNS and format == "auto" and not _SINGLE.isdisjoint(row) and not columns:
             made = _with_other_side(made, row)
     except Unfit as unfit:
         return unfit.defect
     return made
 
 
-def _with_other_side(made: Converted, row: Mapping[str, Any]) -> Converted:
-    """Note that a row is of a second format as well, which is left out."""
-    if made.format not in ("messages", "sharegpt") or _SINGLE.isdisjoint(row):
-        return made
+def _with_other_side(made: Converted | Defect, row: Mapping[str, Any]) -> Converted | Defect:
+    """Note that a row of turns is of a second format as well, which is left out."""
     rest = {key: value for key, value in row.items() if key not in TURNS and value is not None}
-    if "instruction" in rest or (first_of(rest, PROMPTS) and first_of(rest, ANSWERS)):
+    other = "instruction" in rest or (first_of(rest, PROMPTS) and first_of(rest, ANSWERS))
+    if other and isinstance(made, Converted):
         return replace(made, notes=(*made.notes, "other_format_left_out"))
     return made
 
@@ -179,24 +91,9 @@ def _named(row: Mapping[str, Any], columns: Mapping[str, str] | None) -> Format:
         names = ", ".join(str(key)[:40] for key in list(row)[:8]) or "none"
         raise Unfit(
             "unknown_format",
-            f"the fields are like no known format: {names}; {_advice(row)}",
+            f"the fields are like no known format: {names}; {advice_on(row)}",
         )
     return shape
-
-
-def _advice(row: Mapping[str, Any]) -> str:
-    """What to do about fields that nobody knows."""
-    mapping = "map them by their names, as in --data.columns prompt=Frage,completion=Antwort"
-    if any(_is_sentence(str(key)) for key in row):
-        return (
-            "they look like a row, not like names: if this is a table without a header, write one "
-            f"as its first line, such as instruction,output; else {mapping}"
-        )
-    return mapping
-
-
-def _is_sentence(name: str) -> bool:
-    return len(name) > _LONG_NAME or name.count(" ") >= _MANY_WORDS or name[-1:] in ".?!"
 
 
 def _add_tools(chat: Chat, row: Mapping[str, Any]) -> None:

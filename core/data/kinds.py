@@ -10,9 +10,9 @@ from typing import Literal
 import orjson
 
 from core.data import paths
-from core.data.formats import shape_of
 from core.data.lines import parse_line
 from core.data.row import Row, refuse, show
+from core.data.shapes import shape_of
 from core.data.tables import SEPARATORS
 
 Kind = Literal["lines", "document", "table", "parquet", "arrow", "text"]

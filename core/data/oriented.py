@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.data.formats import shape_of
+from core.data.shapes import shape_of
 
 TO_LINES = 'write one object a line, with pandas: df.to_json(NAME, orient="records", lines=True)'
 """What to do about a table that is too large to be read so."""

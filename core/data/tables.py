@@ -79,13 +79,17 @@ def table_rows(
             if fields[0].strip() == header[0] and _is_header(fields, header):
                 raise _Broken("header_again", "repeats the header: tables were put together here")
             if len(fields) != width:
-                detail = f"has {len(fields)} fields, but the header names {width}"
+                named = f"{width} ({', '.join(header)[:60]})"
+                detail = f"has {len(fields)} fields, but the header names {named}"
                 raise _Broken("ragged_row", detail)
             yield Row(name, line, dict(zip(header, fields, strict=True)))
         except _Broken as broken:
             yield Rejected(name, line, broken.reason, str(broken), show(raw))
     if not found:
-        refuse(f"{name} has a header and no rows", "check how it was written or downloaded")
+        named = ", ".join(header)[:60]
+        refuse(
+            f"{name} has a header ({named}) and no rows", "check how it was written or downloaded"
+        )
 
 
 def _is_header(fields: list[str], header: list[str]) -> bool:
@@ -189,7 +193,7 @@ def _split(text: str, separator: str) -> list[str] | None:
         if "new-line" in str(error):
             raise _Broken("unterminated_quote", "a quote is opened and never closed") from error
         raise _Broken(
-            "broken_quotes", "text follows a closing quote; inside, write it twice"
+            "broken_quotes", 'text follows a closing quote; inside, write it twice, not as \\"'
         ) from (error)
 
 

@@ -281,20 +281,11 @@ def test_of_a_row_in_two_formats_the_turns_are_taken_and_that_is_noted(
     assert chosen.notes == ()
 
 
-@pytest.mark.parametrize(
-    ("fields", "like_a_row"),
-    [
-        (("Frage", "Antwort"), False),
-        (("What is it?", "a thing"), True),
-        (("It is one of many words", "x"), True),
-        (("x" * 41, "y"), True),
-    ],
-)
-def test_names_that_look_like_a_row_speak_of_a_missing_header(
-    fields: tuple[str, str], like_a_row: bool
-) -> None:
-    made = to_chat(dict.fromkeys(fields, "text"), "auto")
-    assert isinstance(made, Defect)
-    assert made.reason == "unknown_format"
-    assert ("table without a header" in made.detail) is like_a_row
-    assert "--data.columns" in made.detail
+def test_an_empty_list_of_turns_hides_no_other_format() -> None:
+    made = to_chat({"prompt": "q", "completion": "a", "messages": []}, "auto")
+    assert isinstance(made, Converted)
+    assert made.format == "prompt_completion"
+    for row in ({"messages": []}, {"messages": [], "conversations": [], "source": "web"}):
+        empty = to_chat(row, "auto")
+        assert isinstance(empty, Defect)
+        assert empty.reason == "no_assistant"

@@ -158,7 +158,7 @@ def test_lines_named_json_and_a_list_named_jsonl(tmp_path: Path) -> None:
         ("a.jsonl.gz", gzip.compress(gzip.compress(b"{}", mtime=0), mtime=0), "compressed twice"),
         ("a.gz", gzip.compress(b"hello", mtime=0), "does not say what it holds"),
         ("a.csv", b"<html>", "web page"),
-        ("a.csv", b"a,b\n", "a header and no rows"),
+        ("a.csv", b"a,b\n", r"a header \(a, b\) and no rows"),
         ("a.csv", b"\n \n", "only blank lines"),
         ("a.csv", b"a,a\n1,2\n", "'a' stands twice"),
         ("a.txt", b"\n \n", "only blank lines"),

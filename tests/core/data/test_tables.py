@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.errors import InputError
 from core.data import row as limits
 from core.data.index import RowIndex
 from core.data.sources import Rejected, Row, Source, read_rows
@@ -153,3 +154,11 @@ def test_tables_put_together_lose_their_second_header_only(mark: str, tmp_path: 
 
 def test_a_value_like_the_name_of_the_only_column_is_a_value(tmp_path: Path) -> None:
     assert values(read(tmp_path / "a.csv", "text\ntext\n")) == [{"text": "text"}]
+
+
+def test_what_the_header_was_taken_for_is_shown(tmp_path: Path) -> None:
+    (row,) = read(tmp_path / "a.csv", "My export\nprompt,completion\n")
+    assert isinstance(row, Rejected)
+    assert row.detail == "has 2 fields, but the header names 1 (My export)"
+    with pytest.raises(InputError, match=r"has a header \(Entry not found\) and no rows"):
+        read(tmp_path / "b.csv", "Entry not found")
