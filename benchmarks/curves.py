@@ -91,11 +91,14 @@ def train(name: str, changes: dict[str, str], asked: argparse.Namespace) -> dict
     } | dict(part.split("=", 1) for part in asked.set) | changes  # fmt: skip
     flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
     with tempfile.TemporaryDirectory() as runs:
-        done = subprocess.run(
-            [sys.executable, "-m", "tui", "--json", "train", "--runs", runs, *flags],
-            env=os.environ | {"PYTHONPATH": _search_path(), "HF_HUB_OFFLINE": "1"},
-            stdout=subprocess.PIPE, text=True, check=False,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "tui", "--json", "train", "--runs", runs, *flags],
+                env=os.environ | {"PYTHONPATH": _search_path(), "HF_HUB_OFFLINE": "1"},
+                stdout=subprocess.PIPE, text=True, check=False, timeout=asked.seconds,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            raise SystemExit(f"{name} took longer than {asked.seconds:.0f} s") from late
     told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0:
         raise SystemExit(f"{name} failed: {told[-1] if told else f'status {done.returncode}'}")
@@ -184,6 +187,7 @@ def main() -> None:
     trained.add_argument("--model", type=Path, required=True)
     trained.add_argument("--data", type=Path, required=True)
     trained.add_argument("--steps", type=int, default=200)
+    trained.add_argument("--seconds", type=float, default=600, help="longest time of one training")
     trained.add_argument("--variant", action="append", default=[], metavar="NAME:FIELD=VALUE,...",
                          help="one more, beside fused and PEFT")  # fmt: skip
     trained.add_argument("--only", default="", help="only these variants, comma-separated")

@@ -4,7 +4,8 @@
 
 Runs a workload of ``train.py`` with finetui on a random base, records two of its steps with torch's
 profiler, and prints for one step: time that the GPU computes, gaps by length and what stands before
-the longest, and the kernels that take most.
+the longest, and the kernels that take most. The rows ``tiny`` run without a GPU, too: then the
+launches are torch's operations.
 """
 
 from __future__ import annotations
@@ -25,12 +26,22 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from peers import finetui, tokens  # noqa: E402
 from peers.meter import Meter  # noqa: E402
-from peers.shapes import MODELS, ROWS, Row  # noqa: E402
+from peers.shapes import MODELS, ROWS, Row, dry  # noqa: E402
 
+GPU = torch.cuda.is_available()
 _RECORDED = 2
 """Steps that are recorded, the last but one of the run being the last of them."""
-_PRODUCTS = ("gemm", "nvjet", "cutlass", "xmma")
-"""What the names of matrix products contain."""
+_KINDS = {
+    "attention": ("flash", "fmha", "sdpa", "attention"),
+    "products": ("gemm", "nvjet", "cutlass", "xmma", "mm"),
+    "SwiGLU": ("swiglu",),
+    "thin products": ("project", "outward", "settle", "tail_kernel", "gather_kernel", "spread"),
+    "norms, rotation": ("rms_", "head_norm", "rotate"),
+    "dequantization": ("expand",),
+    "loss, embedding": ("cross_entropy", "embed"),
+    "copies to and from the host": ("Memcpy HtoD", "Memcpy DtoH"),
+}
+"""What the names of kernels contain, by what they do; the first that fits counts."""
 
 
 class Recorder(Meter):
@@ -45,15 +56,21 @@ class Recorder(Meter):
         super().on_step_end(*args, **kwargs)
         self._done += 1
         if self._done == self._steps - 1 - _RECORDED:
-            torch.cuda.synchronize()
+            _synchronize()
+            activity = torch.profiler.ProfilerActivity
             self._profiler = torch.profiler.profile(
-                activities=[torch.profiler.ProfilerActivity.CUDA]
+                activities=[activity.CUDA if GPU else activity.CPU]
             )
             self._profiler.__enter__()
         elif self._done == self._steps - 1:
-            torch.cuda.synchronize()
+            _synchronize()
             self._profiler.__exit__(None, None, None)
             self._profiler.export_chrome_trace(str(self._trace))
+
+
+def _synchronize() -> None:
+    if GPU:
+        torch.cuda.synchronize()
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ class Launch:
 def launches(trace: Path) -> list[Launch]:
     """Everything that ran on the GPU, in order of its beginning."""
     events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
-    kinds = {"kernel", "gpu_memcpy", "gpu_memset"}
+    kinds = {"kernel", "gpu_memcpy", "gpu_memset"} if GPU else {"cpu_op"}
     found = [
         Launch(e["ts"], e["ts"] + e["dur"], e["name"])
         for e in events
@@ -114,12 +131,21 @@ def told(found: list[Launch], rows: int) -> str:
     for launch in found:
         spent[launch.name] += launch.end - launch.begin
         times[launch.name] += 1
-    products = sum(t for name, t in spent.items() if any(p in name for p in _PRODUCTS))
-    lines.append(f"matrix products: {products / 1000 / _RECORDED:.1f} ms")
     for name, total in spent.most_common(rows):
         each, count = total / times[name], times[name] // _RECORDED
         lines.append(f"{total / 1000 / _RECORDED:9.2f} ms {count:6d} x {each:8.1f} us  {name[:80]}")
-    return "\n".join(lines)
+    kinds: Counter[str] = Counter()
+    for name, total in spent.items():
+        kinds[_kind(name)] += total
+    lines += ["| what | ms a step |", "| --- | --- |"]
+    lines += [f"| {kind} | {t / 1000 / _RECORDED:.1f} |" for kind, t in kinds.most_common()]
+    return "\n".join([*lines, f"| gaps | {lost:.1f} |"])
+
+
+def _kind(name: str) -> str:
+    return next(
+        (kind for kind, parts in _KINDS.items() if any(part in name for part in parts)), "other"
+    )
 
 
 def main() -> None:
@@ -131,8 +157,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--kernels", type=int, default=40, help="how many are listed")
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        parser.error("this looks at a GPU, and torch sees none")
+    if not GPU and not dry(ROWS[options.row]):
+        parser.error("this looks at a GPU, and torch sees none; a row tiny runs without")
     row = replace(ROWS[options.row], random_base=True, steps=options.steps, warm_up=3)
     changed = {"set": dict(part.split("=", 1) for part in options.set)}
     with tempfile.TemporaryDirectory() as place:
@@ -141,9 +167,11 @@ def main() -> None:
         sequences = finetui.sequences(row, documents)
         trained = finetui.train(row, changed, Path(place), sequences, recorder)
         figures = recorder.figures()
-        print(trained.facts["path"], "-", trained.facts["why"], "- losses", trained.facts["losses"])
-        print({k: figures[k] for k in ("tokens_per_second", "step_seconds", "peak_allocated_gib")})
         print(told(launches(Path(place) / "trace.json"), options.kernels))
+        facts = trained.facts
+        print(f"{row.name}: {facts['path']} ({facts['why']}), losses {facts['losses']}")
+        shown = ("tokens_per_second", "step_seconds", "peak_allocated_gib")
+        print(", ".join(f"{key} {figures[key]}" for key in shown if key in figures))
 
 
 if __name__ == "__main__":

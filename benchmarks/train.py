@@ -2,7 +2,7 @@
 
     python benchmarks/train.py --rows 8b-2x2048,8b-packed --out results.jsonl \\
         --python-path unsloth=/opt/unsloth --python-path trl=/opt/trl
-    python benchmarks/train.py --rows tiny                     # a dry run, without a GPU
+    python benchmarks/train.py --rows dry                      # a dry run, without a GPU
     python benchmarks/train.py --table results.jsonl           # only the table
 
 All train the same random weights on the same tokens, each in a process of its own, in turns whose
@@ -27,7 +27,7 @@ REPOSITORY = HERE.parent
 sys.path[:0] = [str(HERE), str(REPOSITORY)]
 
 from peers import table, weights  # noqa: E402
-from peers.shapes import ENTRANTS, ROWS, Row, dry  # noqa: E402
+from peers.shapes import ENTRANTS, GROUPS, ROWS, Row, dry  # noqa: E402
 
 from core.monitor.peak import Peak  # noqa: E402
 
@@ -41,7 +41,7 @@ _NEEDS = {
 """Packages that a peer cannot do without."""
 _SHOWN = (
     "outcome", "error", "tokens_per_second", "peak_allocated_gib", "device_peak_gib",
-    "longest_length", "path", "losses", "wall_seconds",
+    "longest_length", "path", "why", "losses", "wall_seconds",
 )  # fmt: skip
 """What is said of a result at once; the rest is in the file."""
 
@@ -211,7 +211,8 @@ def parse() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--rows", "--row", default="", help=f"workloads, comma-separated: {', '.join(ROWS)}")
+    known = f"{', '.join(ROWS)}; several at once: {', '.join(GROUPS)}"
+    add("--rows", "--row", default="", help=f"workloads, comma-separated: {known}")
     add("--peers", default="", help=f"only these: {', '.join(ENTRANTS)}")
     add("--rounds", type=int, default=1, help="how often everybody runs")
     add("--python-path", action="append", default=[], metavar="NAME=PATH:PATH",
@@ -241,7 +242,8 @@ def parse() -> argparse.Namespace:
 
 
 def _finish(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    names = [name for name in options.rows.split(",") if name]
+    asked = [name for name in options.rows.split(",") if name]
+    names = list(dict.fromkeys(one for name in asked for one in GROUPS.get(name, (name,))))
     options.peers = [name for name in options.peers.split(",") if name]
     unknown = [n for n in names if n not in ROWS] + [n for n in options.peers if n not in ENTRANTS]
     if unknown or not names:

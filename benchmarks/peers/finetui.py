@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,7 +49,7 @@ def sequences(row: Row, documents: list[list[int]]) -> list[dict[str, list[int]]
         if row.mixed
         else [[number] for number in range(len(documents))]
     )
-    wanted = groups[: row.batch * row.accumulation * row.steps]
+    wanted = islice(groups, row.batch * row.accumulation * row.steps)
     joined = [join([(documents[n], documents[n]) for n in group]) for group in wanted]
     return [{name: ids.tolist() for name, ids in vars(packed).items()} for packed in joined]
 

@@ -132,7 +132,8 @@ ROWS: dict[str, Row] = {
         ),
         Row(
             "8b-spare", "Llama-3.1-8B, 2 x 2048, up to 21 GiB", "llama31-8b",
-            ("finetui", "unsloth-kept"), settings={"memory.limit_gib": "21"},
+            # 21 without what CUDA itself takes.
+            ("finetui", "unsloth-kept"), settings={"memory.limit_gib": "22"},
         ),
         Row(
             "8b-packed", "Llama-3.1-8B, 2 x 2048, chat lengths, packed", "llama31-8b",
@@ -164,19 +165,19 @@ ROWS: dict[str, Row] = {
             ("finetui",), batch=1, steps=8, random_base=True, device_gib=6.0,
             settings={"memory.limit_gib": "5.7"},
         ),
-        # 48 GB at its smallest: 48e9 bytes.
+        # What cards of 48 GB have at the least: 48e9 bytes.
         Row(
-            "70b-48gb", "Llama-3.1-70B, 1 x 2048, within 48 GB", "llama31-70b",
+            "70b-48gib", "Llama-3.1-70B, 1 x 2048, within 48 GB", "llama31-70b",
             ("finetui",), batch=1, accumulation=1, steps=6, warm_up=2, random_base=True,
             device_gib=44.7, settings={"memory.limit_gib": "44.7"},
         ),
         Row(
-            "8b-context-24", "Llama-3.1-8B, longest sequence on 24 GB, rank 32", "llama31-8b",
+            "longest-24", "Llama-3.1-8B, longest sequence on 24 GB, rank 32", "llama31-8b",
             ("finetui",), batch=1, accumulation=1, rank=32, random_base=True, search=True,
             device_gib=23.5, settings={"memory.limit_gib": "23.5"},
         ),
         Row(
-            "8b-context-80", "Llama-3.1-8B, longest sequence on 80 GB, rank 32", "llama31-8b",
+            "longest-80", "Llama-3.1-8B, longest sequence on 80 GB, rank 32", "llama31-8b",
             ("finetui",), batch=1, accumulation=1, rank=32, random_base=True, search=True,
             device_gib=79.0, settings={"memory.limit_gib": "79"},
         ),
@@ -199,6 +200,14 @@ ROWS: dict[str, Row] = {
         ),
     )
 }  # fmt: skip
+
+GROUPS = {
+    "6gib": ("qwen25-7b-6gib", "llama2-7b-6gib"),
+    "longest": ("longest-24", "longest-80"),
+    "all": tuple(name for name, row in ROWS.items() if row.model != "tiny"),
+    "dry": ("tiny", "tiny-packed", "tiny-random", "tiny-context"),
+}
+"""Several rows under one name."""
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SEED = 3407

@@ -66,6 +66,15 @@ def test_rows_name_known_models_and_entrants(modules: Any) -> None:
             assert all(shapes.ENTRANTS[name].peer == "finetui" for name in row.entrants)
 
 
+def test_a_group_stands_for_its_rows(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups, rows = modules["shapes"].GROUPS, modules["shapes"].ROWS
+    assert all(set(names) <= set(rows) for names in groups.values())
+    monkeypatch.setattr(sys, "argv", ["train.py", "--rows", "6gib,llama2-7b-6gib,longest-24",
+                                      "--out", "/dev/null", "--logs", "/tmp"])  # fmt: skip
+    names = [row.name for row in modules["train"].parse().rows]
+    assert names == ["qwen25-7b-6gib", "llama2-7b-6gib", "longest-24"]
+
+
 @pytest.mark.parametrize("name", ["tiny", "tiny-packed"])
 def test_everybody_gets_the_same_tokens(modules: Any, name: str) -> None:
     row = modules["shapes"].ROWS[name]
@@ -83,7 +92,7 @@ def test_a_search_goes_where_the_first_peaks_point(
 ) -> None:
     import torch
 
-    row = modules["shapes"].ROWS["8b-context-24"]
+    row = modules["shapes"].ROWS["longest-24"]
     search = modules["context"]._Search(row, {"tell": lambda _: None}, Path(), float("inf"))
     limit = 100_000
     tried: list[int] = []
@@ -102,6 +111,16 @@ def test_a_search_goes_where_the_first_peaks_point(
     assert 0.97 * limit <= figures["longest_length"] <= limit
     assert limit < figures["shortest_too_long"] < 1.05 * limit
     assert len(tried) < 8
+
+
+def test_packed_rows_are_as_many_as_the_steps_take(modules: Any) -> None:
+    from peers import finetui
+
+    row = modules["shapes"].ROWS["tiny-packed"]
+    rows = finetui.sequences(row, modules["tokens"].documents(row, 512))
+    assert len(rows) == row.batch * row.accumulation * row.steps
+    assert max(len(one["input_ids"]) for one in rows) <= row.length
+    assert any(one["position_ids"].count(0) > 1 for one in rows)
 
 
 @pytest.mark.trains
@@ -133,6 +152,9 @@ def test_gaps_are_when_nothing_computes(monkeypatch: pytest.MonkeyPatch) -> None
     report = profile.told(launches, 2)
     assert "the GPU computes in" in report
     assert "Memcpy DtoH" in report
+    kinds = ("_fwd_kernel_flash", "nvjet_tst_128x256", "swiglu_backward_kernel", "memset")
+    assert [profile._kind(name) for name in kinds] == ["attention", "products", "SwiGLU", "other"]
+    assert report.endswith("| gaps | 0.0 |")
 
 
 @pytest.mark.trains

@@ -133,11 +133,14 @@ class Plan:
     def told(self) -> str:
         """The plan in a few words, for the log."""
         cut = f" in {self.pieces} pieces" if self.pieces > 1 else ""
-        kept = (
-            f"gate and up of {self.kept} cells kept" if self.kept else "gate and up computed twice"
-        )
+        cells = _counted(self.kept, "cell")
+        kept = f"gate and up of {cells} kept" if self.kept else "gate and up computed twice"
         head = ", the output head waits in RAM" if self.host_head else ""
-        return f"{self.micro_batch} sequences a pass{cut}, {kept}{head}"
+        return f"{_counted(self.micro_batch, 'sequence')} a pass{cut}, {kept}{head}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def state_bytes(optimizer: str) -> int:
@@ -167,7 +170,7 @@ def choose(
     best_rank = (2, 0.0)
     for host_head in [began.host_head] if began and exact else [False, True]:
         for plan in _shapes(length, effective_batch, began, exact):
-            for held in _holdings(dims, plan):
+            for held in _holdings(dims, _placed(dims, plan, host_head), host_limit_bytes):
                 tried = _kept_with(
                     dims, _placed(dims, replace(plan, held=held), host_head), limit_bytes,
                     state_bytes,
@@ -205,10 +208,15 @@ def _shapes(length: int, effective_batch: int, began: Plan | None, exact: bool) 
                     yield Plan(0, 0, tile, micro_batch=micro, piece=part, longest=length)
 
 
-def _holdings(dims: Dims, plan: Plan) -> Iterator[int]:
-    """How many cells are worth holding: none, as many as keep the copies from waiting, all."""
+def _holdings(dims: Dims, plan: Plan, host_limit_bytes: int) -> Iterator[int]:
+    """How many cells to hold: none, as many as keep the copies from waiting, all.
+
+    At least those that the host has no room for.
+    """
     cells = dims.layers * plan.pieces
-    yield from sorted({0, cost.cells_worth_holding(dims, plan), cells})
+    over = host_bytes(dims, replace(plan, held=0)) - host_limit_bytes
+    least = min(cells, max(0, -(-over // (plan.piece_tokens * dims.slot * 2))))
+    yield from sorted({least, max(least, cost.cells_worth_holding(dims, plan)), cells})
 
 
 def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:

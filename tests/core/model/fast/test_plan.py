@@ -176,6 +176,16 @@ def test_deterministic_attention_is_reckoned_with() -> None:
     assert more == 4 * 2048 * 3584 * 4
 
 
+def test_what_the_host_has_no_room_for_stays_on_the_device() -> None:
+    """A sequence whose tensors fit into neither alone."""
+    limits = {"limit_bytes": 79 * GIB, "host_limit_bytes": 100 * GIB}
+    plan = choose(LLAMA_8B, length=120_000, effective_batch=1, **limits)
+    assert plan is not None
+    assert 0 < plan.held < 32
+    assert host_bytes(LLAMA_8B, plan) <= limits["host_limit_bytes"]
+    assert peak_bytes(LLAMA_8B, plan) <= limits["limit_bytes"]
+
+
 def test_a_host_without_memory_has_no_plan() -> None:
     plan = choose(
         LLAMA_8B, length=2048, effective_batch=8, limit_bytes=7 * GIB, host_limit_bytes=GIB // 2
