@@ -21,6 +21,7 @@ from core.data.chats import Kept, Pipeline
 from core.data.encoded import Encoded
 from core.data.filter import Array
 from core.data.formats import Chat
+from core.data.hubsample import Sampling
 from core.data.index import RowIndex
 from core.data.overlay import EDITED, Key, Mark, Overlay, digest
 from core.data.paths import expand
@@ -67,9 +68,9 @@ class Rows(Known):
     # -- finding rows --------------------------------------------------------------------------
 
     def open(self, say: Callable[[str], None] | None = None) -> None:
-        """Find the first rows; `say` hears of downloads. Raises InputError for files that cannot
-        be used at all."""
-        paths = expand(self.config.data.files, say)
+        """Find the first rows; `say` hears of downloads, and may raise to end one that streams.
+        Raises InputError for files that cannot be used at all."""
+        paths = expand(self.config.data.files, say, Sampling.of(self.config))
         _allow_files(len(paths))
         self.files = [str(path) for path in paths]
         self._indexes = [RowIndex(path) for path in paths]

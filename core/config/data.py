@@ -47,6 +47,14 @@ class DataConfig(Section):
     max_train_samples: int | None = setting(
         None, "Use only this many rows, chosen by the seed. Empty: all.", unit="rows", ge=1
     )
+    hub_sample_rows: int = setting(
+        50_000,
+        "Of a hub's data set above 5 GB so many rows, drawn by data.seed from all over it, are "
+        "streamed instead of downloading all of it. 0: always whole files.",
+        unit="rows",
+        ge=0,
+        le=10_000_000,
+    )
     max_length: int = setting(
         2048,
         "Longest row in tokens; what is longer is cut at the end, and counted.",

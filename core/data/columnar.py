@@ -47,9 +47,9 @@ def _rows(
     try:
         for batch in batches(pa, file, told):
             _check_names(batch, name)
-            for values in _plain_rows(batch):
+            for found in batch_rows(batch, name, number):
                 number += 1
-                yield _row(values, name, number)
+                yield found
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, OverflowError) as error:
         where = f" behind row {number}" if number else ""
         refuse(
@@ -98,6 +98,12 @@ def _check_names(batch: Any, name: str) -> None:
     twice = next((n for number, n in enumerate(names) if n in names[:number]), None)
     if twice is not None:
         refuse(f"{name} has the column {twice[:80]!r} twice", "rename one of them")
+
+
+def batch_rows(batch: Any, name: str, before: int) -> Iterator[Row | Rejected]:
+    """The rows of one batch of an Arrow table, which come after so many others."""
+    for number, values in enumerate(_plain_rows(batch), before + 1):
+        yield _row(values, name, number)
 
 
 def _plain_rows(batch: Any) -> Iterator[dict[str, Any] | str]:

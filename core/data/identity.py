@@ -13,7 +13,7 @@ from typing import Any
 from core.config.schema import RunConfig
 from core.data.tokens import ChatCodec
 
-_SOURCES = frozenset({"files", "eval_files", "format", "columns", "overlay"})
+_SOURCES = frozenset({"files", "eval_files", "format", "columns", "overlay", "hub_sample_rows"})
 """Settings that say where chats come from: what they come to is in the content's hash."""
 
 

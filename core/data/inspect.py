@@ -81,6 +81,7 @@ class Report:
             for one in self.surveys
             for source in one.sources
         ]
+        plain["samples"] = [found.as_dict() for one in self.surveys for found in one.samples]
         plain["leaks"] = self.leaks
         plain["fingerprint"] = self.fingerprint
         plain["statistics"] = self.facts

@@ -11,6 +11,7 @@ from pathlib import Path
 from core.config.errors import InputError
 from core.data import datahub
 from core.data.compressed import SUFFIXES
+from core.data.hubsample import WHOLE, Sampling
 from core.data.row import reason_of, refuse
 
 LINES = (".jsonl", ".ndjson")
@@ -43,11 +44,16 @@ def is_packed(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES)
 
 
-def expand(names: Sequence[str | Path], say: Callable[[str], None] | None = None) -> list[Path]:
+def expand(
+    names: Sequence[str | Path],
+    say: Callable[[str], None] | None = None,
+    sampling: Sampling = WHOLE,
+) -> list[Path]:
     """The data files that these names mean, those of a folder in the order of their names.
 
-    A data set of a hub is downloaded into the hub's cache first; ``say`` hears what and how much.
-    Raises InputError for names that mean no file.
+    A data set of a hub is downloaded into the hub's cache first, or a sample of it where it is
+    large and ``sampling`` says so; ``say`` hears what and how much. Raises InputError for names
+    that mean no file.
     """
     if not names:
         raise InputError(
@@ -55,7 +61,7 @@ def expand(names: Sequence[str | Path], say: Callable[[str], None] | None = None
             kind="no_data",
             remedies=("set data.files to files, folders or a data set of the hub",),
         )
-    return [path for name in names for path in _expanded(name, say)]
+    return [path for name in names for path in _expanded(name, say, sampling)]
 
 
 def check_name(name: str | Path) -> None:
@@ -71,9 +77,11 @@ def absolute_name(name: str) -> str:
     return name if datahub.named(name) else str(Path(name).expanduser().absolute())
 
 
-def _expanded(name: str | Path, say: Callable[[str], None] | None) -> Iterable[Path]:
+def _expanded(
+    name: str | Path, say: Callable[[str], None] | None, sampling: Sampling
+) -> Iterable[Path]:
     hub = datahub.named(name)
-    return _local(name) if hub is None else datahub.fetch(hub, say)
+    return _local(name) if hub is None else datahub.fetch(hub, say, sampling)
 
 
 def _local(name: str | Path) -> list[Path]:

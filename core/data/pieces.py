@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from core.config.errors import FailedError
+from core.data.hubsample import WHOLE, Sampling
 from core.data.sources import Rejected, Row, Source, expand, look, open_file, opened, rows_of
 
 PIECE_BYTES = 4 << 20
@@ -41,7 +42,8 @@ class Piece:
 
 
 class Pieces:
-    """The pieces of all files that ``names`` mean, in order; ``say`` hears of downloads.
+    """The pieces of all files that ``names`` mean, in order; ``say`` hears of downloads,
+    and ``sampling`` says how much of a hub's large data set is taken.
 
     ``numbered`` pieces know their first line, for which all of a file is read here too. Raises
     InputError for a file that cannot be used at all.
@@ -53,10 +55,15 @@ class Pieces:
         say: Callable[[str], None] | None = None,
         *,
         numbered: bool = True,
+        sampling: Sampling = WHOLE,
     ):
         if not names:
             expand(names)
-        found = [(entry, path) for entry, name in enumerate(names) for path in expand([name], say)]
+        found = [
+            (entry, path)
+            for entry, name in enumerate(names)
+            for path in expand([name], say, sampling)
+        ]
         self.paths = [path for _, path in found]
         self.entries = {str(path): entry for entry, path in reversed(found)}
         """Which of the names each file comes from."""

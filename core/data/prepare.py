@@ -139,12 +139,21 @@ class _Preparation:
         spool = self.staging / name
         spool.mkdir(mode=0o700)
         survey = Survey(
-            self.config, files=files, spool=spool, on_rejected=lambda _, row: self._note(row)
+            self.config,
+            files=files,
+            spool=spool,
+            on_rejected=lambda _, row: self._note(row),
+            say=self._hear,
         )
         survey.run(self._tell_survey)
         if not len(survey.kept) and name == "own":
             raise self._nothing("no row can be used", survey.tally)
         return survey
+
+    def _hear(self, words: str) -> None:
+        """Tell of a download, which an abort ends where it is a sample."""
+        self.job.control.check()
+        self.job.log(words)
 
     def _tell_survey(self, survey: Survey) -> None:
         progress = survey.progress
@@ -275,6 +284,7 @@ class _Preparation:
             "schema": 1,
             **self.tally.as_dict(),
             "fingerprint": fingerprint_of(self.config, self.own.content_sha256, self.codec, given),
+            "samples": [found.as_dict() for one in self._surveys for found in one.samples],
             "leaks": self.chosen.leaks,
             "statistics": facts,
             "verdict": [vars(finding) for finding in verdict(self.own, facts)],

@@ -7,6 +7,7 @@ content first and by its name second.
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -274,7 +275,10 @@ def _refuse_archives(path: Path, head: bytes, compression: Compression | None) -
 
 def _more_samples(file: IO[bytes]) -> Iterator[bytes]:
     """Pieces from all over a file, to find its encoding by."""
-    size = os.fstat(file.fileno()).st_size
+    try:
+        size = os.fstat(file.fileno()).st_size
+    except io.UnsupportedOperation:
+        return  # a file that is far away: its beginning has to do
     for number in range(1, _SAMPLES):
         place = size * number // _SAMPLES
         if place > _SAMPLE_BYTES:

@@ -25,6 +25,7 @@ from core.data.blocks import Block, Sample, Scanner, token_columns
 from core.data.chats import Kept, Tally
 from core.data.dedup import Cluster, NearDuplicates
 from core.data.forecast import Forecast, Lengths
+from core.data.hubsample import HubSample, Sampling, sample_at
 from core.data.ledger import Ledger
 from core.data.overlay import Overlay
 from core.data.pieces import EVERY_KEY, Pieces
@@ -168,6 +169,11 @@ class Survey:
         return found
 
     @property
+    def samples(self) -> list[HubSample]:
+        """Those of the files that are samples of a hub's large data sets."""
+        return [found for source in self.sources if (found := sample_at(source.path)) is not None]
+
+    @property
     def counted(self) -> bool:
         """Whether rows were counted in tokens."""
         return self.codec is not None
@@ -220,7 +226,8 @@ class Survey:
 
         Raises InputError for files that cannot be used at all, FailedError when one changes.
         """
-        pieces = Pieces(self._names, self._say, numbered=bool(self.overlay))
+        sampling = Sampling.of(self.config)
+        pieces = Pieces(self._names, self._say, numbered=bool(self.overlay), sampling=sampling)
         self.sources, self._entries = pieces.sources, pieces.entries
         self.progress = Progress(total_bytes=pieces.total_bytes)
         for block in self._scanned(pieces):

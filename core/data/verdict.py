@@ -84,6 +84,13 @@ def _formats(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
+def _sampled(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    for sample in survey.samples:
+        yield Finding(
+            "note", f"{sample.words}. data.hub_sample_rows takes more of it; 0: all, downloaded"
+        )
+
+
 def _rejected(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     tally = survey.tally
     lost = tally.rejected.total()
@@ -197,5 +204,5 @@ def _in_tokens(survey: Survey, tokens: TokenStats) -> Iterator[Finding]:
 
 
 _RULES: tuple[Callable[[Survey, Mapping[str, Any]], Iterator[Finding]], ...] = (
-    _encodings, _formats, _size, _rejected, _answers, _sameness, _languages, _private,
+    _encodings, _sampled, _formats, _size, _rejected, _answers, _sameness, _languages, _private,
 )  # fmt: skip

@@ -23,6 +23,7 @@ from tui import numbers
 from tui.bindings import bindings
 from tui.draft import Name
 from tui.inert import inert
+from tui.wanted import data_key, survey_key
 from tui.widgets.one_line import OneLine
 from tui.widgets.pane import Pane
 
@@ -39,8 +40,6 @@ _EMPTY = "No data yet.\n\no opens a .jsonl or .json file: Alpaca, ShareGPT, mess
 
 _LOOK_SECONDS = 0.25
 """How often the pane shows what threads have found meanwhile."""
-
-
 _DRAWN_SECONDS = 5.0
 """After so long the files are looked through even if their first rows are not drawn yet."""
 _TELL_SECONDS = 1.0
@@ -189,14 +188,22 @@ class DataPane(Pane):
             from tui import inspector
             from tui.inspector import table  # noqa: F401 - imported here, not while keys are typed
             from tui.rows import Rows
+            from tui.scan import Ended
+
+            def hear(words: str) -> None:
+                if not told():
+                    raise Ended
+                self.app.call_from_thread(self._say_while, asked, words)
 
             try:
                 rows = Rows(config)
                 rows.root = self.root
-                rows.open()
+                rows.open(hear)
                 self.app.call_from_thread(self._opened, asked, rows, inspector.views())
                 drawn.wait(_DRAWN_SECONDS)
                 rows.scan(told)
+            except Ended:
+                return
             except (FinetuiError, OSError) as error:
                 self.app.call_from_thread(self._refuse, asked, error)
 
@@ -325,6 +332,10 @@ class DataPane(Pane):
             todo = "".join(f"\n→ {remedy}" for remedy in getattr(error, "remedies", ()))
             self._say(f"✗ {error}{todo}\n\no opens another file")
             self.post_message(self.Changed())
+
+    def _say_while(self, asked: tuple[object, ...], words: str) -> None:
+        if asked == self._asked and self._rows is None:
+            self._say(f"{words} …")
 
     def _say(self, text: str) -> None:
         self.set_class(True, "-empty")
@@ -487,14 +498,3 @@ class DataPane(Pane):
         if self._at:
             self.show_view(0)
         self.table.go_to(number)
-
-
-def data_key(config: RunConfig) -> tuple[object, ...]:
-    """What makes it other rows."""
-    data = config.data
-    return tuple(data.files), data.format, data.overlay
-
-
-def survey_key(config: RunConfig) -> str:
-    """What makes it another survey of the same rows. Decisions are taken into the one there is."""
-    return config.data.model_dump_json(exclude={"overlay"}) + config.clean.model_dump_json()

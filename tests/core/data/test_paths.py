@@ -95,8 +95,11 @@ class Hub:
         self.files = files
         self.loaded: list[str] = []
 
-    def dataset_info(self, repo: str, *, revision: str | None, files_metadata: bool) -> Any:
+    def dataset_info(
+        self, repo: str, *, revision: str | None, timeout: float, files_metadata: bool
+    ) -> Any:
         assert files_metadata
+        assert timeout < 60
         if repo == "no/such":
             raise RepositoryNotFoundError("404", response=SimpleNamespace(headers={}, request=None))
         siblings = [

@@ -97,6 +97,33 @@ def test_rows_in_are_rows_kept_and_rejected(
 
 
 @pytest.mark.usefixtures("no_proof")
+def test_a_sample_of_a_hub_is_on_record(
+    make_job: JobMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = tmp_path / "finetui" / "hub" / "owner--name@abc-40-42"
+    folder.mkdir(parents=True)
+    path = folder / "owner--name@abc-40-42.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(40)))
+    about: dict[str, Any] = {
+        "file": path.name, "repo": "owner/name", "revision": "abc", "asked": [""], "pattern": "",
+        "files": 7, "size_bytes": 9 * 10**9, "wanted_rows": 40, "rows": 40, "seed": 42,
+        "files_read": 3, "from_beginning": 2, "left_out": [], "streamed": "2026-11-26",
+        "sample_bytes": path.stat().st_size,
+    }  # fmt: skip
+    (folder / "sample.json").write_text(json.dumps(about))
+    job = make_job([Path("owner/name")], hub_sample_rows=40)
+    assert prepare(job)["read"] == 40
+    report = json.loads((job.folder.data / "report.json").read_text())
+    assert report["samples"] == [{k: v for k, v in about.items() if k != "file"}]
+    (line,) = [one.text for one in told(job, ev.LineLogged) if "a sample of" in one.text]
+    assert line == (
+        "owner/name@abc: a sample of 40 rows from 3 of 7 files (9.0 GB), seed 42, streamed "
+        "2026-11-26; of 2 files, packed or read in order, rows of the beginning"
+    )
+
+
+@pytest.mark.usefixtures("no_proof")
 @pytest.mark.parametrize("packing", [True, False])
 def test_what_was_frozen_is_what_the_codec_says(
     packing: bool, make_job: JobMaker, write_lines: Callable[..., Path]
