@@ -134,11 +134,7 @@ def _followed(request: Request, say: Say) -> Told:
             now = time.monotonic()
             if told.done or now - said >= SAY_SECONDS:
                 said = now
-                rate = told.rows / max(1e-3, now - began)
-                say(
-                    f"{request.repo}: {told.rows:,} of {request.sampling.rows:,} rows streamed, "
-                    f"{rate:,.0f} rows/s, {size_words(told.size_bytes)}"
-                )
+                say(f"{request.repo}: {_progress(request, told, now - began)}")
     if not told.rows:
         raise InputError(
             f"the data set {request.repo} has no row in the files that were chosen",
@@ -146,6 +142,15 @@ def _followed(request: Request, say: Say) -> Told:
             remedies=("name other files: hf://datasets/owner/name/folder",),
         )
     return told
+
+
+def _progress(request: Request, told: Told, seconds: float) -> str:
+    if not told.rows:
+        return f"waiting for its first rows, {seconds:.0f} s"
+    return (
+        f"{told.rows:,} of {request.sampling.rows:,} rows streamed, "
+        f"{told.rows / max(1e-3, seconds):,.0f} rows/s, {size_words(told.size_bytes)}"
+    )
 
 
 def _streaming(request: Request) -> Work:

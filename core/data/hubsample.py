@@ -84,7 +84,7 @@ class HubSample:
 
 def beginnings(files: int) -> str:
     """What to say of files from whose midst no row is drawn."""
-    return f"of {counted(files, 'file')}, packed or read in order, rows of the beginning"
+    return f"of {counted(files, 'file')} only the beginning (packed, or of a kind read in order)"
 
 
 def size_words(size_bytes: int) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ _AT_ONCE = 16
 """Pieces that are read in turn."""
 _BUFFER_ROWS = 1000
 _TELL_SECONDS = 0.5
+_PARENT_SECONDS = 2.0
 
 
 class Stream:
@@ -39,6 +41,7 @@ class Stream:
         self._told = Told()
         self._error: FinetuiError | None = None
         self._ended = threading.Event()
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
         threading.Thread(target=self._run, daemon=True).start()
 
     def __call__(self, _: object) -> Told:
@@ -78,7 +81,8 @@ class Target:
 
     def __enter__(self) -> Target:
         try:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            self._path.unlink(missing_ok=True)  # somebody that is to end may still write to it
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             self._file = os.fdopen(descriptor, "wb")
         except OSError as error:
             raise not_kept(self._path.parent, error) from error
@@ -135,6 +139,8 @@ def meant(request: Request, rows: int, error: Exception) -> FinetuiError:
         remedies = ("for gated data sets log in with hf auth login",)
     elif (told := told_error(request.repo, error)) is not None:
         message, kind, remedies = told.message, told.kind, told.remedies
+        if kind == "hub_unreachable":
+            remedies = ("check the network, then start again",)
     else:
         what = f"{type(error).__name__}: {reason_of(error)}"
         message, kind = f"{request.repo} cannot be streamed: {what}", "not_streamed"
@@ -143,6 +149,13 @@ def meant(request: Request, rows: int, error: Exception) -> FinetuiError:
             "have all of them downloaded: data.hub_sample_rows = 0",
         )
     return InputError(message + so_far, kind=kind, remedies=remedies)
+
+
+def _end_with(parent: int) -> None:
+    """End at once when whoever asked is gone: threads that wait for a network would hold it up."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_SECONDS)
+    os._exit(1)
 
 
 def _hush() -> None:

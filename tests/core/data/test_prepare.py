@@ -119,7 +119,8 @@ def test_a_sample_of_a_hub_is_on_record(
     (line,) = [one.text for one in told(job, ev.LineLogged) if "a sample of" in one.text]
     assert line == (
         "owner/name@abc: a sample of 40 rows from 3 of 7 files (9.0 GB), seed 42, streamed "
-        "2026-11-26; of 2 files, packed or read in order, rows of the beginning"
+        "2026-11-26; of 2 files only the beginning (packed, or of a "
+        "kind read in order)"
     )
 
 
