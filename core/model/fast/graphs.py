@@ -10,14 +10,17 @@ from collections.abc import Callable, Hashable
 import torch
 
 _SHAPES = 4
-"""Shapes that are recorded; each costs the memory of its intermediate results."""
+"""Shapes that are recorded."""
+_LITTLE = 1 << 30
+"""With less free memory, what is launched as it is gets that of the recorded ones."""
 
 
 class Graphs:
     """Runs launches as they are the first time, records them the second, then replays.
 
-    All tensors that the launches touch must stay where they are; ``forget`` when one has moved.
-    Launches must be run in the order in which they were recorded.
+    Tensors from outside that the launches touch must stay where they are; ``forget`` when one has
+    moved. What they take and let go of lies in memory that only replays can use. Launches must be
+    run in the order in which they were recorded.
     """
 
     def __init__(self, *, enabled: bool):
@@ -28,6 +31,8 @@ class Graphs:
     def run(self, key: Hashable | None, launch: Callable[[], None]) -> None:
         """Do what ``launch`` does, by replaying it where ``key`` was seen before."""
         if not self._enabled or key is None:
+            if any(self._recorded.values()) and torch.cuda.mem_get_info()[0] < _LITTLE:
+                self.forget()
             launch()
         elif key not in self._recorded:
             if len(self._recorded) < 2 * _SHAPES:
@@ -38,7 +43,10 @@ class Graphs:
             graph.replay()
 
     def forget(self) -> None:
-        """Memory has moved: record anew."""
+        """Record anew, and give the memory back: others moved, or what comes needs as much."""
+        if any(self._recorded.values()):
+            torch.cuda.synchronize()  # what is replayed at this moment still works in it
+            self._pool = torch.cuda.graph_pool_handle()
         self._recorded.clear()
 
     def _record(self, key: Hashable, launch: Callable[[], None]) -> torch.cuda.CUDAGraph:

@@ -16,7 +16,7 @@ from core.model.fast.attention import Attentions, Documents
 from core.model.fast.dropout import Mask
 from core.model.fast.linear import Group, Wide
 from core.model.fast.stash import Part, Slot
-from core.model.fast.work import Expanded, Work
+from core.model.fast.work import Expanded, Middle, Work
 
 Tensor = torch.Tensor
 
@@ -108,13 +108,13 @@ class Layer:
         whole = work.normed(len(running), self.gate_up.pad)
         self.pieces.rms_norm(running, self.second_norm, self.sizes.eps, whole.main, slot.h)
         slot.finished(Part.ATTENTION)
+        middle = work.middle(len(running), kept=slot.gate_up is not None)
         for tokens in work.tiles(len(running)):
             normed = whole[tokens]
             mask = self._mask(batch, 2, tokens.start)
             self.gate_up.project(normed, weights.gate_up, mask, slot.tails.gate_up[tokens])
-            gu = self._gate_and_up(slot, tokens, work)
+            gu, hidden = self._tile(slot, tokens, middle)
             self.gate_up.forward(normed, weights.gate_up, gu.main)
-            hidden = work.intermediate(len(normed.main))
             mask, tail = self._mask(batch, 3, tokens.start), slot.tails.down[tokens]
             a = self.down.a(weights.down)
             self.pieces.swiglu(gu.main, a, hidden.main, hidden.tail, mask, tail)
@@ -131,8 +131,10 @@ class Layer:
         """
         whole = work.normed(len(slot.h), self.gate_up.pad)
         self.pieces.rms_norm(slot.h, self.second_norm, self.sizes.eps, whole.main)
+        middle = work.middle(len(slot.h), kept=slot.gate_up is not None)
         for tokens in work.tiles(len(slot.h)):
-            self._mlp_backward(weights, slot, whole[tokens], grad[tokens], tokens, batch, work)
+            self._mlp_backward(weights, slot, whole[tokens], grad[tokens], tokens, batch, middle)
+        del middle  # attention may have its memory
         dqkv = self._attention_backward(weights, slot, grad, batch, work)
         normed = work.normed(len(slot.x), self.qkv.pad)
         self.pieces.rms_norm(slot.x, self.first_norm, self.sizes.eps, normed.main)
@@ -145,13 +147,12 @@ class Layer:
 
     def _mlp_backward(
         self, weights: Expanded, slot: Slot, normed: Wide, grad: Wide, tokens: slice, batch: Batch,
-        work: Work,
+        middle: Middle,
     ) -> None:  # fmt: skip
-        gu = self._gate_and_up(slot, tokens, work)
+        gu, hidden = self._tile(slot, tokens, middle)
         if slot.gate_up is None:
             normed.tail.copy_(slot.tails.gate_up[tokens])
             self.gate_up.forward(normed, weights.gate_up, gu.main)
-        hidden = work.intermediate(len(normed.main))
         mask = self._mask(batch, 3, tokens.start)
         self.down.backward_adapters(grad, weights.down, slot.tails.down[tokens])
         self.down.backward_input(grad, weights.down, hidden.main, mask)
@@ -192,9 +193,13 @@ class Layer:
         """Add to the residual's gradient what comes through the norm."""
         self.pieces.rms_norm_backward(dn, x, weight, self.sizes.eps, grad.main, grad.main)
 
-    def _gate_and_up(self, slot: Slot, tokens: slice, work: Work) -> Wide:
-        kept = slot.gate_up
-        return work.gate_up(tokens.stop - tokens.start) if kept is None else kept[tokens]
+    def _tile(self, slot: Slot, tokens: slice, middle: Middle) -> tuple[Wide, Wide]:
+        """Where a tile has gate and up, kept or not, and what they become."""
+        first = slice(tokens.stop - tokens.start)
+        if slot.gate_up is not None:
+            return slot.gate_up[tokens], middle.hidden[first]
+        assert middle.gate_up is not None
+        return middle.gate_up[first], middle.hidden[first]
 
     def _mask(self, batch: Batch, group: int, token: int = 0) -> Mask | None:
         """The dropout of one group's input; each tile of tokens has its own."""

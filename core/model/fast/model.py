@@ -70,6 +70,8 @@ class FastModel:
         lengths = [batch.documents.tokens for batch in batches]
         self.adapters.gather()
         self._stash.begin(lengths, keep=keep)
+        if not keep:
+            self._graphs.forget()  # an evaluation comes seldom, and needs the memory
         running = self._work.running(lengths)
         for piece, hidden in zip(pieces, running, strict=True):
             self._pieces.embed(self._embedding, piece["input_ids"], hidden.main)

@@ -221,18 +221,13 @@ def _holdings(dims: Dims, plan: Plan, host_limit_bytes: int) -> Iterator[int]:
 
 def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     """Device memory by what it is for, at the peak of a step."""
-    tokens, h, q, k = plan.piece_tokens, dims.hidden, dims.queries, dims.keys
+    tokens, h = plan.piece_tokens, dims.hidden
     per_weight = 0.5 + 1 / 64 + 4 / 64 / 256
     weights = dims.layers * dims.linear_weights * per_weight
     table = dims.vocabulary * h * 2
     tables = 0 if plan.host_head else 1 if dims.tied or plan.host_embedding else 2
     ring = _RING if dims.layers * plan.pieces - plan.held > _RING else 0
     running = plan.micro_batch * plan.longest * (h + dims.pad(1))
-    shared = (
-        h + dims.pad(3)  # norm
-        + (q + 2 * k) + q  # what attention returns
-        + 2 * q * dims.sums  # attention sums the queries' gradient in fp32
-    )  # fmt: skip
     return {
         "weights": int(weights),
         "embedding and head": tables * table,
@@ -241,7 +236,7 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
         "optimizer": int(dims.adapter_weights * state_bytes),
         "dequantized weights, logits": 2 * max(dims.scratch, _loss_room(dims, plan)),
         "workspace of products": _WORKSPACE,
-        "activations": 2 * (running + tokens * shared + _in_turn(dims, plan)),
+        "activations": 2 * (running + tokens * (h + dims.pad(3)) + _in_turn(dims, plan)),
         "kept layers": 2
         * tokens
         * (
@@ -252,12 +247,17 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
 
 
 def _in_turn(dims: Dims, plan: Plan) -> int:
-    """Elements of the memory that MLP and attention use one after the other."""
+    """Elements of the memory that MLP and attention have one after the other."""
     tile, q, k = min(plan.piece_tokens, plan.mlp_tokens), dims.queries, dims.keys
-    gate_up = dims.gate_up if plan.kept < dims.layers * plan.pieces else 0
-    heads = q + k if dims.head_norms else 0
-    mlp = tile * (dims.intermediate + dims.pad(1) + gate_up)
-    return max(mlp, plan.piece_tokens * (q + 2 * k + dims.pad(3) + heads + q))
+    mlp = dims.intermediate + dims.pad(1)
+    mlp += dims.gate_up if plan.kept < dims.layers * plan.pieces else 0
+    mlp += 2 * dims.rank * -(-2 * dims.intermediate // 256)  # sums of thin products, fp32
+    attention = (
+        q + (q + k if dims.head_norms else 0)  # gradient of its output, normed heads
+        + (q + 2 * k) + q  # what attention returns
+        + 2 * q * dims.sums  # attention sums the queries' gradient in fp32
+    )  # fmt: skip
+    return max(tile * mlp, plan.piece_tokens * attention)
 
 
 def _loss_room(dims: Dims, plan: Plan) -> int:

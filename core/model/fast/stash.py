@@ -232,8 +232,10 @@ class Stash:
         parts = self._split(self._device_slots[number], tokens)
         x, qkv, qkv_tail, o, state, h, gate_up_tail, down_tail = parts
         place = cell - (self._cells - self._kept(self._cells))
+        if not self._keep:
+            place = len(self._gate_up) - 1  # an evaluation needs no other room for them
         gate_up = None
-        if place >= 0 and self._keep:
+        if place >= 0:
             gate_up = Wide(self._gate_up[place][:tokens], widths.gate_up)
         return Slot(
             x, h, qkv, Wide(o, widths.attention), state.view(-1).view(torch.float32),

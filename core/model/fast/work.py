@@ -1,7 +1,8 @@
 """The memory that layers share: dequantized weights and activations that no layer keeps.
 
-Taken once and grown when a batch is longer, so that the allocator has nothing to do in a step.
-Attention and MLP use one piece of it in turn: what either leaves there is lost to the other.
+What lasts is taken once, and grows when a batch is longer. What attention or MLP alone need is
+taken anew each time, so that either has what the other let go of; replayed graphs pay nothing
+for that.
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ class Expanded:
     output: Tensor
     gate_up: Tensor
     down: Tensor
+
+
+@dataclass(frozen=True)
+class Middle:
+    """What an MLP works in, tile by tile."""
+
+    hidden: Wide
+    """What goes into down_proj (T, f), and its gradient."""
+    gate_up: Wide | None
+    """Gate and up (T, 2 f), where they are not kept."""
 
 
 class Work:
@@ -66,42 +77,33 @@ class Work:
 
     def tiles(self, tokens: int) -> Iterator[slice]:
         """Pieces of at most ``tile`` tokens, of even size."""
-        count = -(-tokens // self.tile)
-        size = -(-tokens // count)
+        size = -(-tokens // self._tiles(tokens))
         for start in range(0, tokens, size):
             yield slice(start, min(start + size, tokens))
+
+    def _tiles(self, tokens: int) -> int:
+        return -(-tokens // self.tile)
 
     def normed(self, tokens: int, pad: int) -> Wide:
         return self._wide("normed", tokens, self._sizes.hidden, pad)
 
-    # Of the MLP. Gate and up come last: where all cells keep theirs they take no room.
-
-    def intermediate(self, tokens: int) -> Wide:
-        group = self._layer.down
-        return self._shared(tokens, 0, group.columns, group.pad)
-
-    def gate_up(self, tokens: int) -> Wide:
-        group, before = self._layer.gate_up, self._layer.down
-        return self._shared(tokens, before.columns + before.pad, group.rows, group.pad)
-
-    # Of attention. Its gradient comes first and lies last, so that nothing grows under it.
+    def middle(self, tokens: int, *, kept: bool) -> Middle:
+        """For the largest tile of so many tokens; ``kept``: gate and up have a place elsewhere."""
+        size = -(-tokens // self._tiles(tokens))
+        down, gate_up = self._layer.down, self._layer.gate_up
+        hidden = self._taken(size, down.columns, down.pad)
+        return Middle(hidden, None if kept else self._taken(size, gate_up.rows, gate_up.pad))
 
     def qkv_gradient(self, tokens: int) -> Wide:
         group = self._layer.qkv
-        return self._shared(tokens, 0, group.rows, group.pad)
+        return self._taken(tokens, group.rows, group.pad)
 
     def heads(self, tokens: int) -> Tensor:
         """Queries and keys after their norm (T, queries + keys)."""
-        sizes, before = self._sizes, self._layer.qkv
-        width = sizes.queries + sizes.keys
-        return self._shared(tokens, before.rows + before.pad, width, 0).main
+        return self._taken(tokens, self._sizes.queries + self._sizes.keys, 0).main
 
     def attention_gradient(self, tokens: int) -> Tensor:
-        sizes, before = self._sizes, self._layer.qkv
-        heads = sizes.queries + sizes.keys if self._layer.head_norms is not None else 0
-        return self._shared(tokens, before.rows + before.pad + heads, sizes.queries, 0).main
-
-    # Of both.
+        return self._taken(tokens, self._sizes.queries, 0).main
 
     def running(self, lengths: Sequence[int]) -> list[Wide]:
         """For each piece what runs through the layers (T, h): hidden states up, gradients down."""
@@ -110,22 +112,16 @@ class Work:
         ends = list(accumulate(lengths, initial=0))
         return [whole[slice(begin, end)] for begin, end in pairwise(ends)]
 
-    def _shared(self, tokens: int, before: int, width: int, pad: int) -> Wide:
-        """A part of what attention and MLP share, behind ``before`` columns of other parts."""
-        begin, end = tokens * before, tokens * (before + width + pad)
-        return Wide(self._buffer("layer", end)[begin:].view(tokens, width + pad), width)
+    def _taken(self, tokens: int, width: int, pad: int) -> Wide:
+        """Memory until the caller lets go of it; nothing is in it yet."""
+        whole = torch.empty(tokens, width + pad, dtype=self._dtype, device=self._device)
+        return Wide(whole, width)
 
     def _wide(self, name: str, tokens: int, width: int, pad: int) -> Wide:
-        size = tokens * (width + pad)
-        return Wide(self._buffer(name, size).view(tokens, width + pad), width)
-
-    def _buffer(self, name: str, size: int) -> Tensor:
-        """So many elements of one of the buffers, which grows where it is too small."""
-        buffer = self._buffers.get(name)
+        size, buffer = tokens * (width + pad), self._buffers.get(name)
         if buffer is None or buffer.numel() < size:
             self._buffers.pop(name, None)
-            # Products read the tails whole, and zero times what happens to be there may be NaN.
-            buffer = torch.zeros(size, dtype=self._dtype, device=self._device)
+            buffer = torch.empty(size, dtype=self._dtype, device=self._device)
             self._buffers[name] = buffer
             self.moves += 1
-        return buffer[:size]
+        return Wide(buffer[:size].view(tokens, width + pad), width)
