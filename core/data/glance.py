@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data import repairs
+from core.data.keys import SIGNS
 from core.data.personal import BETWEEN, LONG, LONG_RUN
 
 Array = npt.NDArray[Any]
@@ -29,6 +30,7 @@ _WIDTH[0xC0:0xE0], _WIDTH[0xE0:0xF0], _WIDTH[0xF0:] = 2, 3, 4
 _MAY_LEAD = np.zeros(256, np.bool_)
 """First bytes of the characters that a lead byte of UTF-8 may have become in another encoding."""
 _MAY_LEAD[[lead.encode()[0] for lead in repairs.leads()]] = True
+_SIGNS = tuple(sign.encode() for sign in SIGNS)
 _NUMBER = 7
 """Digits of the shortest phone number; accounts and cards have more."""
 
@@ -103,13 +105,13 @@ def _all(data: bytes, sign: bytes, chars: Array) -> Iterator[Array]:
 def _private(data: bytes, chars: Array) -> Iterator[Array]:
     yield from _all(data, b"@", chars)
     digits = np.flatnonzero((chars - np.uint8(48)) < 10)
+    yield _long_runs(data, digits)
     if not len(digits):
-        return  # all but addresses have some
+        return  # all but addresses and some keys have some
     colons = np.flatnonzero(chars == 58)
     colons = colons[(chars[colons - 4] | 1) == 51]  # 2 or 3, the first digit of IP version 6
     yield colons[_HEX[chars[colons - 3]] & _HEX[chars[colons - 2]] & _HEX[chars[colons - 1]]]
     yield from _numbers(chars, digits)
-    yield _long_runs(data, digits)
 
 
 def _numbers(chars: Array, digits: Array) -> Iterator[Array]:
@@ -139,7 +141,7 @@ def _numbers(chars: Array, digits: Array) -> Iterator[Array]:
 
 
 def _long_runs(data: bytes, digits: Array) -> Array:
-    """Where a long run of letters and digits is no word: what is random has digits."""
+    """Where a long run of letters and digits is no word: what is random has digits, mostly."""
     shape, runs = data.translate(LONG), []
     start = shape.find(LONG_RUN)
     while start >= 0:
@@ -152,6 +154,6 @@ def _long_runs(data: bytes, digits: Array) -> Array:
     if b"PRIVATE KEY" in data:
         return found[:, 0]
     counts = np.diff(np.searchsorted(digits, found), axis=1)[:, 0]
-    token = [data.startswith(b"eyJ", start) for start, _ in runs] if b"eyJ" in data else False
-    kept: Array = found[(counts > 1) | token, 0]
+    shaped = np.array([data.startswith(_SIGNS, start) for start, _ in runs], np.bool_)
+    kept: Array = found[(counts > 1) | shaped, 0]
     return kept

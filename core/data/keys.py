@@ -6,6 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 from core.data.personal import Found
 
@@ -40,12 +41,12 @@ _CALLED_SO = re.compile(
     re.IGNORECASE,
 )
 _CALLS = ("key", "secret", "token", "pass", "pwd", "credential", "bearer")
-_SIGNS = (
+SIGNS = (
     "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "sk-", "hf_",
     "xox", "AIza", "GOCSPX-", "k_live_", "k_test_", "whsec_", "npm_", "pypi-", "dop_v1_", "eyJ",
     "SG.", "ya29.",
 )  # fmt: skip
-"""What all of the shapes hold one of."""
+"""What all of the shapes begin with one of, and are known by where they have no digits."""
 _TWO_DIGITS = re.compile(r"\d\D*\d")
 _NOT_THE_THING = re.compile(
     r"(?:id|name|type|class|config|url|uri|path|file|hash|count|size|limit)s?\Z", re.I
@@ -57,6 +58,9 @@ _STAND_IN = re.compile(
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _BITS = 3.3
 """Entropy of a value that is called a secret, in bits a character; words have less."""
+_LETTERS, _CHANGES, _CAPITALS = 20, 0.3, 0.29
+"""Length of a key without digits, the share of its signs at which the case changes, and of
+capitals and small letters; of words that are written together both are less."""
 
 
 def secrets(text: str) -> Iterator[Found]:
@@ -67,7 +71,7 @@ def secrets(text: str) -> Iterator[Found]:
         if not _STAND_IN.search(hit["value"]) and hit["value"].lower() not in _WORDS:
             yield Found("secret", hit.start("value"), hit.end("value"))
     lowered = text.lower()
-    if not any(sign in text for sign in _SIGNS) and not any(word in lowered for word in _CALLS):
+    if not any(sign in text for sign in SIGNS) and not any(word in lowered for word in _CALLS):
         return
     # One byte a character, so that places in the bytes are places in the text.
     for run in _RUN.finditer(text.encode("ascii", "replace")):
@@ -78,14 +82,19 @@ _WORDS = frozenset(("password", "passwort", "secret", "passwd"))
 
 
 def _in_run(text: str, start: int, end: int) -> Iterator[Found]:
-    if not _TWO_DIGITS.search(text, start, end) and not text.startswith("eyJ", start):
-        return  # a name or a word; what is random has digits
+    digits = _TWO_DIGITS.search(text, start, end) is not None
+    if not digits and not text.startswith(SIGNS, start):
+        return  # a name or a word; what is random mostly has digits
     places = [place for place in (start, start - 3, start - 5) if place >= 0]
     dotted = next(filter(None, (_DOTTED.match(text, place) for place in places)), None)
     shape = dotted or _SHAPES.search(text, start, end)
     if shape is not None:
-        if not _STAND_IN.search(shape.group()) and _entropy(shape.group()) > _BITS - 0.3:
+        value = shape.group()
+        random = digits or value.startswith("eyJ") or _letters_look_random(value)
+        if random and not _STAND_IN.search(value) and _entropy(value) > _BITS - 0.3:
             yield Found("secret", shape.start(), shape.end())
+        return
+    if not digits:
         return
     before = text[max(0, start - 60) : start]
     lowered = before.lower()
@@ -102,6 +111,17 @@ def _looks_random(value: str) -> bool:
     if value.isdigit() or _STAND_IN.search(value) or _UUID.fullmatch(value):
         return False
     return _entropy(value) >= _BITS
+
+
+def _letters_look_random(value: str) -> bool:
+    """Whether the last part of a key changes between capitals and small letters as no name does:
+    one in twelve of 24 random signs has less than two digits."""
+    letters = re.split(r"[_\-]", value)[-1]
+    if len(letters) < _LETTERS:
+        return False
+    changes = sum(a.isupper() != b.isupper() for a, b in pairwise(letters))
+    capitals = sum(map(str.isupper, letters)) / len(letters)
+    return bool(changes > _CHANGES * len(letters)) and _CAPITALS < capitals < 1 - _CAPITALS
 
 
 def _entropy(value: str) -> float:

@@ -10,7 +10,7 @@ from bisect import bisect
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from core.data.keys import secrets
+from core.data.keys import SIGNS, secrets
 from core.data.personal import (
     LONG,
     LONG_RUN,
@@ -50,7 +50,8 @@ def may_hold(text: str) -> tuple[_Finder, ...]:
     shape = text.encode("utf-8", "surrogatepass").translate(SHAPE)
     address, count = "@" in text, shape.count(b"0")
     finders: list[_Finder] = []
-    if (count > 1 and _has_long_run(text)) or (address and "://" in text):
+    random = count > 1 or any(sign in text for sign in SIGNS)
+    if (random and _has_long_run(text)) or (address and "://" in text):
         finders.append(secrets)
     dotted = count > 3 and b"0.0" in shape
     digits = shape.translate(None, b"-") if count > 6 else b""

@@ -65,13 +65,16 @@ class TokenStats:
 
 
 def spread(values: Numbers) -> dict[str, float] | None:
-    """How numbers spread: smallest, median, 95th percentile and largest; None without any."""
+    """How numbers spread: smallest, median, 95th percentile and largest; None without any.
+
+    The 95th percentile is a number that occurs, and 95 of 100 are not larger.
+    """
     if not len(values):
         return None
     return {
         "min": int(values.min()),
         "median": float(np.median(values)),
-        "p95": float(np.percentile(values, 95)),
+        "p95": int(np.percentile(values, 95, method="inverted_cdf")),
         "max": int(values.max()),
     }
 

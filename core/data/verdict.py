@@ -184,7 +184,7 @@ def _in_tokens(survey: Survey, tokens: TokenStats) -> Iterator[Finding]:
     rows, limit = tokens.rows, survey.config.data.max_length
     cut, lost = tokens.truncated, survey.tally.rejected["answer_cut_off"]
     if cut or lost:
-        p99 = int(np.percentile(tokens.lengths, 99))
+        p99 = int(np.percentile(tokens.lengths, 99, method="inverted_cdf"))
         yield Finding(
             "warning" if cut + lost > 0.01 * rows else "note",
             f"{cut:,} of {counted(rows, 'row')} {'is' if cut == 1 else 'are'} cut at {limit:,} "

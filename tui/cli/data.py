@@ -33,6 +33,7 @@ from tui.cli.output import Output, Style
 from tui.cli.parser import Asked
 
 _PROBLEMS_SHOWN = 20
+_GROUPS = {"1": "words", "2": "pairs of words", "3": "words in threes"}
 _CLUSTERS_SHOWN = 5
 _TELL_SECONDS = 2.0
 
@@ -202,16 +203,17 @@ def _tell_facts(facts: dict[str, Any], out: Output) -> None:
     for name, label in (("chars", "chars"), ("answer_chars", "answers"), ("turns", "turns")):
         spread = facts[name]
         out.say(
-            f"{label:<9} median {spread['median']:,.0f}, p95 {spread['p95']:,.0f}, "
+            f"{label:<9} median {spread['median']:,.0f}, 95 of 100 up to {spread['p95']:,}, "
             f"longest {spread['max']:,}" + (" characters" if "chars" in name else "")
         )
     out.say("roles     " + ", ".join(f"{count:,} {role}" for role, count in facts["roles"].items()))
     variety = facts["variety"]
     groups, opened = variety["distinct_word_groups"], variety["beginnings"]
-    shown = ", ".join(f"{n} {float(r):.2f}" for n, r in groups.items() if r is not None)
+    shown = ", ".join(f"{r:.0%} of the {_GROUPS[n]}" for n, r in groups.items() if r is not None)
     out.say(
-        f"variety   in {variety['sampled']:,} sampled rows: {opened['distinct']:,} beginnings of "
-        f"prompts; distinct groups of words: {shown or 'none'}"
+        f"variety   in {counted(variety['sampled'], 'row')} looked at: prompts begin in "
+        f"{counted(opened['distinct'], 'way')}"
+        + (f"; different in the answers: {shown}" if shown else "")
     )
     languages = variety["languages"]["counts"]
     out.say("language  " + ", ".join(f"{name} {count:,}" for name, count in languages.items()))
@@ -224,7 +226,7 @@ def _tell_tokens(report: Report, out: Output) -> None:
     lengths, limit = tokens.as_dict()["lengths"], report.survey.config.data.max_length
     if isinstance(lengths, dict):
         out.say(
-            f"tokens    median {lengths['median']:,.0f}, p95 {lengths['p95']:,.0f}, "
+            f"tokens    median {lengths['median']:,.0f}, 95 of 100 up to {lengths['p95']:,}, "
             f"longest {lengths['max']:,}; {counted(tokens.truncated, 'row')} would be cut at "
             f"{limit:,}"
         )

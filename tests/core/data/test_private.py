@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 import time
 from collections import Counter
 from itertools import pairwise
@@ -180,3 +182,28 @@ def test_a_long_hostile_text_costs_no_more_than_its_length(unit: str) -> None:
     began = time.process_time()
     assert isinstance(Cleaner(config).clean(chat_of(unit * (100_000 // len(unit)))), Cleaned)
     assert time.process_time() - began < 5
+
+
+@pytest.mark.parametrize("prefix", ["xoxb-", "xoxp-", "xoxb-20240611204-20240612117-", "ghp_"])
+def test_keys_whose_random_part_has_hardly_a_digit_are_found(prefix: str) -> None:
+    rng = random.Random(7)
+    missed = 0
+    for _ in range(300):
+        value = "".join(rng.choice(string.ascii_letters) for _ in range(36))
+        value = value[:24] if prefix.startswith("xox") else value
+        missed += not list(find(f"Set it to {prefix}{value} and go on."))
+    assert missed <= 30  # of 300; one in twelve of such keys has so few digits
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sk-learn-compatible-estimators-everywhere",
+        "xoxb-your-token-goes-here",
+        "hf_TransformersForSequenceClassification",
+        "sk-SomeLongNameThatIsWrittenWithCapitals",
+        "ghp_PersonalAccessTokensOfTheWholeOrganization",
+    ],
+)
+def test_names_that_begin_like_a_key_are_none(text: str) -> None:
+    assert not list(find(f"See {text} for more."))
