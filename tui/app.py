@@ -21,7 +21,7 @@ from core.config.samples import demo_config
 from core.config.schema import RunConfig
 from core.record import events as ev
 from core.record.folder import RunFolder, list_runs
-from tui.bindings import KEYS
+from tui.bindings import KEYS, group_of
 from tui.conduct import LOCKED, Conduct
 from tui.draft import Name
 from tui.glyphs import glyphs_for
@@ -41,6 +41,7 @@ from tui.widgets.status import Standing
 
 Severity = Literal["information", "warning", "error"]
 
+OVERLAY: Name = ("data", "overlay")
 DRAIN_SECONDS = 0.25
 SLOW_DRAIN_SECONDS = 0.5
 """Over a slow link: twice a second is as often as curves are worth their bytes."""
@@ -371,10 +372,10 @@ class FinetuiApp(TypedApp):
         self._conduct.demo()
 
     def action_help(self) -> None:
-        """The page of keys."""
+        """The page of keys, at those of the pane in front."""
         from tui.screens.keys import KeysScreen
 
-        self.push_screen(KeysScreen())
+        self.push_screen(KeysScreen(group_of(self.main.place)))
 
     def action_picture(self) -> None:
         """Save a picture of the screen into the run's folder, else here."""
@@ -391,8 +392,13 @@ class FinetuiApp(TypedApp):
         from tui.screens.ask import Ask
         from tui.screens.leave import questions
 
-        unsaved = self.session.folder is None and self.main.config.draft.texts() != self._saved
-        asked = questions(self.session, unsaved=unsaved)
+        texts, data = self.main.config.draft.texts(), self.main.data
+        name = texts[OVERLAY]
+        decided = data.overlays.told(data.rows) if name != self._saved[OVERLAY] else ""
+        if data.overlays.found_again(name):
+            texts[OVERLAY] = self._saved[OVERLAY]
+        unsaved = self.session.folder is None and texts != self._saved
+        asked = questions(self.session, unsaved=unsaved, decided=decided)
         if asked is None:
             self.exit()
         else:

@@ -53,7 +53,7 @@ KEYS: tuple[Key, ...] = (
     Key("run.stop", "x", "app.stop", "stop and save", "end training with a checkpoint", RUN),
     Key("run.merge", "m", "app.merge", "merge", "merge the adapter into the base model", RUN),
     Key("run.new", "n", "app.new", "new run", "a new run that begins with these settings", RUN),
-    Key("run.data", "o", "app.open_data", "open data", "choose the file with training rows", RUN),
+    Key("run.data", "o", "app.open_data", "open data", "choose the training data", RUN),
     Key("run.model", "b", "app.base_model", "base model", "choose the model that is tuned", RUN),
     Key("run.demo", "d", "app.demo", "demo", "settings of the demo: small model and data", RUN),
     Key(
@@ -69,6 +69,8 @@ KEYS: tuple[Key, ...] = (
     Key("data.problem", "exclamation_mark", "next_problem", "next problem",
         "next row that will be rejected, and why", DATA, "data", shown="!"),
     Key("data.undo", "u", "undo", "undo", "take the last drop or edit back", DATA, "data"),
+    Key("data.reload", "r", "reload", "read again",
+        "read the files again, when they were changed", DATA, "data"),
     Key("data.write", "w", "write", "write",
         "write the cleaned rows to a file, jsonl or parquet", DATA, "data"),
     Key("problems.open", "enter", "", "open", "unfold a reason; go to a row",
@@ -92,7 +94,7 @@ KEYS: tuple[Key, ...] = (
     Key("rules.back", "N", "example(-1)", "", "", DATA, "data.rules"),
     Key("rules.filter", "f", "filter", "row", "go to the row of the example", DATA, "data.rules"),
     Key("rows.filter", "f", "ask('filter')", "filter",
-        "only some rows: reason:duplicate tokens>2048 /refund/", TABLE, "data.rows"),
+        "only some rows: reason:duplicate tokens>2048 refund", TABLE, "data.rows"),
     Key("rows.search", "slash", "ask('search')", "search",
         "search text, /pattern/ or a condition", TABLE, "data.rows", shown="/"),
     Key("rows.next", "n", "next_match(1)", "next", "next match; N the one before",
@@ -153,6 +155,15 @@ KEYS: tuple[Key, ...] = (
 
 PANE_NAMES = ("data", "config", "graphs", "log", "runs", "deliver")
 """Panes, in the order of their number keys."""
+
+
+_GROUPS = {"data": DATA, "data.rows": TABLE, "config": CONFIG, "graphs": GRAPHS, "log": LOG,
+           "runs": RUNS, "deliver": RUNS}  # fmt: skip
+
+
+def group_of(place: str) -> str:
+    """The group of the help page that has the keys of a pane, or of a view of it."""
+    return _GROUPS.get(place) or _GROUPS.get(place.partition(".")[0], "")
 
 
 def bindings(place: str = "app") -> list[Binding]:

@@ -177,10 +177,11 @@ class Conduct:
     # -- choose --------------------------------------------------------------------------------
 
     def open_data(self) -> None:
-        """Choose the file with training rows."""
+        """Choose the training data."""
+        what = nearby.DATA[0].upper() + nearby.DATA[1:]
         self._choose(
             "Open data",
-            "A .jsonl or .json file: Alpaca, ShareGPT, messages, or prompt and completion.",
+            f"{what} (owner/name). {nearby.DATA_KINDS}",
             nearby.data_files,
             "data",
             "files",
@@ -211,15 +212,23 @@ class Conduct:
             self._refuse(LOCKED)
             return
 
-        def chosen(text: str | None) -> None:
-            if not text:
-                return
-            if text.endswith("/") and key == "files":
-                self._app.push_screen(Choose(title, hint, find, text), chosen)
-                return
-            self._app.set_setting((section, key), text.rstrip("/"))
+        def ask(value: str, told: str) -> None:
+            def chosen(text: str | None) -> None:
+                if text and key == "files":
+                    text = nearby.meant(text)
+                    if text.endswith("/") and text != value:
+                        ask(text, f"All data files below {text} with enter, or one of these.")
+                        return
+                    if not nearby.is_there(text):
+                        self._refuse(f"there is no file, folder or data set {text}")
+                        ask(text, told)
+                        return
+                if text:
+                    self._app.set_setting((section, key), text.rstrip("/") or "/")
 
-        self._app.push_screen(Choose(title, hint, find), chosen)
+            self._app.push_screen(Choose(title, told, find, value), chosen)
+
+        ask("", hint)
 
     def demo(self) -> None:
         """Take the demo's settings."""

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.data.chats import Kept
 from core.data.encoded import Encoded
 from core.data.filter import field_of, texts_of
 from core.data.formats import Chat
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 _WORDS = 400
 """Characters of a text that are looked at for a line."""
+LONG = 30_000
+"""Characters from which a row is not cleaned or tokenized while keys wait for it."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ def glance(rows: Rows, number: int) -> Glance:
     """What a line of the table shows of a row."""
     source = rows.source(number)
     row = rows.overlay.apply(source)
-    outcome = rows.pipeline.outcome(source)
-    chat = outcome.chat if isinstance(outcome, Kept) else []
+    reason, chat = _chat(rows, source)
     said = next((m["content"] for m in chat if m["role"] in ("user", "text")), "")
     if not said:
         shown = source if isinstance(row, Rejected) else row
@@ -72,13 +72,33 @@ def glance(rows: Rows, number: int) -> Glance:
     return Glance(
         source.file,
         source.line,
-        outcome.reason if isinstance(outcome, Rejected) else "",
+        reason,
         " ".join(said[:_WORDS].split()),
         len(chat),
         sum(len(message["content"]) for message in chat),
         decided,
         tuple(" ".join((field_of(row, name) or "")[:_WORDS].split()) for name in rows.fields),
     )
+
+
+def _chat(rows: Rows, source: Row | Rejected) -> tuple[str, Chat]:
+    """Why a row is rejected as far as the row itself tells, and its chat. Of a long one, whose
+    cleaning takes its time, as it is before that; the survey tells the rest."""
+    if is_long(source):
+        draft = rows.pipeline.drafted(source)
+        return (draft.reason, []) if isinstance(draft, Rejected) else ("", draft[3])
+    outcome = rows.pipeline.outcome(source)
+    return (outcome.reason, []) if isinstance(outcome, Rejected) else ("", outcome.chat)
+
+
+def is_long(row: Row | Rejected) -> bool:
+    """Whether a row has so much text that work on it is to be seen."""
+    left = LONG
+    for text in texts_of(row):
+        left -= len(text)
+        if left < 0:
+            return True
+    return False
 
 
 def look(rows: Rows, number: int) -> Look:

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from core.config.errors import FinetuiError
+from core.data.datahub import named
 from core.data.paths import is_data, kind_suffix
 from core.record.folder import RunFolder
 from tui import numbers
 
 Found = tuple[str, str]
+
+DATA = "a file, a folder, or a data set of the hub"
+"""What can be opened as data."""
+DATA_KINDS = (
+    "Read are jsonl, json, csv, tsv, parquet, arrow and txt, also packed as gz or zst: Alpaca, "
+    "ShareGPT, messages, prompt and completion, or plain text."
+)
+"""What may be in it."""
 
 _LOOKED_AT = 2000  # entries of a folder, so that a home full of files costs no second
 _SHOWN = 40
@@ -25,6 +36,23 @@ def data_files(text: str) -> list[Found]:
     """Data files that fit what was typed: in the folder it names, or here and one folder down."""
     paths = list(_completions(text)) if text else list(_below(Path(), _is_data))
     return [_told(path) for path in paths if path.is_dir() or _is_data(path)][:_SHOWN]
+
+
+def meant(text: str) -> str:
+    """What a beginning of a name means: the one file or folder that begins so, if there is one."""
+    try:
+        found = [] if Path(text).expanduser().exists() else data_files(text)
+    except (OSError, RuntimeError):
+        return text
+    return found[0][0] if len(found) == 1 else text
+
+
+def is_there(text: str) -> bool:
+    """Whether a name may be data: something that is here, a pattern, or a name on the hub."""
+    try:
+        return bool(named(text)) or glob.has_magic(text) or Path(text).expanduser().exists()
+    except (FinetuiError, OSError, RuntimeError):
+        return False
 
 
 def models(text: str) -> list[Found]:

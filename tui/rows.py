@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.config.errors import RefusedError
 from core.config.schema import RunConfig
 from core.data.chats import Kept, Pipeline
 from core.data.encoded import Encoded
@@ -23,13 +24,14 @@ from core.data.filter import Array
 from core.data.formats import Chat
 from core.data.hubsample import Sampling
 from core.data.index import RowIndex
-from core.data.overlay import EDITED, Key, Mark, Overlay, digest
+from core.data.overlay import EDITED, Key, Mark, Overlay
 from core.data.paths import expand
 from core.data.sources import Rejected, Row
 from tui.known import Known
 from tui.look import glance, look
 
 if TYPE_CHECKING:  # the tokenizers wait until the first rows are drawn
+    from core.data.overlays import Nearby
     from core.data.tokens import ChatCodec
 
 _REVISED = 1000
@@ -59,6 +61,7 @@ class Rows(Known):
         self.fields: tuple[str, ...] = ()
         """Fields of the rows that are shown as columns."""
         self._indexes: list[RowIndex] = []
+        self._opened_as: list[tuple[int, ...]] = []
         self._starts: list[int] = [0]
         self._lock = threading.Lock()
         self._counted: dict[int, int] = {}
@@ -73,6 +76,7 @@ class Rows(Known):
         paths = expand(self.config.data.files, say, Sampling.of(self.config))
         _allow_files(len(paths))
         self.files = [str(path) for path in paths]
+        self._opened_as = [_state(path) for path in paths]
         self._indexes = [RowIndex(path) for path in paths]
         self._indexes[0].scan()
 
@@ -92,6 +96,12 @@ class Rows(Known):
         pipeline.overlay = self._overlay
         return pipeline
 
+    def take(self, found: Sequence[Nearby]) -> None:
+        """Take the decisions of the first overlay file that can be read, if there is one."""
+        usable = [one for one in found if not one.problem]
+        if usable:
+            self.overlay = Overlay(usable[0].path)
+
     def scan(self, told: Callable[[], bool]) -> None:
         """Find all other rows, in a thread: a second a gigabyte. `told` is called now and then,
         and says whether to go on."""
@@ -101,6 +111,20 @@ class Rows(Known):
                     return
             self._starts.append(self._starts[-1] + index.count)
         told()
+
+    def require_unchanged(self) -> None:
+        """Raise RefusedError when a file is not what it was when it was opened: what stands at the
+        place of a row may be another one by now."""
+        for name, before in zip(self.files, self._opened_as, strict=True):
+            now = _state(Path(name))
+            if now != before:
+                what = "was changed" if now else "was moved or removed"
+                raise RefusedError(
+                    f"{Path(name).name} {what} since it was opened here, so this row may be "
+                    "another one by now: nothing was done",
+                    kind="data_changed",
+                    remedies=("r reads the data again; what was decided before is kept",),
+                )
 
     def close(self) -> None:
         for index in self._indexes:
@@ -244,45 +268,64 @@ class Rows(Known):
 
     def drop(self, number: int) -> None:
         """Leave a row out."""
-        self.overlay.drop(self.source(number))
+        self.overlay.drop(self._source_now(number))
         self.look_again(number)
+
+    def drop_all(self, numbers: Sequence[int], *, goes_on: bool = False) -> None:
+        """Leave many rows out: all of them, or none. `goes_on`: together with those before."""
+        sources = [self.source(number) for number in numbers]
+        self.require_unchanged()
+        self.overlay.drop(*sources, goes_on=goes_on)
+        self.look_again(*numbers)
 
     def restore(self, number: int) -> None:
         """Take a row as its file has it."""
-        self.overlay.restore(self.source(number))
+        self.overlay.restore(self._source_now(number))
         self.look_again(number)
 
     def edit(self, number: int, value: dict[str, object]) -> None:
         """Let a value take the place of a row; the row's own value restores it."""
-        source = self.source(number)
+        source = self._source_now(number)
         if isinstance(source, Row) and source.value == value:
             self.overlay.restore(source)
         else:
             self.overlay.edit(source, value)
         self.look_again(number)
 
+    def _source_now(self, number: int) -> Row | Rejected:
+        """One row as its file has it, which has not changed."""
+        source = self.source(number)
+        self.require_unchanged()
+        return source
+
     def unmet(self) -> list[Mark]:
         """Decisions whose row is not there any more. Ask when the survey is complete."""
-        assert self.survey is not None
-        lost = []
-        for mark in self.overlay.unmet():
-            for number in self._rows_at(mark.key[0], mark.key[1]):
-                self.overlay.apply(self.source(number))
-            if mark.key not in self.overlay.applied:
-                lost.append(mark)
-        return lost
+        lost = self.overlay.unmet()
+        for number in self._rows_at([mark.key for mark in lost]):
+            self.overlay.apply(self.source(number))
+        return [mark for mark in lost if mark.key not in self.overlay.applied]
 
-    def _rows_at(self, place: str, line: int) -> list[int]:
-        """Rows at a line of a file as the overlay names it."""
+    def _rows_at(self, keys: Sequence[Key]) -> list[int]:
+        """Rows at these places, as the overlay names them, and perhaps some at others."""
         assert self.survey is not None
-        files = [n for n, name in enumerate(self.survey.files) if self.overlay.place(name) == place]
-        hits = np.isin(self.survey.file, files) & (self.survey.line == line)
+        places, lines = {key[0] for key in keys}, [key[1] for key in keys]
+        files = [
+            n for n, name in enumerate(self.survey.files) if self.overlay.place(name) in places
+        ]
+        hits = np.isin(self.survey.file, files) & np.isin(self.survey.line, lines)
         return [int(number) for number in np.flatnonzero(hits)]
 
-    def last_decided(self, key: Key) -> list[int]:
-        """The rows, of those decided about in this session, that a decision was about."""
-        lines = [n for n in sorted(self._decided) if self.source(n).line == key[1]]
-        return [n for n in lines if digest(self.source(n)) == key[2]]
+    def undo(self) -> list[int]:
+        """Take the last decision back; the rows that it was about, as far as they are known."""
+        keys = set(self.overlay.undo())
+        lines = {line for _, line, _ in keys}
+        found = []
+        for number in sorted(self._decided):
+            source = self.source(number)
+            if source.line in lines and self.overlay.key(source) in keys:
+                found.append(number)
+        self.look_again(*found)
+        return found
 
     def look_again(self, *numbers: int) -> None:
         """Note what decisions made of rows."""
@@ -296,6 +339,15 @@ class Rows(Known):
             rows = {number: self.source(number) for number in numbers[start : start + _REVISED]}
             for survey in surveys:
                 survey.revise(rows, self.overlay)
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """What tells whether a file is still the same; empty for one that is not there."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _allow_files(count: int) -> None:

@@ -109,6 +109,19 @@ def marked(pieces: Iterable[Piece], patterns: Iterable[Pattern]) -> list[Piece]:
     return left
 
 
+def parted(pieces: Iterable[Piece], characters: int) -> tuple[list[Piece], list[Piece]]:
+    """The pieces up to so many characters, and those behind."""
+    head: list[Piece] = []
+    tail: list[Piece] = []
+    for text, style in pieces:
+        if len(text) > characters:
+            tail.append((text[characters:], style))
+        if characters > 0:
+            head.append((text[:characters], style))
+        characters = max(0, characters - len(text))
+    return head, tail
+
+
 def private(pieces: Iterable[Piece]) -> list[Piece]:
     """The same pieces with personal data and secrets that are found in them in the style `match`,
     each with its kind."""

@@ -23,15 +23,7 @@ def write_rows(
     The file is there when all of it is, else not at all. Raises InputError for a kind of file
     that is not written, RefusedError when the file is there already.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(
-            f"cannot write {path.name or path}: its name must end in {' or '.join(SUFFIXES)}",
-            kind="bad_name",
-        )
-    if path.exists():
-        raise RefusedError(
-            f"{path} is there already", kind="file_exists", remedies=("choose another name",)
-        )
+    check_path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     write = _jsonl if path.suffix.lower() == ".jsonl" else _parquet
     try:
@@ -42,6 +34,28 @@ def write_rows(
     finally:
         temporary.unlink(missing_ok=True)
     return count
+
+
+def check_path(path: Path) -> None:
+    """Raise InputError for a name that cannot be written, RefusedError for one that is taken."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"cannot write {path.name or path}: its name must end in {' or '.join(SUFFIXES)}",
+            kind="bad_name",
+        )
+    try:
+        taken, folder = path.exists(), path.parent.is_dir()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot write {path}: {why}", kind="bad_name") from error
+    if taken:
+        raise RefusedError(
+            f"{path} is there already", kind="file_exists", remedies=("choose another name",)
+        )
+    if not folder:
+        raise InputError(
+            f"there is no folder {path.parent}", kind="bad_name", remedies=("make it first",)
+        )
 
 
 def row_of(chat: Chat) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,6 +56,7 @@ STATES = ("kept", "rejected", "dropped", "edited", "cut")
 PATTERN_SECONDS = 0.5
 """A pattern that needs longer for one row is refused: it would take for ever for all of them."""
 
+_NAMED = 8
 _KEYED = re.compile(r"([.\w]+(?:\.\w+)*)(:|>=|<=|>|<|=)(.*)", re.DOTALL)
 _NUMBER = re.compile(r"([\d_,]*\.?\d+)(k?)", re.IGNORECASE)
 
@@ -182,6 +184,28 @@ class Filter:
 def parse(line: str) -> Filter:
     """The conditions of a line. Raises InputError that says what is wrong and what is known."""
     return Filter(tuple(_term(piece) for piece in pieces(line)))
+
+
+def check_words(wanted: Filter, known: Mapping[str, Sequence[str]]) -> None:
+    """Raise InputError for a word that fits none of those that ``known`` has for its key, such as
+    a reason for which no row is rejected: it would only leave no rows."""
+    for term in wanted.terms:
+        names = known.get(term.key)
+        for word in term.words if names is not None else ():
+            if not any(word in name.lower() for name in names or ()):
+                raise _nothing_of(term.key, word, names or ())
+
+
+def _nothing_of(key: str, word: str, names: Sequence[str]) -> InputError:
+    what = {"reason": "no row is rejected for", "note": "no row has the note",
+            "file": "no file has in its name", "role": "no turn is of the role"}  # fmt: skip
+    names = [Path(name).name for name in names] if key == "file" else names
+    near = get_close_matches(word, names, 1)
+    shown = ", ".join(names[:_NAMED]) + (" and more" if len(names) > _NAMED else "")
+    hints = [f"did you mean {near[0]}?"] if near else []
+    return _wrong(
+        f"{what[key]} {word}", *hints, f"there are: {shown}" if shown else "there are none"
+    )
 
 
 def pieces(line: str) -> list[str]:

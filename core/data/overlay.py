@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ EDITED = "edited_by_hand"
 SUFFIX = ".overlay"
 
 _HEADER = {"finetui_overlay": 1}
+_HEADER_BYTES = 200
 _NAMED = 3
 
 Key = tuple[str, int, str]
@@ -51,10 +52,13 @@ class Overlay:
         self.path = None if path is None else Path(path).expanduser().absolute()
         self.applied: set[Key] = set()
         """Decisions that found their row so far. Add what other processes found."""
+        self.written = 0
+        """Decisions, and taking them back, that were written to the file since it was read."""
         self._marks: dict[Key, Mark] = {}
         self._at: dict[tuple[str, int], int] = {}
         self._places: dict[str, str] = {}
-        self._undo: list[tuple[Key, Mark | None]] = []
+        self._undo: list[dict[Key, Mark | None]] = []
+        """What each decision changed: keys, and what had been decided about them before."""
         if self.path is not None and self.path.exists():
             for mark, taken_back in _read(self.path):
                 self._put(mark.key, None if taken_back else mark)
@@ -104,8 +108,25 @@ class Overlay:
         return self._marks.get((place, row.line, digest(row)))
 
     def unmet(self) -> list[Mark]:
-        """Decisions that found no row. Ask when all rows were read."""
-        return [mark for key, mark in self._marks.items() if key not in self.applied]
+        """Decisions that found no row. Ask when all rows were read.
+
+        What is about another file, which is there and of which no row was read, is not missed: it
+        belongs to other data.
+        """
+        lost = [mark for key, mark in self._marks.items() if key not in self.applied]
+        other = {place for place in {mark.key[0] for mark in lost} if self._elsewhere(place)}
+        return [mark for mark in lost if mark.key[0] not in other]
+
+    def join(self, found: Overlay) -> None:
+        """Take in what another reading of data, with the same decisions, has found."""
+        self.applied |= found.applied
+        self._places |= found._places
+
+    def _elsewhere(self, place: str) -> bool:
+        """Whether a file, as the overlay names it, is there and not among those that were read."""
+        if self.path is None or place in self._places.values():
+            return False
+        return (self.path.parent / place).is_file()
 
     def check(self) -> None:
         """Raise RefusedError when a decision found no row: the data changed since it was made."""
@@ -126,39 +147,55 @@ class Overlay:
 
     # -- deciding ------------------------------------------------------------------------------
 
-    def drop(self, row: Row | Rejected) -> None:
-        """Leave this row out."""
-        self._decide(self._key(row), None, dropped=True)
+    def drop(self, *rows: Row | Rejected, goes_on: bool = False) -> None:
+        """Leave rows out; all of them are in the file when this returns, or none is. ``goes_on``:
+        `undo` takes them back together with the decision before."""
+        marks = (Mark(self.key(row), None) for row in rows)
+        new = {mark.key: mark for mark in marks if self._marks.get(mark.key) != mark}
+        if not new:
+            return
+        self._write(*new.items())
+        if not (goes_on and self._undo):
+            self._undo.append({})
+        for key, mark in new.items():
+            self._undo[-1].setdefault(key, self._marks.get(key))
+            self._put(key, mark)
 
     def edit(self, row: Row | Rejected, value: dict[str, Any]) -> None:
         """Let ``value`` take the place of this row."""
-        self._decide(self._key(row), value)
+        key = self.key(row)
+        self._decide(key, Mark(key, value))
 
     def restore(self, row: Row | Rejected) -> None:
         """Take the row as the file has it again."""
-        self._decide(self._key(row), None)
+        self._decide(self.key(row), None)
 
     def forget(self, marks: Iterable[Mark]) -> None:
         """Let decisions go, such as those that fit no row any more."""
         for mark in list(marks):
             self._decide(mark.key, None)
 
-    def undo(self) -> Key | None:
-        """Take the last decision of this session back; None when there is none left."""
-        if not self._undo:
-            return None
-        key, before = self._undo.pop()
-        self._write(key, before)
-        self._put(key, before)
-        return key
+    @property
+    def last(self) -> list[Key]:
+        """Of which rows `undo` takes the decision back; none when there is nothing to undo."""
+        return list(self._undo[-1]) if self._undo else []
 
-    def _decide(self, key: Key, value: dict[str, Any] | None, *, dropped: bool = False) -> None:
+    def undo(self) -> list[Key]:
+        """Take the last decision of this session back, all of it when it was about many rows."""
+        if not self._undo:
+            return []
+        self._write(*self._undo[-1].items())
+        changed = self._undo.pop()
+        for key, before in changed.items():
+            self._put(key, before)
+        return list(changed)
+
+    def _decide(self, key: Key, mark: Mark | None) -> None:
         before = self._marks.get(key)
-        mark = Mark(key, value) if dropped or value is not None else None
         if mark != before:
-            self._write(key, mark)
+            self._write((key, mark))
             self._put(key, mark)
-            self._undo.append((key, before))
+            self._undo.append({key: before})
 
     def _put(self, key: Key, mark: Mark | None) -> None:
         had = self._marks.pop(key, None) is not None
@@ -169,25 +206,25 @@ class Overlay:
         if not self._at[at]:
             del self._at[at]
 
-    def _write(self, key: Key, mark: Mark | None) -> None:
+    def _write(self, *decided: tuple[Key, Mark | None]) -> None:
         if self.path is None:
             raise InputError(
                 "there is no overlay file to keep this in",
                 kind="no_overlay",
                 remedies=(f"set data.overlay to a name that ends in {SUFFIX}",),
             )
-        entry: dict[str, Any] = dict(zip(("file", "line", "sha256"), key, strict=True))
-        entry["do"] = "restore" if mark is None else "drop" if mark.value is None else "edit"
-        if mark is not None and mark.value is not None:
-            entry["row"] = mark.value
         try:
-            _append(self.path, entry)
+            _append(self.path, [_entry(key, mark) for key, mark in decided])
         except OSError as error:
             raise FailedError(
-                f"cannot write {self.path}: {error.strerror}", kind="overlay_not_written"
+                f"cannot write {self.path}: {error.strerror}; nothing was decided",
+                kind="overlay_not_written",
+                remedies=("set data.overlay to a file in a folder that can be written to",),
             ) from error
+        self.written += len(decided)
 
-    def _key(self, row: Row | Rejected) -> Key:
+    def key(self, row: Row | Rejected) -> Key:
+        """What a decision about a row belongs to."""
         return self.place(row.file), row.line, digest(row)
 
     def place(self, name: str) -> str:
@@ -219,28 +256,48 @@ def digest(row: Row | Rejected) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def default_path(files: Iterable[str], folder: Path, taken: Callable[[Path], bool]) -> Path:
-    """A name for a new overlay of these files, in ``folder``, that is not taken."""
-    stem = next((Path(name).stem for name in files if Path(name).stem), "data")
-    names = (f"{stem}{'' if n == 1 else f'-{n}'}{SUFFIX}" for n in range(1, 1_000_000))
-    return next(folder / name for name in names if not taken(folder / name))
+def begins_as_overlay(path: Path) -> bool:
+    """Whether a file is an overlay, by its first line. Raises InputError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(_HEADER_BYTES)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}", kind="bad_overlay") from error
+    try:
+        return bool(json.loads(first) == _HEADER)
+    except ValueError:
+        return False
 
 
 def _text(value: dict[str, Any]) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
 
 
-def _append(path: Path, entry: dict[str, Any]) -> None:
+def _entry(key: Key, mark: Mark | None) -> dict[str, Any]:
+    entry: dict[str, Any] = dict(zip(("file", "line", "sha256"), key, strict=True))
+    entry["do"] = "restore" if mark is None else "drop" if mark.value is None else "edit"
+    if mark is not None and mark.value is not None:
+        entry["row"] = mark.value
+    return entry
+
+
+def _append(path: Path, entries: list[dict[str, Any]]) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)
-        lines = [entry] if size else [_HEADER, entry]
+        lines = entries if size else [_HEADER, *entries]
         text = "".join(json.dumps(line, ensure_ascii=True, default=str) + "\n" for line in lines)
         if size:
             file.seek(size - 1)
             text = text if file.read(1) == b"\n" else "\n" + text  # a line torn by a kill
-        file.write(text.encode())
-        os.fsync(descriptor)
+        try:
+            left = memoryview(text.encode())
+            while left:
+                left = left[file.write(left) :]
+            os.fsync(descriptor)
+        except OSError:
+            os.ftruncate(descriptor, size)  # half of what was decided is not left behind
+            raise
 
 
 def _read(path: Path) -> Iterator[tuple[Mark, bool]]:

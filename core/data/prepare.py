@@ -165,7 +165,7 @@ class _Preparation:
         """Decisions of the inspector that fit no row end the preparation."""
         overlay = self.own.overlay
         for survey in self._surveys[1:]:
-            overlay.applied |= survey.overlay.applied
+            overlay.join(survey.overlay)
         overlay.check()
 
     def _tokenize(

@@ -42,6 +42,8 @@ Array = npt.NDArray[Any]
 IN_PROCESS_BYTES = 24 << 20
 """Files up to this size are scanned here: other processes take half a second to start."""
 _TELL_ROWS = 1000
+_GUESS_SECONDS = 3.0
+"""For so long a rate says little of the time to go."""
 
 
 @dataclass
@@ -53,6 +55,8 @@ class Progress:
     stage: str = "reading"
     """``comparing`` while near duplicates are looked for, when all is read."""
     began: float = field(default_factory=time.monotonic)
+    _first: tuple[float, int] | None = None
+    """When the first piece was read, and how long it was."""
 
     @property
     def rate(self) -> float:
@@ -61,8 +65,21 @@ class Progress:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """Seconds that the rest takes at this rate; None before anything is known."""
-        return (self.total_bytes - self.done_bytes) / self.rate if self.done_bytes else None
+        """Seconds that the rest takes at the rate since the first piece came, which waits for
+        processes to start; None as long as that is no more than a guess."""
+        if self._first is None:
+            return None
+        since, before = self._first
+        seconds, done = time.monotonic() - since, self.done_bytes - before
+        if seconds < _GUESS_SECONDS or done <= 0:
+            return None
+        return (self.total_bytes - self.done_bytes) * seconds / done
+
+    def reach(self, done_bytes: int) -> None:
+        """So much has been read."""
+        self.done_bytes = done_bytes
+        if self._first is None:
+            self._first = time.monotonic(), done_bytes
 
 
 class Survey:
@@ -233,7 +250,7 @@ class Survey:
         for block in self._scanned(pieces):
             with self._lock:
                 self._enter(block)
-            self.progress.done_bytes = block.piece.reached
+            self.progress.reach(block.piece.reached)
             pieces.below = self._bound()
             if on_progress is not None:
                 on_progress(self)
@@ -304,6 +321,7 @@ class Survey:
         rows = slice(first, first + count)
         if self.files[-1:] != [block.piece.file]:
             self.files.append(block.piece.file)
+            self.overlay.place(block.piece.file)
             self._lines = 0
         self.ledger.make_room(first + count)
         self.ledger.put(rows, block)

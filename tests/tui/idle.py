@@ -7,6 +7,7 @@ from pathlib import Path
 
 from textual.app import App
 from textual.pilot import Pilot
+from textual.worker import WorkerCancelled
 
 from core.config import files
 from core.config.schema import RunConfig
@@ -26,10 +27,20 @@ TRAINED = '"type": "JobFinished"'
 async def settle(pilot: Pilot[None]) -> None:
     """Wait until threads are done and what they found is shown."""
     await pilot.pause()
-    await pilot.app.workers.wait_for_complete()
+    await _finished(pilot)
     await pilot.pause(0.3)
-    await pilot.app.workers.wait_for_complete()
+    await _finished(pilot)
     await pilot.pause()
+
+
+async def _finished(pilot: Pilot[None]) -> None:
+    """Wait for all threads; where one took the place of another, for that one too."""
+    for _ in range(10):
+        try:
+            await pilot.app.workers.wait_for_complete()
+        except WorkerCancelled:
+            continue
+        return
 
 
 def shown(app: App[None]) -> str:

@@ -340,6 +340,51 @@ async def test_problems_are_counted_and_found(make_app: MakeApp, data_file: Path
         assert "turn 2 (assistant) is empty" in text
 
 
+async def test_the_beginning_of_a_name_is_enough(make_app: MakeApp, data_file: Path) -> None:
+    Path("other.jsonl").write_text("{}\n", encoding="utf-8")
+    app = make_app()
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("o", *"row", "enter")
+        await settle(pilot)
+        assert app.main.data.told == "rows.jsonl, 4 rows"
+
+
+async def test_a_name_of_nothing_is_said_and_can_be_corrected(
+    make_app: MakeApp, data_file: Path
+) -> None:
+    app = make_app()
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("o", *"nothing", "enter")
+        await pilot.pause()
+        told = [note.message for note in app._notifications]
+        assert told == ["there is no file, folder or data set nothing"]
+        assert isinstance(app.screen, Choose)
+        assert app.main.config.draft.text(("data", "files")) == ""
+        await pilot.press(*["backspace"] * 7, "enter")
+        await settle(pilot)
+        assert app.main.data.told == "rows.jsonl, 4 rows"
+
+
+async def test_a_folder_is_walked_into_and_taken_whole(make_app: MakeApp, data_file: Path) -> None:
+    folder = Path("rows")
+    folder.mkdir()
+    data_file.rename(folder / "a.jsonl")
+    app = make_app()
+    async with app.run_test() as pilot:
+        await settle(pilot)
+        await pilot.press("o", *"rows/", "enter")
+        await pilot.pause()
+        assert isinstance(app.screen, Choose)
+        assert "All data files below rows/ with enter" in shown(app)
+        assert "rows/a.jsonl" in shown(app)
+        await pilot.press("end", "enter")
+        await settle(pilot)
+        assert app.main.config.draft.text(("data", "files")) == "rows"
+        assert app.main.data.told == "a.jsonl, 4 rows"
+
+
 async def test_open_data_offers_what_lies_here(make_app: MakeApp, data_file: Path) -> None:
     app = make_app()
     async with app.run_test(size=(80, 24)) as pilot:

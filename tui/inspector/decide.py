@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from core.config.counted import counted
-from core.config.errors import FinetuiError
+from core.config.errors import FinetuiError, InputError
 from core.data.chats import Kept
-from core.data.export import write_rows
+from core.data.export import check_path, write_rows
 from core.data.filter import Array
 from core.data.formats import Chat
-from core.data.overlay import Mark, Overlay, default_path
-from core.data.sources import RAW_LIMIT, Rejected
+from core.data.overlay import Mark, Overlay
+from core.data.overlays import new_path
+from core.data.sources import RAW_LIMIT, Rejected, Row
 from tui import scan
 from tui.inert import inert
 from tui.rows import Rows
+
+_DROPPING, _TAKING_BACK = "dropping", "taking back"
+_WORK = (_DROPPING, _TAKING_BACK)
+_AT_ONCE = 1000
+"""Rows of which decisions are written together."""
+_STEM = 200
+"""Characters of a file's name that the proposed one begins with."""
 
 if TYPE_CHECKING:
     from tui.widgets.data_pane import DataPane
@@ -29,7 +38,6 @@ class Decide:
 
     def __init__(self, pane: DataPane):
         self._pane = pane
-        self._ended = False
 
     @property
     def _rows(self) -> Rows:
@@ -41,54 +49,88 @@ class Decide:
 
     def drop(self, number: int) -> None:
         """Leave a row out, or take it back when it was left out."""
-        mark = self._rows.decided(number)
+        rows = self._rows
 
         def act() -> None:
+            mark = rows.decided(number)
             if mark is not None and mark.value is None:
-                self._rows.restore(number)
+                rows.restore(number)
             else:
-                self._rows.drop(number)
+                rows.drop(number)
 
         self._do(act)
 
     def edit(self, number: int) -> None:
         """Open the row in an editor."""
-        from tui.screens.edit import EditScreen
+        from tui.screens.edit import EDITED_CHARACTERS, EditScreen, size_of
 
-        if self._refused():
+        rows = self._rows
+        if self._refused(rows):
             return
-        source = self._rows.source(number)
+        source = rows.source(number)
         if isinstance(source, Rejected) and len(source.raw) >= RAW_LIMIT:
             self._warn("this row is too long to be repaired here: repair it in its file")
             return
-        row = self._rows.row(number)
+        row = rows.row(number)
+        if size_of(row) > EDITED_CHARACTERS:
+            self._warn(f"this row has {size_of(row):,} characters, too many to be edited here: "
+                       "del drops it, or change it in its file")  # fmt: skip
+            return
 
         def edited(value: dict[str, Any] | None) -> None:
             if value is not None:
-                self._do(lambda: self._rows.edit(number, value))
+                self._edited(rows, number, source, value)
 
         shown = source if isinstance(row, Rejected) else row
         self._pane.app.push_screen(EditScreen(shown, source), edited)
 
+    def _edited(
+        self, rows: Rows, number: int, source: Row | Rejected, value: dict[str, Any]
+    ) -> None:
+        """Keep what was typed, also where the file has changed meanwhile: it belongs to the row
+        that was shown, and is missed there when that row is gone."""
+        try:
+            rows.require_unchanged()
+            same = rows is self._pane.rows
+        except FinetuiError:
+            same = False
+        if same:
+            self._do(lambda: rows.edit(number, value))
+            return
+        try:
+            with self._overlay_of(rows):
+                rows.overlay.edit(source, value)
+        except FinetuiError as error:
+            self._fail(error)
+            return
+        self._warn("kept, for the row as it was: its file was changed while you wrote. r reads the "
+                   "data again; problems then says if the row is gone")  # fmt: skip
+
     def undo(self) -> None:
         """Take the last decision back, and go to its row."""
         rows = self._rows
+        many = len(rows.overlay.last)
+        if not many:
+            self._warn("nothing to undo: nothing was decided since this data was opened")
+        elif many > _AT_ONCE and not self._locked():
+            self._in_thread(_TAKING_BACK, lambda _: f"{counted(len(rows.undo()), 'row')} back")
+        else:
+            # It goes by what was decided, not by what stands in a file.
+            self._do(lambda: self._go_to(rows.undo()), anyway=True)
 
-        def act() -> None:
-            key = rows.overlay.undo()
-            if key is None:
-                self._warn("nothing to undo: nothing was decided since this data was opened")
-                return
-            found = rows.last_decided(key)
-            rows.look_again(*found)
-            if found:
-                self._pane.go_to(found[0])
-
-        self._do(act)
+    def _go_to(self, numbers: list[int]) -> None:
+        if numbers:
+            self._pane.go_to(numbers[0])
 
     def forget(self, marks: tuple[Mark, ...]) -> None:
         """Let decisions go that fit no row any more."""
-        self._do(lambda: self._rows.overlay.forget(marks))
+        rows = self._rows
+
+        def act() -> None:
+            rows.require_unchanged()  # of a file that changes, none may fit for a moment
+            rows.overlay.forget(marks)
+
+        self._do(act)
 
     # -- many rows -----------------------------------------------------------------------------
 
@@ -99,7 +141,7 @@ class Decide:
         if chosen is None or not len(chosen):
             self._warn("first filter (f): D leaves out all rows that are filtered")
             return
-        if self._refused():
+        if self._refused(self._rows):
             return
         rows = counted(len(chosen), "row")
         answers = (Answer("", "c", "leave them"), Answer("drop", "d", f"drop {rows}"))
@@ -108,44 +150,65 @@ class Decide:
             if answer == "drop":
                 self._drop_many(chosen)
 
-        text = f"{rows} filtered. u takes back one at a time."
+        text = f"{rows} filtered. u takes all of them back."
         self._pane.app.push_screen(Ask("Drop all of them?", text, answers), answered)
 
     def _drop_many(self, chosen: Array) -> None:
-        self._ensure_overlay()
         rows = self._rows
 
         def work(tick: scan.Tick) -> str:
-            watch = scan.Stopwatch(tick, len(chosen))
-            for done, number in enumerate(chosen.tolist()):
-                watch.at(done)
-                rows.overlay.drop(rows.source(number))
-            rows.look_again(*chosen.tolist())
+            done = 0
+            try:
+                with self._overlay_of(rows):
+                    before = rows.overlay.written
+                    while done < len(chosen):
+                        some = chosen[done : done + _AT_ONCE].tolist()
+                        rows.drop_all(some, goes_on=rows.overlay.written > before)
+                        done += len(some)
+                        tick(done / len(chosen))
+            except scan.Ended:
+                return f"ended: {done:,} of {counted(len(chosen), 'row')} dropped"
             return f"{counted(len(chosen), 'row')} dropped"
 
-        self._in_thread("dropping", work)
+        self._in_thread(_DROPPING, work)
 
     # -- write ---------------------------------------------------------------------------------
+
+    def ask_write(self) -> None:
+        """Ask for a name, and write the rows that are kept."""
+        from tui.screens.name import NameScreen
+
+        rows = self._rows
+        if rows.survey is None or not rows.survey.complete:
+            self._warn("one moment: not all rows were looked at yet")
+            return
+        if self._refused(rows, deciding=False):
+            return
+        kept = counted(int((rows.reasons()[1] == 0).sum()), "row is", "rows are")
+        stem = Path(rows.files[0]).stem[:_STEM] or "rows"
+        hint = (
+            f"{kept} kept, and written as cleaned to a new file here: jsonl, or parquet with a "
+            "name that ends so. Type a name, or take this one."
+        )
+        screen = NameScreen("Write the cleaned rows", hint, _free_name(stem), _check_name)
+        self._pane.app.push_screen(screen, lambda name: self.write(name) if name else None)
 
     def write(self, name: str) -> None:
         """Write the rows that are kept, as they were cleaned, to a file."""
         rows = self._rows
-        survey = rows.survey
-        if survey is None or not survey.complete:
-            self._warn("one moment: not all rows were looked at yet")
-            return
         kept = np.flatnonzero(rows.reasons()[1] == 0)
 
         def chats(tick: scan.Tick) -> Iterator[Chat]:
             watch = scan.Stopwatch(tick, len(kept))
             for done, number in enumerate(kept.tolist()):
                 watch.at(done)
-                outcome = rows.pipeline.outcome(rows.row(number))
+                outcome = rows.pipeline.outcome(rows.source(number))
                 if isinstance(outcome, Kept):
                     yield outcome.chat
+            rows.require_unchanged()
 
         def work(tick: scan.Tick) -> str:
-            path = Path(name).expanduser()
+            path = _path_of(name)
             count = write_rows(path, chats(tick))
             return f"{counted(count, 'row')} written: {path}"
 
@@ -153,28 +216,52 @@ class Decide:
 
     # -- how -----------------------------------------------------------------------------------
 
-    def _do(self, act: Callable[[], None]) -> None:
-        if self._refused():
+    def _do(self, act: Callable[[], None], *, anyway: bool = False) -> None:
+        """Act on decisions, unless the rows are those of a run or, but `anyway`, changed ones."""
+        rows = self._rows
+        if self._locked() if anyway else self._refused(rows):
             return
         try:
-            self._ensure_overlay()
-            act()
+            with self._overlay_of(rows):
+                act()
         except FinetuiError as error:
             self._fail(error)
         self._pane.redraw()
 
-    def _refused(self) -> bool:
-        if self._pane.locked:
-            self._warn(self._pane.locked)
-        return bool(self._pane.locked)
+    def _locked(self) -> bool:
+        """Whether nothing can be decided now, whatever the files are; it is said."""
+        working = self._pane.table.find.working
+        why = self._pane.locked or (f"one moment: {working}" if working in _WORK else "")
+        if why:
+            self._warn(why)
+        return bool(why)
 
-    def _ensure_overlay(self) -> None:
-        """Give the data an overlay file when the first decision is made."""
-        rows = self._rows
-        if rows.overlay.path is None:
-            path = default_path(rows.files, Path.cwd(), Path.exists)
-            rows.overlay = Overlay(path)
-            self._pane.overlay_made(path.name)
+    def _refused(self, rows: Rows, *, deciding: bool = True) -> bool:
+        """Whether rows cannot be decided about, or written, now; it is said."""
+        if deciding and self._locked():
+            return True
+        try:
+            rows.require_unchanged()
+        except FinetuiError as error:
+            self._fail(error)
+            return True
+        return False
+
+    @contextmanager
+    def _overlay_of(self, rows: Rows) -> Iterator[None]:
+        """Give the data an overlay file for its first decision: one that is there only when
+        something was decided."""
+        fresh = rows.overlay.path is None
+        if fresh:
+            rows.overlay = Overlay(new_path(rows.files, rows.config.data.files))
+        path, before = rows.overlay.path, rows.overlay.written
+        try:
+            yield
+        finally:
+            if fresh and not rows.overlay.written:
+                rows.overlay = Overlay()
+            elif rows.overlay.written != before:
+                self._pane.call_later(self._pane.decided, path if fresh else None, rows)
 
     def _in_thread(self, what: str, work: Callable[[scan.Tick], str]) -> None:
         pane, table = self._pane, self._pane.table
@@ -184,7 +271,7 @@ class Decide:
             try:
                 said = work(tick)
             except scan.Ended:
-                said = f"{what} was ended"
+                said = f"{what} was ended: nothing was written"
             except FinetuiError as error:
                 pane.app.call_from_thread(self._fail, error)
                 return
@@ -207,3 +294,22 @@ class Decide:
 
     def _warn(self, text: str) -> None:
         self._pane.notify(inert(text), severity="warning", markup=False)
+
+
+def _path_of(name: str) -> Path:
+    """The file that a name means; without an ending it is jsonl."""
+    path = Path(name if Path(name).suffix else f"{name}.jsonl")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise InputError(f"cannot write {name}: {error}", kind="bad_name") from error
+
+
+def _check_name(name: str) -> None:
+    """Raise for a name to which nothing can be written."""
+    check_path(_path_of(name))
+
+
+def _free_name(stem: str) -> str:
+    names = (f"{stem}.clean{'' if n == 1 else f'-{n}'}.jsonl" for n in range(1, 1_000_000))
+    return next(name for name in names if not Path(name).exists())

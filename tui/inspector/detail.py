@@ -13,15 +13,12 @@ from core.config.errors import FinetuiError
 from core.data.filter import Pattern
 from tui import views
 from tui.inert import inert
-from tui.look import Look
+from tui.look import Look, is_long
 from tui.rows import Rows
 from tui.widgets.one_line import OneLine
-from tui.widgets.text_block import TextBlock
+from tui.widgets.text_block import SHOWN_CHARACTERS, TextBlock
 
 NAMES = ("rendered", "raw", "tokens")
-
-AT_ONCE = 30_000
-"""Characters of a row that are tokenized while the cursor moves; longer ones come in a thread."""
 
 
 class Detail(Vertical):
@@ -39,7 +36,8 @@ class Detail(Vertical):
         self._which = OneLine(id="which")
         self._text = TextBlock()
         self._rows: Rows | None = None
-        self._number = -1
+        self._seen: tuple[object, ...] = ()
+        """The rows, the number and the state of the row that is shown, or on its way."""
         self._view = 0
         self._ids = False
         self._patterns: Sequence[Pattern] = ()
@@ -51,25 +49,28 @@ class Detail(Vertical):
         yield self._text
 
     def show(self, rows: Rows, number: int) -> None:
-        """Show a row. Long ones are tokenized in a thread and shown when they are there."""
-        same = rows is self._rows and number == self._number
-        self._rows, self._number = rows, number
-        if same and self.look is not None and rows.look(number) is self.look:
+        """Show a row. Long ones are looked at in a thread and shown when that is done."""
+        seen = (rows, number, rows.version)
+        if seen == self._seen:
             return
-        if rows.codec is None or same or rows.glance(number).chars <= AT_ONCE:
+        same = seen[:2] == self._seen[:2]
+        self._rows, self._seen = rows, seen
+        if not is_long(rows.source(number)):
             self._draw(rows.look(number), stay=same)
             return
-        self._text.show([("one moment …", "dim")])
+        if not same:
+            self.look, self.caption = None, ""
+            self._text.show([("one moment …", "dim")])
 
         def look() -> None:
             found = rows.look(number)
-            self.app.call_from_thread(self._looked, rows, number, found)
+            self.app.call_from_thread(self._looked, seen, found, same)
 
         self.run_worker(look, thread=True, exclusive=True, group="look")
 
     def clear(self) -> None:
         """Show nothing."""
-        self._rows, self._number, self.look, self.caption = None, -1, None, ""
+        self._rows, self._seen, self.look, self.caption = None, (), None, ""
         self._text.show([])
         self._which.say(Content())
 
@@ -94,9 +95,9 @@ class Detail(Vertical):
         """Scroll the text."""
         self._text.scroll_lines(lines)
 
-    def _looked(self, rows: Rows, number: int, look: Look) -> None:
-        if rows is self._rows and number == self._number:
-            self._draw(look, stay=False)
+    def _looked(self, seen: tuple[object, ...], look: Look, stay: bool) -> None:
+        if seen == self._seen:
+            self._draw(look, stay=stay)
 
     def _again(self, *, stay: bool = True) -> None:
         if self.look is not None:
@@ -112,6 +113,7 @@ class Detail(Vertical):
             pieces = views.token_view(look, ids=self._ids)
         else:
             pieces = views.rendered_view(look, self._rows.codec)
+        pieces, unseen = views.parted(pieces, SHOWN_CHARACTERS)
         if any(note.endswith("_found") for note in look.notes) and name != "tokens":
             pieces = views.private(pieces)
         try:
@@ -124,7 +126,7 @@ class Detail(Vertical):
             above.append((f"noted: {noted}\n\n", "dim"))
         if look.problem:
             above.append((f"✗ {look.problem}\n\n", "error"))
-        self._text.show([*above, *pieces], stay=stay)
+        self._text.show([*above, *pieces, *unseen], stay=stay)
         if self._patterns and not stay:
             self._text.go_to("match")
         self.caption = views.caption(look)

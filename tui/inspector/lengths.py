@@ -77,7 +77,8 @@ class Lengths(Listed):
             return
         seen = (id(rows), rows.known, self._in_tokens, rows.revision)
         if seen != self._seen:
-            first = not self.bars or not self._seen or self._seen[0] != id(rows)
+            before = self._seen[:1] + self._seen[2:3]
+            first = not self.bars or before != (id(rows), self._in_tokens)
             self._seen = seen
             kept = rows.reasons()[1] == 0
             # The survey goes on meanwhile: there may be more lengths than reasons by now.
@@ -88,7 +89,7 @@ class Lengths(Listed):
             self._proposed = self._costs.proposed if self._costs and self._costs.rows else 0
             self.list.set_count(len(self.bars))
             if first:
-                self.list.move_to(self._line_of(self._limit), tell=False)
+                self.list.move_to(self._line_of(self._limit) if self._in_tokens else 0, tell=False)
         self.list.refresh()
         self._say()
 

@@ -90,7 +90,8 @@ class Problems(Listed):
 
     def show(self, rows: Rows | None) -> None:
         self._open.clear()
-        self.list.cursor, self._seen = 0, ()
+        self.list.rewind()
+        self._seen = ()
         super().show(rows)
 
     def on_resize(self) -> None:

@@ -14,7 +14,8 @@ from textual.message import Message
 
 from core.config.counted import counted
 from core.config.errors import FinetuiError, InputError
-from core.data.filter import parse, suggest
+from core.data.chat import ROLE_LETTERS
+from core.data.filter import check_words, parse, suggest
 from tui import columns
 from tui.bindings import bindings
 from tui.inert import inert
@@ -22,6 +23,7 @@ from tui.inspector.ask_line import AskLine
 from tui.inspector.detail import Detail
 from tui.inspector.find import Find
 from tui.inspector.view import SIDE_BY_SIDE, Listed
+from tui.known import KEPT
 from tui.rows import Rows
 from tui.widgets.one_line import OneLine
 from tui.widgets.virtual_list import Cell
@@ -100,7 +102,8 @@ class Table(Listed):
 
     def show(self, rows: Rows | None) -> None:
         self.find.reset(rows)
-        self.list.cursor, self._seen = 0, ()
+        self.list.rewind()
+        self._seen = ()
         self.detail.mark([])
         self.detail.clear()
         if rows is not None:
@@ -211,7 +214,7 @@ class Table(Listed):
         value = {"filter": self.find.filter_line, "search": self.find.needle_line}.get(purpose, "")
         value += " " if value and purpose == "filter" else ""
         offer = None if purpose == "go to" else lambda line: suggest(line, known)
-        check = self._goal if purpose == "go to" else parse
+        check = self._goal if purpose == "go to" else self._checked
         self.ask.ask(purpose, value, _HINTS[purpose], offer, check)
 
     def on_ask_line_given(self, event: AskLine.Given) -> None:
@@ -272,9 +275,12 @@ class Table(Listed):
         self.post_message(self.Changed())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Escape is ours only while there is something to end or to clear."""
+        """Escape is ours only while there is something to end or to clear, `n` only in a search:
+        else it begins a new run."""
         if action == "clear":
             return bool(self.find.state(0)) and not self.ask.open
+        if action == "next_match":
+            return bool(self.find.needle.terms)
         return True
 
     # -- filter, sort, search ------------------------------------------------------------------
@@ -318,9 +324,19 @@ class Table(Listed):
 
     def say_state(self) -> None:
         """Say what was asked, and how far it is."""
-        text = self.find.state(self.list.cursor)
+        text = self._nothing_left() or self.find.state(self.list.cursor)
         self._state.say(Content(inert(text)))
         self._state.display = bool(text)
+
+    def _nothing_left(self) -> str:
+        """Why a filter that has ended leaves no row, where a word of it fits none; else empty."""
+        find = self.find
+        if find.filter_line and not find.count and not find.working:
+            try:
+                self._checked(find.filter_line)
+            except InputError as error:
+                return "; ".join([f"✗ {error.message}", *error.remedies, "esc clears"])
+        return ""
 
     def _known(self) -> dict[str, list[tuple[str, str]]]:
         """What the filter line may complete."""
@@ -345,6 +361,15 @@ class Table(Listed):
         look = self.detail.look
         value = getattr(look.source, "value", {}) if look else {}
         return [name for name in value if isinstance(name, str) and not name.count(".")]
+
+    def _checked(self, line: str) -> None:
+        """Raise InputError for a line that means nothing, or can leave nothing of these rows."""
+        wanted, rows = parse(line), self.rows
+        if rows is not None and rows.looked_at and rows.survey is not None:
+            reasons = [name for name in rows.reasons()[0] if name != KEPT]
+            notes, roles = rows.survey.notes, list(ROLE_LETTERS)
+            known = {"reason": reasons, "note": notes, "file": rows.survey.files, "role": roles}
+            check_words(wanted, known)
 
     def _goal(self, text: str) -> int | None:
         """The row that a place means. Raises InputError."""

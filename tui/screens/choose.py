@@ -48,7 +48,7 @@ class Choose(ModalScreen[str]):
         self._value = value
         self._found: list[Found] = []
         self._chosen = False
-        self._input = Input(value, compact=True, placeholder="path or name")
+        self._input = Input(value, compact=True, placeholder="path or name", select_on_focus=False)
         self._list = VirtualList(self._draw, id="found")
 
     def compose(self) -> ComposeResult:

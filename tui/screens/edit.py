@@ -15,11 +15,15 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
+from core.data.filter import texts_of
 from core.data.sources import LINE_LIMIT_BYTES, Rejected, Row, parse_line
 from tui.inert import inert
 
 Path = tuple[str | int, ...]
 """The way to a text inside of a row: names of fields and places in lists."""
+
+EDITED_CHARACTERS = 500_000
+"""A row with more text is not edited here: each key would have to wait."""
 
 _NAMES = ("role", "from", "type", "id")
 """Fields that say what a text is, rather than being one."""
@@ -186,6 +190,11 @@ class EditScreen(ModalScreen[dict[str, Any]]):
     def _say(self, text: str, *, wrong: bool = False) -> None:
         self._told.update(Content(inert(text)))
         self._told.set_class(wrong, "-wrong")
+
+
+def size_of(row: Row | Rejected) -> int:
+    """Characters of all texts of a row."""
+    return sum(map(len, texts_of(row)))
 
 
 def parts(value: Mapping[str, Any]) -> Iterator[Part]:

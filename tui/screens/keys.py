@@ -18,7 +18,10 @@ _FRAME = 8  # cells of the box around the table: border, padding, scrollbar, and
 
 
 class KeysScreen(ModalScreen[None]):
-    """All keys by group; two columns where there is room. Any of the usual keys closes it."""
+    """All keys by group; two columns where there is room. Any of the usual keys closes it.
+
+    It opens at a group: that of the pane in front.
+    """
 
     DEFAULT_CSS = """
     KeysScreen {
@@ -30,15 +33,31 @@ class KeysScreen(ModalScreen[None]):
         Binding("escape,question_mark,q,enter,f1", "close", show=False)
     ]
 
+    def __init__(self, group: str = "") -> None:
+        super().__init__()
+        self._group = group
+        self._box = VerticalScroll(classes="dialog")
+
     def compose(self) -> ComposeResult:
-        box = VerticalScroll(classes="dialog")
+        box = self._box
         box.border_title = "Keys"
         box.border_subtitle = "esc closes"
         with box:
             page = help_page(self.app.size.width)
-            box.styles.width = max(line.cell_length for line in page.split("\n")) + _FRAME - 2
+            box.styles.width = max(line.cell_length for line in page.split("\n")) + _FRAME - 1
             box.styles.max_height, box.styles.padding = "98%", (0, 2)
             yield Static(page)
+
+    def on_mount(self) -> None:
+        lines = help_page(self.app.size.width).plain.split("\n")
+        at = next((n for n, line in enumerate(lines) if _heads(line, self._group)), 0)
+        self._box.focus()
+        self.call_after_refresh(self._go_to, at)
+
+    def _go_to(self, line: int) -> None:
+        if self._box.max_scroll_y:
+            self._box.border_subtitle = "↑ ↓ more keys ─ esc closes"
+        self._box.scroll_to(y=line, animate=False, force=True)
 
     def action_close(self) -> None:
         self.dismiss(None)
@@ -58,6 +77,12 @@ def help_page(width: int) -> Content:
             ]
             return Content("\n").join(lines)
     return Content("\n\n").join(Content("\n").join(block) for block in blocks)
+
+
+def _heads(line: str, group: str) -> bool:
+    """Whether a line of the page has the heading of a group, in any column."""
+    parts = line.strip().split("   ")
+    return bool(group) and group in (part.strip() for part in parts)
 
 
 def _columns(blocks: list[list[Content]], count: int) -> list[list[Content]]:

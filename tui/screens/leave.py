@@ -8,14 +8,18 @@ from tui.session import Session
 Question = tuple[str, str, tuple[Answer, ...]]
 
 
-def questions(session: Session, *, unsaved: bool) -> Question | None:
-    """Title, text and answers of what to ask before quitting; None when nothing needs asking."""
+def questions(session: Session, *, unsaved: bool, decided: str = "") -> Question | None:
+    """Title, text and answers of what to ask before quitting; None when nothing needs asking.
+
+    ``decided`` says what was decided about rows and where it is kept, where no settings on disk
+    name that file yet.
+    """
     if session.live:
         return _running(session)
     if unsaved:
         return (
             "Settings are not saved",
-            "The settings of the new run stand only in this form.",
+            "The settings of the new run stand only in this form." + _kept(decided),
             (
                 Answer("write", "w", "write them and quit", "to a TOML file in this folder"),
                 Answer("leave", "q", "quit without them"),
@@ -23,6 +27,15 @@ def questions(session: Session, *, unsaved: bool) -> Question | None:
             ),
         )
     return None
+
+
+def _kept(decided: str) -> str:
+    if not decided:
+        return ""
+    return (
+        f"\n\n{decided} It stays, and is found when the data is opened here again. "
+        "A run takes it where data.overlay in its settings names it."
+    )
 
 
 def _running(session: Session) -> Question:

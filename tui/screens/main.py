@@ -67,6 +67,12 @@ class MainScreen(Screen[None]):
         panes = (self.data, self.config, self.graphs, self.log_pane, self.runs, self.deliver)
         return dict(zip(PANE_NAMES, panes, strict=True))
 
+    @property
+    def place(self) -> str:
+        """Where the keys are now: the pane, and its view where it has several."""
+        view = self.data.view_name if self.current == "data" else ""
+        return f"{self.current}.{view}" if view else self.current
+
     def compose(self) -> ComposeResult:
         yield self.status
         yield self.tabs

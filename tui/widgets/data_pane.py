@@ -6,7 +6,7 @@ import threading
 import time
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -19,16 +19,18 @@ from textual.widgets import Static
 from core.config.counted import counted
 from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
-from tui import numbers
 from tui.bindings import bindings
 from tui.draft import Name
 from tui.inert import inert
-from tui.wanted import data_key, survey_key
+from tui.inspector.overlays import Overlays
+from tui.inspector.surveying import Surveying
+from tui.nearby import DATA, DATA_KINDS
+from tui.wanted import data_key
 from tui.widgets.one_line import OneLine
 from tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
-    from core.data.survey import Survey
+    from core.data.overlays import Nearby
     from core.data.tokens import ChatCodec
     from tui.inspector.decide import Decide
     from tui.inspector.problems import Problems
@@ -36,8 +38,7 @@ if TYPE_CHECKING:
     from tui.inspector.view import View
     from tui.rows import Rows
 
-_EMPTY = "No data yet.\n\no opens a .jsonl or .json file: Alpaca, ShareGPT, messages, or prompt and completion."  # noqa: E501
-
+_EMPTY = f"No data yet.\n\no opens {DATA}.\n\n{DATA_KINDS}"
 _LOOK_SECONDS = 0.25
 """How often the pane shows what threads have found meanwhile."""
 _DRAWN_SECONDS = 5.0
@@ -90,9 +91,10 @@ class DataPane(Pane):
         self._codec_ready = False
         self._model_note = ""
         self._asked: tuple[object, ...] = ()
+        self.opening = object()
+        """Another one each time that data is opened: what a thread finds of earlier data is old."""
         self._model_asked: tuple[object, ...] = ()
-        self._surveyed: object = None
-        self._survey: Survey | None = None
+        self._surveying = Surveying(self)
         self._seen: tuple[object, ...] = ()
         self._told = 0.0
         self._drawn = threading.Event()
@@ -102,6 +104,7 @@ class DataPane(Pane):
         """Where the runs are."""
         self.locked = ""
         """Why nothing can be decided about rows now; empty when it can."""
+        self.overlays = Overlays(self)
 
     def compose(self) -> ComposeResult:
         yield self._note
@@ -121,6 +124,11 @@ class DataPane(Pane):
     def view(self) -> View:
         """The view that is shown."""
         return self._views[self._at]
+
+    @property
+    def view_name(self) -> str:
+        """The name of the view that is shown; empty while there is no data."""
+        return self.view.NAME if self._rows is not None and self._views else ""
 
     @property
     def table(self) -> Table:
@@ -158,11 +166,17 @@ class DataPane(Pane):
     def look_at(self, config: RunConfig, locked: str = "") -> None:
         """Show the data of a configuration; does nothing when it is shown already."""
         self.locked = locked
+        settled, seek = self.overlays.settle(config, locked=bool(locked))
+        if settled is not config:
+            config = settled
+            self._name_overlay("")
         self._config = config
         asked = data_key(config)
         if asked != self._asked:
             self._asked = asked
-            self._open(config)
+            self._open(config, seek=seek)
+        elif seek:
+            self.overlays.seek()
         model = (config.model.name_or_path, config.model.revision)
         if model != self._model_asked and config.data.files:
             self._model_asked = model
@@ -172,19 +186,22 @@ class DataPane(Pane):
 
     # -- opening, in threads -----------------------------------------------------------------
 
-    def _open(self, config: RunConfig) -> None:
+    def _open(self, config: RunConfig, *, seek: bool = False) -> None:
+        """Open the data; with `seek` look for decisions about it that lie beside it."""
         self._close()
         files = list(config.data.files)
         if not files:
             self._say(_EMPTY)
             return
         self._say(f"reading {', '.join(Path(name).name for name in files)} …")
-        asked, drawn = self._asked, self._drawn
+        self.opening = opening = object()
+        drawn = self._drawn
 
         def told() -> bool:
-            return asked == self._asked and self.is_attached
+            return opening is self.opening and self.is_attached
 
         def read() -> None:
+            from core.data.overlays import near
             from tui import inspector
             from tui.inspector import table  # noqa: F401 - imported here, not while keys are typed
             from tui.rows import Rows
@@ -193,24 +210,27 @@ class DataPane(Pane):
             def hear(words: str) -> None:
                 if not told():
                     raise Ended
-                self.app.call_from_thread(self._say_while, asked, words)
+                self.app.call_from_thread(self._say_while, opening, words)
 
             try:
                 rows = Rows(config)
                 rows.root = self.root
                 rows.open(hear)
-                self.app.call_from_thread(self._opened, asked, rows, inspector.views())
+                found = near(rows.files) if seek else []
+                rows.take(found)
+                self.app.call_from_thread(self._opened, opening, rows, found, inspector.views())
                 drawn.wait(_DRAWN_SECONDS)
                 rows.scan(told)
             except Ended:
                 return
             except (FinetuiError, OSError) as error:
-                self.app.call_from_thread(self._refuse, asked, error)
+                self.app.call_from_thread(self.refuse, opening, error)
 
         self.run_worker(read, thread=True, group="rows")
 
     def _close(self) -> None:
-        self._survey = self._surveyed = None
+        self.opening = object()
+        self._surveying.stop()
         self._drawn = threading.Event()
         rows, self._rows = self._rows, None
         if rows is not None:
@@ -242,11 +262,16 @@ class DataPane(Pane):
             self._model_note, self._codec, self._codec_ready = note, codec, True
             self._use_settings()
 
-    def _opened(self, asked: tuple[object, ...], rows: Rows, views: list[type[View]]) -> None:
-        if asked != self._asked:
+    def _opened(
+        self, opening: object, rows: Rows, found: list[Nearby], views: list[type[View]]
+    ) -> None:
+        if opening is not self.opening:
             rows.close()
             return
         self._rows = rows
+        self.overlays.miss(rows)
+        if name := self.overlays.take(found):
+            self._name_overlay(name)
         if self._views:
             self._take(rows)
         else:
@@ -286,60 +311,39 @@ class DataPane(Pane):
             rows.use(self._codec, config)
             for view in self._views:
                 view.look_again()
-        wanted = (survey_key(config), id(self._codec))
-        if self._codec_ready and self._drawn.is_set() and wanted != self._surveyed:
-            self._surveyed = wanted
-            self._begin_survey(rows, config, self._codec)
+        if self._codec_ready and self._drawn.is_set():
+            self._surveying.follow(rows, config, self._codec)
+            if self._timer is not None:
+                self._timer.resume()
 
-    def _begin_survey(self, rows: Rows, config: RunConfig, codec: ChatCodec | None) -> None:
-        from core.data.survey import Survey
-        from tui.scan import Ended, ready_for_processes
+    def survey_ended(self, rows: Rows) -> None:
+        """All rows were looked at."""
+        self._seen = ()
+        self._look()
+        self.table.again()
+        self.overlays.lost(len(rows.unmet()) if len(rows.overlay) else 0, rows)
 
-        survey = self._survey = Survey(config, codec)
-        rows.expect(survey)
-
-        def alive(_: Survey) -> None:
-            if self._survey is not survey or not self.is_attached:
-                raise Ended
-
-        def look() -> None:
-            ready_for_processes()
-            try:
-                survey.run(alive)
-            except Ended:
-                return
-            except (FinetuiError, OSError) as error:
-                self.app.call_from_thread(self._refuse, self._asked, error)
-                return
-            self.app.call_from_thread(self._survey_done, rows, survey)
-
-        self.run_worker(look, thread=True, group="survey")
-        if self._timer is not None:
-            self._timer.resume()
-
-    def _survey_done(self, rows: Rows, survey: Survey) -> None:
-        if self._survey is survey and self._rows is rows:
-            rows.expected()
-            rows.forget()
-            self._seen = ()
-            self._look()
-            self.table.again()
-
-    def _refuse(self, asked: tuple[object, ...], error: Exception) -> None:
-        if asked == self._asked:
+    def refuse(self, opening: object, error: Exception) -> None:
+        """Data that was opened cannot be used."""
+        if opening is self.opening:
             self._close()
             self._drawn.set()
             todo = "".join(f"\n→ {remedy}" for remedy in getattr(error, "remedies", ()))
-            self._say(f"✗ {error}{todo}\n\no opens another file")
+            self._say(f"✗ {error}{todo}\n\no opens another file, r reads this one again")
             self.post_message(self.Changed())
 
-    def _say_while(self, asked: tuple[object, ...], words: str) -> None:
-        if asked == self._asked and self._rows is None:
+    def _say_while(self, opening: object, words: str) -> None:
+        if opening is self.opening and self._rows is None:
             self._say(f"{words} …")
 
     def _say(self, text: str) -> None:
+        had_focus = self.has_focus_within
         self.set_class(True, "-empty")
         self.can_focus = True
+        for view in self._views:
+            view.display = False  # what it shows is of data that is gone
+        if had_focus:
+            self.focus()
         self._note.update(Content(inert(text, keep="\n")))
         self.head()
         self.foot("")
@@ -380,14 +384,14 @@ class DataPane(Pane):
         rows = self._rows
         if rows is None:
             return
-        seen = (rows.count, rows.complete, rows.known, self._survey_part, rows.revision)
+        seen = (rows.count, rows.complete, rows.known, self._surveying.part, rows.revision)
         if seen != self._seen:
             now = time.monotonic()
             few = rows.known < _FEW or seen[:2] != self._seen[:2]
             if few or not self._seen or now - self._told >= _TELL_SECONDS:
                 self._seen, self._told = seen, now
                 self.redraw()
-        elif rows.complete and (self._survey is None or self._survey.complete) and self._timer:
+        elif rows.complete and not self._surveying.going and self._timer:
             self._timer.pause()
 
     def redraw(self) -> None:
@@ -399,26 +403,10 @@ class DataPane(Pane):
         problems = counted(bad, "problem") if bad else ""
         part = "" if rows.complete else f"reading {rows.scanned:.0%}"
         self._counts = {view.NAME: view.count for view in self._views}
-        self.head(counted(rows.count, "row"), part or self._survey_part, problems)
+        self.head(counted(rows.count, "row"), part or self._surveying.part, problems)
         self.view.look_again()
         self._name_views()
         self.post_message(self.Changed())
-
-    @property
-    def _survey_part(self) -> str:
-        """How far a survey is that goes on; empty when none does."""
-        survey = self._survey
-        if survey is None or survey.complete or not survey.progress.total_bytes:
-            return ""
-        if survey.progress.stage != "reading":
-            return f"{survey.progress.stage} rows"
-        part = survey.progress.done_bytes / survey.progress.total_bytes
-        left = survey.progress.remaining_seconds
-        return f"{part:.0%} looked at, {numbers.clock(left)}"
-
-    @property
-    def _count(self) -> int:
-        return self._rows.count if self._rows is not None else 0
 
     @property
     def _problems(self) -> int:
@@ -477,21 +465,32 @@ class DataPane(Pane):
 
     def action_write(self) -> None:
         """Ask for a name, and write the rows that are kept."""
-        if self._rows is None:
-            return
-        from tui.screens.name import NameScreen
+        if self._rows is not None:
+            self._decide.ask_write()
 
-        stem = Path(self._rows.files[0]).stem or "rows"
-        hint = "The rows that are kept, as they were cleaned: .jsonl or .parquet."
-        screen = NameScreen("Write the cleaned rows", hint, f"{stem}.clean.jsonl")
-        self.app.push_screen(screen, lambda name: self._decide.write(name) if name else None)
+    def action_reload(self) -> None:
+        """Read the files again, as they are now."""
+        if self._config.data.files:
+            self._open(self._config)
 
-    def overlay_made(self, name: str) -> None:
-        """The first decision made an overlay file: it becomes a setting of the data."""
-        config = self._config.model_copy(deep=True)
-        config.data.overlay = name
-        self._asked = data_key(config)
+    def decided(self, made: Path | None, rows: Rows) -> None:
+        """Something was decided about rows, which perhaps made an overlay file."""
+        self.overlays.decide()
+        if made is not None and rows.config.data.files == self._config.data.files:
+            self._name_overlay(self.overlays.made(made, rows))
+
+    def _name_overlay(self, name: str) -> None:
+        """Name the overlay file of the rows that are open in the settings."""
+        self._config = self._config.model_copy(deep=True)
+        self._config.data.overlay = name or None
+        self._asked = data_key(self._config)
+        self.overlays.give(name)
         self.post_message(self.Setting(("data", "overlay"), name))
+
+    def say(self, text: str, *, warning: bool = False) -> None:
+        """A line about the data, as inert text."""
+        level: Literal["warning", "information"] = "warning" if warning else "information"
+        self.notify(inert(text), severity=level, timeout=12 if warning else 6, markup=False)
 
     def go_to(self, number: int) -> None:
         """Show a row in the table."""

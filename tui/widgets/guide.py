@@ -9,6 +9,7 @@ from textual.widget import Widget
 
 from core.config.counted import counted
 from tui.inert import inert
+from tui.nearby import DATA
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Guide(Widget):
         lines = [
             Content.styled("Fine-tune a language model in three steps", "bold"),
             Content(""),
-            _line("o", "training data", steps.data, "a .jsonl or .json file with examples"),
+            _line("o", "training data", steps.data, DATA),
             Content(""),
             _line("b", "base model", steps.model, "a model folder, or a name on the hub"),
             Content(""),

@@ -18,6 +18,9 @@ from tui.widgets.virtual_list import STYLES, TEXT_STYLES_CSS, Cell, styled
 SHOWN_CHARACTERS = 40_000
 """More of one text is not shown; the last line says how much was left out."""
 
+_NEAR = 4
+"""Characters for a cell of a line that are looked at, since some take no cell of their own."""
+
 
 class TextBlock(ScrollView):
     """Lines of cells. `show` takes text as it is: it is made inert and wrapped here."""
@@ -120,12 +123,14 @@ def wrap(pieces: list[Cell], width: int) -> list[list[Cell]]:
 
 def _fitting(text: str, room: int, width: int) -> tuple[str, str]:
     """The beginning of `text` that fits into `room` cells, and the rest."""
-    if cell_len(text) <= room:
-        return text, ""
+    near = text[: _NEAR * (room + width)]
+    if cell_len(near) <= room:
+        return near, text[len(near) :]
+    text, rest = near, text[len(near) :]  # of a long line only what comes next is measured
     end = len(set_cell_size(text, room).rstrip()) if room > 0 else 0
     space = text.rfind(" ", 0, end + 1)
     if space > 0 and cell_len(text[:space]) > room // 2:
-        return text[:space], text[space + 1 :]
+        return text[:space], text[space + 1 :] + rest
     if room < width and space <= 0:
-        return "", text.lstrip() if text[:1] == " " else text
-    return text[: max(1, end)], text[max(1, end) :]
+        return "", (text.lstrip() if text[:1] == " " else text) + rest
+    return text[: max(1, end)], text[max(1, end) :] + rest

@@ -112,24 +112,34 @@ class VirtualList(ScrollView, can_focus=True):
         self.virtual_size = Size(self.size.width, count + self._top)
         self.refresh()
 
+    def rewind(self) -> None:
+        """Begin at the first line again: what is listed is other than before."""
+        self.cursor = 0
+        self.scroll_to(y=0, animate=False, force=True)
+
     def on_resize(self) -> None:
+        """What is around the list may have grown: the cursor stays in sight."""
         self.virtual_size = Size(self.size.width, self.count + self._top)
+        self._bring_into_sight()
 
     def move_to(self, index: int, *, tell: bool = True) -> None:
         """Put the cursor on a line and bring it into sight."""
         if not self.count:
             return
         self.cursor = min(max(0, index), self.count - 1)
-        first = self.scroll_offset.y
-        if self.cursor < first:
-            self.scroll_to(y=self.cursor, animate=False, force=True)
-        elif self.cursor >= first + self.page:
-            self.scroll_to(y=self.cursor - self.page + 1, animate=False, force=True)
+        self._bring_into_sight()
         self.refresh()
         if tell and self._moved is not None:
             self._moved()
         elif tell:
             self.post_message(self.Moved(self, self.cursor))
+
+    def _bring_into_sight(self) -> None:
+        first = self.scroll_offset.y
+        if self.cursor < first:
+            self.scroll_to(y=self.cursor, animate=False, force=True)
+        elif self.cursor >= first + self.page:
+            self.scroll_to(y=self.cursor - self.page + 1, animate=False, force=True)
 
     def action_move(self, by: int) -> None:
         self.move_to(self.cursor + by)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.errors import FailedError, FinetuiError, InputError
-from core.data.filter import Mask, parse, pieces, suggest
+from core.data.filter import Mask, check_words, parse, pieces, suggest
 from core.data.formats import Chat
 from core.data.sources import Rejected, Row
 
@@ -197,3 +197,26 @@ def test_an_empty_line_offers_every_key_with_its_meaning() -> None:
     offered = dict(suggest("", KNOWN))
     assert offered["tokens>"] == "length in tokens, before the cut"
     assert {"reason:", "file:", "is:", "role:", "user:", ".topic:"} <= set(offered)
+
+
+@pytest.mark.parametrize(
+    ("line", "why", "hint"),
+    [
+        ("reason:typo", "no row is rejected for typo", "there are: duplicate, empty_answer"),
+        ("-reason:dupl,duplikate", "no row is rejected for duplikate", "did you mean duplicate?"),
+        ("note:x", "no row has the note x", "there are none"),
+        ("file:nothing", "no file has in its name nothing", "there are: general.jsonl"),
+    ],
+)
+def test_a_word_that_fits_nothing_is_refused_with_those_that_do(
+    line: str, why: str, hint: str
+) -> None:
+    known = {"reason": ["duplicate", "empty_answer"], "note": [], "file": ["data/general.jsonl"]}
+    with pytest.raises(InputError, match=why) as told:
+        check_words(parse(line), known)
+    assert hint in told.value.remedies
+
+
+def test_words_that_fit_something_or_of_which_nothing_is_known_pass() -> None:
+    known = {"reason": ["duplicate", "empty_answer"]}
+    check_words(parse("reason:dup,EMPTY role:nobody is:kept tokens>3 typo user:x"), known)

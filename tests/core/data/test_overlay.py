@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.config.errors import FailedError, InputError, RefusedError
-from core.data.overlay import DROPPED, Overlay, default_path, digest, require
+from core.data.overlay import DROPPED, Overlay, digest, require
 from core.data.sources import Rejected, Row, read_rows
 
 LINES = [
@@ -76,13 +76,13 @@ def test_undo_takes_back_one_by_one(data: Path, path: Path) -> None:
     one = rows(data)[0]
     overlay.edit(one, {"prompt": "a", "completion": "b"})
     overlay.drop(one)
-    assert overlay.undo() == ("rows.jsonl", 1, digest(one))
+    assert overlay.undo() == [("rows.jsonl", 1, digest(one))]
     changed = Overlay(path).apply(one)
     assert isinstance(changed, Row)
     assert changed.value["prompt"] == "a"
     assert overlay.undo()
     assert Overlay(path).apply(one) is one
-    assert overlay.undo() is None
+    assert overlay.undo() == []
     assert len(overlay) == 0
 
 
@@ -93,7 +93,7 @@ def test_a_decision_again_is_no_new_one(data: Path, path: Path) -> None:
     overlay.drop(one)
     overlay.undo()
     assert overlay.apply(one) is one
-    assert overlay.undo() is None
+    assert overlay.undo() == []
     overlay.drop(one)
     overlay.restore(one)
     assert Overlay(path).apply(one) is one
@@ -191,13 +191,6 @@ def test_the_file_is_one_json_object_a_line(data: Path, path: Path) -> None:
     assert (entry["file"], entry["line"], entry["do"]) == ("rows.jsonl", 1, "drop")
 
 
-def test_a_new_name_is_made_from_the_data(tmp_path: Path) -> None:
-    taken = {tmp_path / "train.overlay"}
-    assert default_path(["data/train.jsonl"], tmp_path, taken.__contains__).name == (
-        "train-2.overlay"
-    )
-
-
 def test_a_file_that_was_made_this_moment_has_no_decisions(tmp_path: Path) -> None:
     path = tmp_path / "new.overlay"
     path.touch()
@@ -210,3 +203,57 @@ def test_an_overlay_that_is_not_there_is_no_overlay_without_decisions(path: Path
     path.touch()
     require(path)
     require(None)
+
+
+def test_many_rows_are_dropped_at_once_and_taken_back_at_once(data: Path, path: Path) -> None:
+    overlay = Overlay(path)
+    one, two, broken, again = rows(data)
+    overlay.drop(two)
+    overlay.drop(one, two, broken, again)
+    assert len(path.read_text(encoding="utf-8").splitlines()) == 1 + 1 + 3
+    assert Overlay(path).dropped == 4
+    assert len(overlay.last) == 3
+    overlay.undo()
+    assert Overlay(path).apply(again) is again
+    assert Overlay(path).dropped == 1
+    overlay.drop(one)
+    overlay.drop(broken, again, goes_on=True)
+    overlay.undo()
+    assert Overlay(path).dropped == 1
+
+
+def test_half_a_write_leaves_nothing_behind(
+    data: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overlay = Overlay(path)
+    one, two, *_ = rows(data)
+    overlay.drop(one)
+    before = path.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("core.data.overlay.os.fsync", full)
+    with pytest.raises(FailedError, match="No space left on device; nothing was decided"):
+        overlay.drop(two)
+    assert path.read_bytes() == before
+    with pytest.raises(FailedError):
+        overlay.undo()
+    assert overlay.dropped == 1
+    monkeypatch.undo()
+    assert overlay.undo()  # it was not forgotten by the one that failed
+
+
+def test_decisions_about_a_file_of_other_data_are_not_missed(
+    data: Path, path: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.jsonl"
+    other.write_text(LINES[0] + "\n", encoding="utf-8")
+    overlay = Overlay(path)
+    overlay.drop(rows(data)[0], rows(other)[0])
+    late = Overlay(path)
+    assert len([late.apply(row) for row in rows(data)]) == 4
+    late.check()
+    other.unlink()  # renamed, or gone: what was decided about it is missed
+    with pytest.raises(RefusedError, match=r"other\.jsonl:1"):
+        late.check()

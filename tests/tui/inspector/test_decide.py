@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from idle import TRAINING, settle, shown
-from textual.widgets import TextArea
+from textual.widgets import Input, TextArea
 from using import give, opened, words
 
 from core.config.schema import RunConfig
@@ -47,7 +47,7 @@ async def test_a_row_is_dropped_and_taken_back(app: FinetuiApp, tmp_path: Path) 
 
 async def test_a_decision_changes_the_survey_that_is_there(app: FinetuiApp) -> None:
     """The tenth row repeats the first: it is kept when the first is dropped."""
-    async with opened(app) as pilot:
+    async with opened(app, (80, 48)) as pilot:
         rows = app.main.data.table.rows
         assert rows is not None
         survey = rows.survey
@@ -57,7 +57,7 @@ async def test_a_decision_changes_the_survey_that_is_there(app: FinetuiApp) -> N
         await pilot.press("delete")
         await settle(pilot)
         assert rows.survey is survey
-        assert app.main.data._survey is survey  # no other one was begun
+        assert app.main.data._surveying.survey is survey  # no other one was begun
         assert (rows.reason(0), rows.reason(9)) == ("dropped_by_hand", "")
         await pilot.press("left")  # the facts
         await settle(pilot)
@@ -141,7 +141,7 @@ async def test_all_filtered_rows_are_dropped_after_a_question(app: FinetuiApp) -
         assert isinstance(app.screen, Ask)
         assert "6 rows filtered" in shown(app)
         await pilot.press("d")
-        for _ in range(50):  # they are written one by one, in a thread
+        for _ in range(50):  # they are written in a thread
             await settle(pilot)
             if Path("general.overlay").exists() and Overlay("general.overlay").dropped == 6:
                 break
@@ -149,6 +149,13 @@ async def test_all_filtered_rows_are_dropped_after_a_question(app: FinetuiApp) -
         rows = app.main.data.table.rows
         assert rows is not None
         assert int(rows.word("is", "dropped").sum()) == 6
+        await pilot.press("u")  # all of them at once
+        await settle(pilot)
+        assert int(rows.word("is", "dropped").sum()) == 0
+        assert len(Overlay("general.overlay")) == 0
+        await pilot.press("u")
+        await pilot.pause()
+        assert "nothing to undo" in [n.message for n in app._notifications][-1]
 
 
 async def test_decisions_are_there_at_the_next_start(
@@ -197,25 +204,46 @@ async def test_rows_of_a_run_are_not_decided_about(
         assert not list(Path.cwd().glob("*.overlay"))
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
-async def test_what_is_kept_is_written(app: FinetuiApp, suffix: str) -> None:
+@pytest.mark.parametrize(("typed", "name"), [("out", "out.jsonl"), ("out.parquet", "out.parquet")])
+async def test_what_is_kept_is_written(app: FinetuiApp, typed: str, name: str) -> None:
     async with opened(app) as pilot:
         await pilot.press("delete", "w")
         await pilot.pause()
         assert "general.clean.jsonl" in shown(app)
-        for _ in "general.clean.jsonl":
-            await pilot.press("backspace")
-        await pilot.press(*f"out.{suffix}".replace(".", " ").replace(" ", "."), "enter")
+        await pilot.press(*typed, "enter")
         await settle(pilot)
         rows = app.main.data.table.rows
         assert rows is not None
         kept = int((rows.reasons()[1] == 0).sum())
         chats = [rows.chat(int(n)) for n in np.flatnonzero(rows.reasons()[1] == 0)]
-    if suffix == "jsonl":
-        written = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    if name.endswith("jsonl"):
+        written = [json.loads(line) for line in Path(name).read_text().splitlines()]
         assert [row["messages"] for row in written] == chats
         assert len(written) == kept
     else:
         import pyarrow.parquet as pq
 
-        assert pq.read_table("out.parquet").num_rows == kept
+        assert pq.read_table(name).num_rows == kept
+
+
+async def test_a_name_that_cannot_be_written_stays_with_what_is_wrong(app: FinetuiApp) -> None:
+    Path("general.clean.jsonl").touch()
+    async with opened(app) as pilot:
+        await pilot.press("w")
+        await pilot.pause()
+        name = app.screen.query_one(Input)
+        assert name.value == "general.clean-2.jsonl"  # one that is free
+        for value, why in (
+            ("general.jsonl", "is there already"),
+            ("out.csv", "must end in .jsonl or .parquet"),
+            ("nowhere/out", "there is no folder nowhere"),
+            ("x" * 300, "File name too long"),
+            ("~nobody-of-this-name/x", "home directory"),
+        ):
+            name.value = value
+            await pilot.press("enter")
+            await pilot.pause()
+            assert why in " ".join(shown(app).replace("│", " ").split()), value
+        await pilot.press("escape")
+        await pilot.pause()
+        assert app.screen is app.main

@@ -116,3 +116,18 @@ async def test_personal_data_is_marked_in_its_row(dirty_app: FinetuiApp) -> None
         text = shown(dirty_app)
         assert "noted: email found" in text
         assert "anna.meier@posteo.de‹email›" in text
+
+
+async def test_the_cursor_stays_in_sight_whatever_is_said_of_its_rule(
+    dirty_app: FinetuiApp,
+) -> None:
+    async with opened(dirty_app) as pilot:
+        view = await at_rule(pilot, dirty_app, "line_endings")
+        for key in ("down", "up"):
+            for _ in view._fields:
+                await pilot.press(key)
+                await pilot.pause()
+                name = view._field.replace("_", " ")
+                first, cursor = view.list.scroll_offset.y, view.list.cursor
+                assert first <= cursor < first + view.list.page, name
+                assert f"  {name} " in shown(dirty_app)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from textual.geometry import Region
 from textual.widget import Widget
 from using import give, opened, words
 
+from core.config.schema import RunConfig
 from core.data.filter import Array
 from tui.app import FinetuiApp
 from tui.inspector import find
@@ -70,6 +73,72 @@ async def test_a_wrong_filter_is_said_and_stays_open(app: FinetuiApp) -> None:
         await pilot.pause()
         assert not app.main.data.table.ask.open
         assert app.main.data.table.list.has_focus
+
+
+async def test_a_reason_that_no_row_has_is_said_with_those_there_are(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await give(pilot, "f", "reason:typo")
+        text = " ".join(shown(app).split())
+        assert "no row is rejected for typo; there are: duplicate, empty_answer" in text
+        assert app.main.data.table.ask.open
+        assert len(words(app)) == 13
+
+
+async def test_a_filter_that_was_given_before_all_was_known_says_why_it_leaves_nothing(
+    app: FinetuiApp,
+) -> None:
+    async with opened(app) as pilot:
+        app.main.data.table.filter("reason:typo")  # as it was given while rows came in
+        await settle(pilot)
+        text = " ".join(shown(app).split())
+        assert "✗ no row is rejected for typo; there are: duplicate, empty_answer" in text
+        assert not words(app)
+        await pilot.press("escape")
+        await settle(pilot)
+        assert len(words(app)) == 13
+
+
+async def test_a_row_of_many_megabytes_is_shown_by_its_beginning(
+    make_app: Callable[..., FinetuiApp],
+) -> None:
+    rows = [{"instruction": "short", "output": "yes"},
+            {"instruction": "long", "output": "word " * 1_000_000}]  # fmt: skip
+    Path("long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    app = make_app(config=RunConfig.model_validate({"data": {"files": ["long.jsonl"]}}))
+    async with opened(app) as pilot:
+        began = time.monotonic()
+        await pilot.press("down")
+        await settle(pilot)
+        await pilot.press(*["right_square_bracket"] * 2)
+        assert time.monotonic() - began < 10
+        lines = app.main.data.table.detail._text._lines
+        assert lines[-1][0][0].startswith("… 4,96")
+        assert lines[-1][0][0].endswith("more characters")
+        await pilot.press("e")
+        await pilot.pause()
+        assert app.screen is app.main
+        assert "too many to be edited here" in [n.message for n in app._notifications][-1]
+
+
+async def test_other_data_is_shown_from_its_first_row(app: FinetuiApp) -> None:
+    rows = [{"instruction": f"Row {n}", "output": "yes"} for n in range(100)]
+    Path("many.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with opened(app) as pilot:
+        for name in ("many.jsonl", "general.jsonl", "many.jsonl"):
+            app.set_setting(("data", "files"), name)
+            await settle(pilot)
+            await settle(pilot)
+            table = app.main.data.table
+            assert (table.list.cursor, table.list.scroll_offset.y) == (0, 0)
+            await pilot.press("end")
+            await pilot.pause()
+
+
+async def test_n_begins_a_new_run_where_nothing_is_searched(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("n")
+        await pilot.pause()
+        assert "this is a new run already" in [n.message for n in app._notifications][-1]
 
 
 async def test_the_last_word_is_completed(app: FinetuiApp) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from idle import settle, shown
+from textual.containers import VerticalScroll
 from using import opened, words
 
 from tui.app import FinetuiApp
+from tui.screens.keys import help_page
 
 
 async def test_arrows_walk_through_the_views_and_round(app: FinetuiApp) -> None:
@@ -91,3 +93,46 @@ async def test_every_view_fits_at_any_size(app: FinetuiApp, size: tuple[int, int
             target = app.main.data.view.target()
             assert target.size.height >= 3
             assert target.size.width >= 20
+
+
+@pytest.mark.parametrize("at", range(5))
+async def test_no_view_of_earlier_data_stays_when_a_file_cannot_be_opened(
+    app: FinetuiApp, at: int
+) -> None:
+    async with opened(app) as pilot:
+        for _ in range(at):
+            await pilot.press("right")
+        await settle(pilot)
+        app.set_setting(("data", "files"), "nothing.jsonl")
+        await settle(pilot)
+        text = shown(app)
+        assert "there is no file nothing.jsonl" in text
+        assert not [view.NAME for view in app.main.data._views if view.display]
+        assert app.main.data.has_focus
+        app.set_setting(("data", "files"), "general.jsonl")
+        await settle(pilot)
+        await settle(pilot)
+        assert app.main.data.view.display
+        assert app.main.data.view.target().has_focus
+
+
+@pytest.mark.parametrize(
+    ("keys", "heading"),
+    [(["1"], "Data (1): rows"), (["1", "right"], "Data (1)"), (["2"], "Config (2)"),
+     (["4"], "Log (4)"), (["5"], "Runs (5) and Deliver (6)")],
+)  # fmt: skip
+async def test_help_opens_at_the_pane_in_front(
+    app: FinetuiApp, keys: list[str], heading: str
+) -> None:
+    async with opened(app) as pilot:
+        for key in keys:
+            await pilot.press(key)
+            await pilot.pause()
+        await pilot.press("question_mark")
+        await settle(pilot)
+        box = app.screen.query_one(VerticalScroll)
+        lines = help_page(80).plain.split("\n")
+        assert app.screen.query_one("Static").size.height == len(lines)  # none is wrapped
+        seen = lines[box.scroll_offset.y : box.scroll_offset.y + box.size.height]
+        at_end = box.scroll_offset.y == box.max_scroll_y
+        assert heading in seen if at_end else heading == seen[0]
