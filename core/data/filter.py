@@ -301,8 +301,9 @@ def _unknown(key: str, sign: str) -> InputError:
     if key in known:
         return _wrong(f"{key} is no number", f"such as {key}:word")
     near = get_close_matches(key, known, 1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}, .field"
-    return _wrong(f"{key}{sign} is not known", hint, 'quotes look for it as text: "a:b"')
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    field = f"a field of the row is asked with a dot: .{key}:"
+    return _wrong(f"{key}{sign} is not known", hint, field, 'quotes look for text: "a:b"')
 
 
 def _wrong(message: str, *remedies: str) -> InputError:

@@ -7,10 +7,13 @@ from pathlib import Path
 from core.config import files
 from core.config.errors import InputError
 from core.config.schema import RunConfig
+from core.data.datahub import named
 from core.data.overlay import require
+from core.data.paths import expand
 from core.data.sources import check_name
 from core.model.shapes import check_target_modules, shape_of
 from core.monitor import devices
+from tui.cli.output import Output
 from tui.cli.parser import Asked
 
 
@@ -49,6 +52,18 @@ def check(config: RunConfig) -> None:
         )
     check_data(config)
     devices.pick(config.run.devices)
+
+
+def tell_decisions(config: RunConfig, out: Output) -> None:
+    """Say which decisions by hand lie beside the data and are not taken: no settings name them."""
+    from core.data.overlays import near
+
+    if config.data.overlay is not None:
+        return
+    local = [name for name in config.data.files if named(name) is None]
+    for one in near([str(path) for path in expand(local)] if local else []):
+        what = one.problem or f"{one.path} has {one.words} by hand; data.overlay would name it"
+        out.note(f"not taken: {what}", "yellow")
 
 
 def check_data(config: RunConfig) -> None:

@@ -27,7 +27,7 @@ from core.record.folder import list_runs
 from core.record.pace import pace_of
 from core.run import link
 from tui import numbers
-from tui.cli.check import check, check_data, configuration
+from tui.cli.check import check, check_data, configuration, tell_decisions
 from tui.cli.follow import Watch, conclude
 from tui.cli.output import Output, Style
 from tui.cli.parser import Asked
@@ -51,6 +51,7 @@ def inspect(asked: Asked) -> int:
         from tui.cli.screen import open_screen
 
         return open_screen(asked.root, config=config, pane="data")
+    tell_decisions(config, out)
     codec = ChatCodec.of(config) if config.model.name_or_path else None
     with TemporaryDirectory(prefix="finetui-") as spool:
         folder = Path(spool) / "chats" if options.write else None
@@ -106,6 +107,7 @@ def prepare(asked: Asked) -> int:
     """Make a run and freeze its data; ``--json``: one object with the counts."""
     config = configuration(asked)
     check(config)
+    tell_decisions(config, asked.out)
     started = link.Link.start(config, asked.root, job="prepare")
     watching = Watch(started, asked.out, "notes", on_interrupt="Abort")
     code = conclude(watching, watching.to_end(), asked.out)

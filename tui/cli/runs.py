@@ -7,7 +7,7 @@ from core.record import folder
 from core.record.folder import RunFolder
 from core.record.state import LIVE, state_of
 from core.run import link
-from tui.cli.check import check, configuration
+from tui.cli.check import check, configuration, tell_decisions
 from tui.cli.follow import Mode, Watch, conclude, newest
 from tui.cli.output import Output
 from tui.cli.parser import Asked
@@ -24,6 +24,7 @@ def train(asked: Asked) -> int:
             remedies=("leave out --detach, or set run.engine_host to process",),
         )
     check(config)
+    tell_decisions(config, asked.out)
     started = link.Link.start(config, asked.root)
     asked.out.note(f"run {started.folder.name} in {started.folder.path}")
     if asked.options.detach:

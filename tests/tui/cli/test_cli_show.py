@@ -154,6 +154,9 @@ def test_inspect_tells_of_decisions_that_a_run_would_refuse(call: Call, tmp_path
     decided = Overlay(overlay)
     decided.drop(list(read_rows([path]))[2])
     assert call("inspect", path, "--json", "--data.overlay", overlay).document["kept"] == 3
+    said = call("inspect", path)  # beside the data, and not named
+    assert f"not taken: {overlay} has 1 row dropped by hand" in said.err
+    assert "4 rows read = 4 kept" in said.out
     path.write_text("\n".join(lines[:2] + lines[3:]) + "\n", encoding="utf-8")
     said = call("inspect", path, "--data.overlay", overlay)
     assert said.code == 2
