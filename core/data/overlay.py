@@ -257,16 +257,18 @@ def digest(row: Row | Rejected) -> str:
 
 
 def begins_as_overlay(path: Path) -> bool:
-    """Whether a file is an overlay, by its first line. Raises InputError if it cannot be read."""
+    """Whether a file is an overlay of any version, by its first line. Raises InputError for one
+    that cannot be read."""
     try:
         with path.open("rb") as file:
             first = file.readline(_HEADER_BYTES)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", kind="bad_overlay") from error
     try:
-        return bool(json.loads(first) == _HEADER)
+        found = json.loads(first)
     except ValueError:
         return False
+    return isinstance(found, dict) and found.keys() == _HEADER.keys()
 
 
 def _text(value: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from chat_templates import CHATML, ModelMaker
 
 from core.config.errors import InputError
 from core.config.schema import RunConfig
-from core.data.survey import Survey, survey
+from core.data.survey import Progress, Survey, survey
 from core.data.tokens import ChatCodec
 
 
@@ -100,3 +100,20 @@ def test_a_file_of_blank_lines_is_refused_with_what_to_do(
     ) as caught:
         survey(config_of(path))
     assert caught.value.remedies == ("write or download it again, or take it out of data.files",)
+
+
+def test_no_time_to_go_is_told_before_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("core.data.survey.time.monotonic", lambda: now[0])
+    progress = Progress(total_bytes=1000)
+    assert progress.remaining_seconds is None
+    now[0] += 2  # processes start
+    progress.reach(100)
+    now[0] += 1
+    progress.reach(200)
+    assert progress.remaining_seconds is None  # a guess as yet
+    now[0] += 3
+    progress.reach(500)
+    assert progress.remaining_seconds == 5  # 100 bytes a second since the first piece
+    progress.reach(1000)
+    assert progress.remaining_seconds == 0

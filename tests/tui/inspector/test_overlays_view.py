@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,8 +127,6 @@ async def test_of_several_the_last_one_is_taken_and_the_others_are_named(
     one, two, *_ = read_rows(["general.jsonl"])
     Overlay("a.overlay").drop(one)
     Overlay("b.overlay").drop(one, two)
-    import os
-
     os.utime("a.overlay", (1, 1))
     app = make_app(config=config)
     async with opened(app):
