@@ -27,8 +27,9 @@ from core.data.sources import look, rows_of
 LINE_PIECE_BYTES = 1 << 20
 PARQUET_PIECE_BYTES = 64 << 20
 """Small, so that a sample comes from many places."""
-PIECE_LIMIT = 50_000
+PIECE_LIMIT = 10_000
 """Of more pieces each is larger."""
+_AMPLE_ROW_BYTES = 8 << 10
 
 _BLOCK_BYTES = 1 << 20
 _BATCH_ROWS = 64
@@ -38,19 +39,27 @@ Piece = tuple[str, str, int, int]
 """Address and name of a file, and the range of bytes in which a row has to begin."""
 
 
-def pieces_of(files: Iterable[Remote]) -> list[Piece]:
-    """The files cut into pieces; those that can be read from their beginning only are one each."""
+def pieces_of(files: Iterable[Remote], rows: int) -> list[Piece]:
+    """The files cut into pieces; those that can be read from their beginning only are one each.
+
+    Of very large files of lines a part of each piece has more than enough for ``rows``: the rest
+    of it is passed over, so that the sample comes from many places here too.
+    """
     files = list(files)
     total = sum(file.size_bytes for file in files)
     pieces: list[Piece] = []
     for file in files:
-        step = size = max(1, file.size_bytes)
+        step = span = size = max(1, file.size_bytes)
         if file.divisible:
             lines = kind_suffix(Path(file.name)) in LINES
             least = LINE_PIECE_BYTES if lines else PARQUET_PIECE_BYTES
             step = min(size, max(least, total // PIECE_LIMIT))
+            enough = max(least, rows * _AMPLE_ROW_BYTES // PIECE_LIMIT)
+            span = min(step, enough) if lines else step
         starts = range(0, size, step)
-        ends = [*starts[1:], _TO_THE_END]
+        ends = [start + span for start in starts]
+        if span == step:
+            ends[-1] = _TO_THE_END
         pieces += [(file.url, file.name, *both) for both in zip(starts, ends, strict=True)]
     return pieces
 

@@ -112,14 +112,14 @@ def drawn(request: Request) -> Iterator[dict[str, Any]]:
     from datasets import IterableDataset
 
     get_ready(request.files[0].url)
-    pieces = pieces_of(request.files)
-    stream = IterableDataset.from_generator(examples, gen_kwargs={"pieces": pieces})
     sampling = request.sampling
+    pieces = pieces_of(request.files, sampling.rows)
+    stream = IterableDataset.from_generator(examples, gen_kwargs={"pieces": pieces})
     try:
         stream = stream.shuffle(
             seed=sampling.seed, buffer_size=_BUFFER_ROWS, max_buffer_input_shards=_AT_ONCE
         )
-    except TypeError:  # before 5.0 pieces are read one after the other
+    except TypeError:  # older versions read pieces one after the other
         stream = stream.shuffle(seed=sampling.seed, buffer_size=_BUFFER_ROWS)
     yield from stream.take(sampling.rows)
 

@@ -27,7 +27,7 @@ def remotes(*paths: Path) -> list[Remote]:
 
 
 def lines_of(files: Iterable[Remote]) -> list[bytes]:
-    return [example["line"] for example in examples(pieces_of(files))]
+    return [example["line"] for example in examples(pieces_of(files, 100))]
 
 
 class Bytes:
@@ -51,8 +51,13 @@ def test_each_line_is_in_one_piece_wherever_the_cuts_are(
         assert lines_of(remotes(path)) == rows
     monkeypatch.setattr(hubpieces, "LINE_PIECE_BYTES", 1)
     monkeypatch.setattr(hubpieces, "PIECE_LIMIT", 10)
-    assert len(pieces_of(remotes(path))) <= 12
+    assert len(pieces_of(remotes(path), 100)) <= 12
     assert lines_of(remotes(path)) == rows
+    monkeypatch.setattr(hubpieces, "LINE_PIECE_BYTES", 40)
+    few = [example["line"] for example in examples(pieces_of(remotes(path), 0))]
+    assert 8 < len(few) < 25, "the beginning of each piece has enough rows"
+    assert set(few) < set(rows)
+    assert len(few) == len(set(few))
 
 
 def test_row_groups_come_once_and_images_stay_where_they_are(
@@ -72,7 +77,7 @@ def test_row_groups_come_once_and_images_stay_where_they_are(
     pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3)
     for size in (100, 1000, 1 << 20):
         monkeypatch.setattr(hubpieces, "PARQUET_PIECE_BYTES", size)
-        found = list(examples(pieces_of(remotes(path))))
+        found = list(examples(pieces_of(remotes(path), 100)))
         values = [json.loads(example["line"]) for example in found]
         assert [value["n"] for value in values] == list(range(20))
         assert values[1] == {"n": 1, "day": "2026-01-02", "raw": {"bytes": 2}}
@@ -87,7 +92,7 @@ def test_files_that_are_read_in_order_are_one_piece(tmp_path: Path) -> None:
     document.write_text(json.dumps([{"a": 2**70}, {"a": "ä"}], indent=1))
     text.write_text("one\ntwo\n\nthree\n")
     files = remotes(packed, table, document, text)
-    assert len(pieces_of(files)) == len(files)
+    assert len(pieces_of(files, 100)) == len(files)
     assert not any(file.divisible for file in files)
     rows = list(line_rows(Bytes(lines_of(files)), "sample", Counter()))
     values = [row.value for row in rows if isinstance(row, Row)]
