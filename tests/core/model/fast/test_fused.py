@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from fast_models import quantized
+from fast_models import adapted, flat_batch, gradients, quantized, whole
 
-from core.model.fast import plain
+from core.model.fast import model, plain, route
 from core.model.fast.attention import Attention, Cudnn, Documents, Flash, Plain
 from core.model.fast.dropout import Mask
 from core.model.fast.nf4 import nf4_of
+from core.model.fast.plan import Plan
 
 pytest.importorskip("triton", reason="comes with torch for GPUs")
 GPU = torch.cuda.is_available()
@@ -126,6 +128,32 @@ def test_loss_and_embedding() -> None:
     both(lambda p, scores, sums: p.cross_entropy(scores, targets, sums), logits, losses)
     table, ids = tensor(50, 96), torch.randint(0, 50, (TOKENS,), device=DEVICE)
     both(lambda p, out: p.embed(table, ids, out), tensor(TOKENS, 96))
+
+
+@pytest.mark.skipif(GPU, reason="attention and copies of a GPU are not those of the twins")
+@pytest.mark.parametrize(("family", "part", "rank"), [("llama", 0.2, 8), ("qwen3", 0.0, 40)])
+def test_a_whole_model_through_the_kernels(
+    family: str, part: float, rank: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With memory in which there is nothing but NaN: no kernel reads what none has written."""
+    found = {}
+    for pieces in (plain, fused):
+        for place in (route, model):
+            monkeypatch.setattr(place, "pieces_for", lambda _, pieces=pieces: pieces)
+        if pieces is fused:
+            monkeypatch.setattr(torch, "empty", spoiled)
+        learner = adapted(family, lora_dropout=part, r=rank)
+        torch.manual_seed(3)
+        fast = model.FastModel(learner, Plan(2, mlp_tokens=16))
+        fast(whole(flat_batch([7, 20]), flat_batch([13]))).backward()
+        found[pieces] = gradients(learner)
+    for name, wanted in found[plain].items():
+        near(found[fused][name], wanted)
+
+
+def spoiled(*shape: Any, **kind: Any) -> torch.Tensor:
+    made = torch.zeros(*shape, **kind)
+    return made.fill_(torch.nan) if made.is_floating_point() else made
 
 
 @pytest.mark.skipif(not GPU, reason="attention's kernels are torch's own, for GPUs")
