@@ -1,7 +1,8 @@
 """The longest sequence that finetui trains within a memory limit.
 
-Short sequences first: their peaks give a straight line, which says where to look. Then single
-steps near that length, longer after each that fits, until one does not fit or the time is over.
+A short sequence first, which must fit; then single steps near the longest that is planned within
+device and host memory, longer after each that fits, until one does not fit or the time is over.
+Peaks say nothing about the longest: what a short sequence leaves free is used.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ from typing import Any
 from peers import tokens
 from peers.shapes import MODELS, Row
 
-_FIRST = (4096, 8192, 16384, 32768)
+_FIRST = (4096, 16384)
 _FIRST_ON_CPU = (32, 64, 96, 128)
 _ROUND = 256
+_MOST = 1 << 21
+_SHARE = 0.9
+"""Part of the host's free memory that finetui plans with."""
 _CLOSE = 0.03
 """Stop when the longest that fits and the shortest that does not are this near."""
 
@@ -37,12 +41,38 @@ def search(row: Row, options: dict[str, Any], models: Path) -> dict[str, Any]:
         return found.figures()
     for length in _FIRST:
         if not found.attempt(length):
-            break
-    limit = torch.cuda.mem_get_info()[1] / (1 << 30)
-    if row.device_gib is not None:
-        limit = min(limit, row.device_gib)
-    found.narrow(limit - options.get("outside_gib", 0.75))
+            return found.figures()
+    from core.model.room import free_memory_bytes
+
+    limit_gib = float(row.settings.get("memory.limit_gib", row.device_gib or 0))
+    limit = limit_gib * (1 << 30) if limit_gib else torch.cuda.mem_get_info()[1]
+    found.narrow(planned(row, int(limit), int(free_memory_bytes() * _SHARE)))
     return found.figures()
+
+
+def planned(row: Row, device_bytes: int, host_bytes: int) -> int:
+    """The longest sequence whose plan stays within both memories, found by halving."""
+    from core.model.fast import plan
+
+    shape = MODELS[row.model]
+    heads, hidden = shape["num_attention_heads"], shape["hidden_size"]
+    width = shape.get("head_dim") or hidden // heads
+    dims = plan.Dims(
+        shape["num_hidden_layers"], hidden, shape["intermediate_size"], heads * width,
+        shape["num_key_value_heads"] * width, shape["vocab_size"], shape["tie_word_embeddings"],
+        row.rank, heads, head_norms=shape["model_type"] == "qwen3",
+    )  # fmt: skip
+
+    def fits(length: int) -> bool:
+        found = plan.choose(dims, length=length, effective_batch=1, limit_bytes=device_bytes,
+                            host_limit_bytes=host_bytes)  # fmt: skip
+        return found is not None and plan.peak_bytes(dims, found) <= device_bytes
+
+    low, high = 1, _MOST // _ROUND
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle * _ROUND) else (low, middle)
+    return low * _ROUND
 
 
 class _Search:
@@ -80,16 +110,8 @@ class _Search:
         finetui.train(row, self._options, self._models, finetui.sequences(row, documents), meter)
         return meter.steps()[0], max(meter.peaks(), default=0.0)
 
-    def narrow(self, limit_gib: float) -> None:
-        """Go from the length that the first peaks foretell to the longest that fits."""
-        if len(self._fits) < 2:
-            return
-        (short, (_, low)), (long, (_, high)) = sorted(self._fits.items())[-2:]
-        slope = (high - low) / (long - short)
-        if slope <= 0:
-            return
-        guess = long + (limit_gib - high) / slope
-        length = _rounded(0.97 * guess)
+    def narrow(self, length: int) -> None:
+        """Go from a length that is foretold to the longest that fits."""
         while self._time_for(length):
             if self.attempt(length):
                 above = min(self._too_long, default=None)

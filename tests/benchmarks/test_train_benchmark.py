@@ -87,7 +87,7 @@ def test_everybody_gets_the_same_tokens(modules: Any, name: str) -> None:
     assert [int(word[1:]) for word in words[:-1]] == first[0][:-1]
 
 
-def test_a_search_goes_where_the_first_peaks_point(
+def test_a_search_goes_to_what_is_planned_and_on_from_there(
     modules: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -105,12 +105,24 @@ def test_a_search_goes_where_the_first_peaks_point(
 
     monkeypatch.setattr(search, "_step", step)
     assert search.attempt(16384)
-    assert search.attempt(32768)
-    search.narrow(15.5)
+    search.narrow(97_024)
     figures = search.figures()
     assert 0.97 * limit <= figures["longest_length"] <= limit
     assert limit < figures["shortest_too_long"] < 1.05 * limit
     assert len(tried) < 8
+
+
+def test_the_longest_sequence_is_planned_within_both_memories(modules: Any) -> None:
+    row, planned = modules["shapes"].ROWS["longest-24"], modules["context"].planned
+    gib = 1 << 30
+    ample, scarce, small = (
+        planned(row, int(device * gib), host * gib)
+        for device, host in ((23.5, 500), (23.5, 64), (10, 500))
+    )
+    assert ample > 60_000
+    assert scarce < ample
+    assert small < ample
+    assert ample % 256 == 0
 
 
 def test_packed_rows_are_as_many_as_the_steps_take(modules: Any) -> None:
