@@ -212,11 +212,10 @@ class Stash:
         slots = cells - sent + (_RING if sent else 0)
         size = tokens * sum(self._widths.parts)
         new: dict[str, Any] = {"dtype": self._dtype, "device": self._device}
-        # Zero: nothing writes the columns beyond the adapters' rank, and products read them.
         wide = self._widths.gate_up + self._widths.gate_up_pad
-        self._gate_up = [torch.zeros(tokens, wide, **new) for _ in range(self._kept(cells))]
+        self._gate_up = [torch.empty(tokens, wide, **new) for _ in range(self._kept(cells))]
         for _ in range(max(slots, _RING)):
-            self._device_slots.append(torch.zeros(size, **new))
+            self._device_slots.append(torch.empty(size, **new))
         # Pinning takes a second for some gigabytes: what there is already stays.
         self._host_slots = [slot for slot in self._host_slots if slot.numel() >= size]
         for _ in range(sent - _RING - len(self._host_slots)):
