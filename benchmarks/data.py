@@ -102,7 +102,7 @@ def _words(rng: random.Random) -> list[str]:
 
 def screen(options: argparse.Namespace) -> dict[str, Any]:
     """The first rows of the file, then jumps to any place once all rows are found."""
-    from core.data.index import RowIndex
+    from core.data.read.index import RowIndex
 
     begin = time.perf_counter()
     index = RowIndex(options.file)

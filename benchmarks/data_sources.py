@@ -24,9 +24,9 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from core.data.formats import to_chat
-from core.data.index import RowIndex
-from core.data.sources import Row, read_rows
+from core.data.chats.formats import to_chat
+from core.data.read.index import RowIndex
+from core.data.read.sources import Row, read_rows
 
 Rows = list[dict[str, str]]
 SCREEN_ROWS = 50

@@ -25,11 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from core.data.chat import Chat
-from core.data.encoded import Encoded
-from core.data.forecast import forecast
-from core.data.pack import efficiency, pack
-from core.data.tokens import ChatCodec
+from core.data.chats.chat import Chat
+from core.data.tokens.codec import ChatCodec
+from core.data.tokens.encoded import Encoded
+from core.data.tokens.forecast import forecast
+from core.data.tokens.pack import efficiency, pack
 
 BATCH, MAX_LENGTH = 256, 2048
 SYLLABLES = [

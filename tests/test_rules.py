@@ -57,7 +57,7 @@ def test_no_absolute_path_of_some_machine(path: Path) -> None:
 def test_the_screen_does_not_import_torch() -> None:
     """After everything that the first paint imports, and the token view's own parts."""
     code = (
-        "import sys, tui.app, tui.widgets.data_pane, core.data.tokens, core.run.link; "
+        "import sys, tui.app, tui.widgets.data_pane, core.data.tokens.codec, core.run.link; "
         "heavy = {'torch', 'transformers', 'peft', 'trl', 'datasets', 'bitsandbytes'}; "
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.config.schema import RunConfig
-from core.data.chat import ROLE_LETTERS
+from core.data.chats.chat import ROLE_LETTERS
 from core.data.filter import Array, Mask
 from core.data.overlay import DROPPED, EDITED
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.data.encoded import Encoded
+from core.data.chats.formats import Chat
 from core.data.filter import field_of, texts_of
-from core.data.formats import Chat
-from core.data.sources import Rejected, Row
+from core.data.read.sources import Rejected, Row
+from core.data.tokens.encoded import Encoded
 
 if TYPE_CHECKING:
     from tui.rows import Rows

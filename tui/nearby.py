@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.config.errors import FinetuiError
-from core.data.datahub import named
-from core.data.paths import is_data, kind_suffix
+from core.data.read.hub.dataset import named
+from core.data.read.paths import is_data, kind_suffix
 from core.record.folder import RunFolder
 from tui import numbers
 

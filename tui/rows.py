@@ -18,21 +18,21 @@ import numpy as np
 
 from core.config.errors import RefusedError
 from core.config.schema import RunConfig
-from core.data.chats import Kept, Pipeline
-from core.data.encoded import Encoded
+from core.data.chats.formats import Chat
 from core.data.filter import Array
-from core.data.formats import Chat
-from core.data.hubsample import Sampling
-from core.data.index import RowIndex
 from core.data.overlay import EDITED, Key, Mark, Overlay
-from core.data.paths import expand
-from core.data.sources import Rejected, Row
+from core.data.pipeline import Kept, Pipeline
+from core.data.read.hub.sample import Sampling
+from core.data.read.index import RowIndex
+from core.data.read.paths import expand
+from core.data.read.sources import Rejected, Row
+from core.data.tokens.encoded import Encoded
 from tui.known import Known
 from tui.look import glance, look
 
 if TYPE_CHECKING:  # the tokenizers wait until the first rows are drawn
     from core.data.overlays import Nearby
-    from core.data.tokens import ChatCodec
+    from core.data.tokens.codec import ChatCodec
 
 _REVISED = 1000
 """Rows that a survey looks at again at once."""

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from core.config.counted import counted
-from core.data.encoded import NO_LOSS, Encoded
+from core.data.chats.formats import Chat
 from core.data.filter import Pattern
-from core.data.formats import Chat
-from core.data.sources import Rejected, Row
+from core.data.read.sources import Rejected, Row
+from core.data.tokens.encoded import NO_LOSS, Encoded
 from tui.look import Look
 
 if TYPE_CHECKING:  # the tokenizers wait until the first rows are drawn
-    from core.data.tokens import ChatCodec
+    from core.data.tokens.codec import ChatCodec
 
 Piece = tuple[str, str]
 """Text of any origin, and the style it is shown in."""
@@ -54,7 +54,7 @@ def rendered_view(look: Look, codec: ChatCodec | None) -> list[Piece]:
         kept = [(f"row {look.twin + 1:,} is kept\n\n", "success"), *_plain(look.twin_chat or [])]
         return [*_plain(look.chat), *kept]
     if codec is not None:
-        from core.data.template import TemplateFault
+        from core.data.tokens.template import TemplateFault
 
         try:
             return [(codec.render(look.chat), "")]
@@ -125,7 +125,7 @@ def parted(pieces: Iterable[Piece], characters: int) -> tuple[list[Piece], list[
 def private(pieces: Iterable[Piece]) -> list[Piece]:
     """The same pieces with personal data and secrets that are found in them in the style `match`,
     each with its kind."""
-    from core.data.private import find
+    from core.data.clean.private import find
 
     left: list[Piece] = []
     for text, style in pieces:

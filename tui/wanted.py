@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from core.config.errors import InputError
 from core.config.schema import RunConfig
-from core.data.datahub import named
-from core.data.hubsample import Sampling
+from core.data.read.hub.dataset import named
+from core.data.read.hub.sample import Sampling
 
 
 def data_key(config: RunConfig) -> tuple[object, ...]:

@@ -42,7 +42,7 @@ class Trained:
 
 def sequences(row: Row, documents: list[list[int]]) -> list[dict[str, list[int]]]:
     """Rows as finetui freezes them: packed by its own packing where lengths are mixed."""
-    from core.data.pack import join, pack
+    from core.data.tokens.pack import join, pack
 
     groups = (
         pack([len(document) for document in documents], row.length)

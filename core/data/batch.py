@@ -10,12 +10,13 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from core.data.chats import HEADS, Draft, Kept, Pipeline, keys
-from core.data.formats import Chat
-from core.data.glance import glance
-from core.data.lines import parse_line
+from core.data.chats.formats import Chat
+from core.data.chats.hashes import HEADS, keys
+from core.data.clean.glance import glance
+from core.data.pipeline import Draft, Kept, Pipeline
 from core.data.quick import quick_line
-from core.data.row import Rejected, Row
+from core.data.read.lines import parse_line
+from core.data.read.row import Rejected, Row
 
 _sha256 = hashlib.sha256
 

@@ -15,17 +15,17 @@ import numpy.typing as npt
 
 from core.config.schema import RunConfig
 from core.data.batch import Batches, Outcomes
-from core.data.chat import ROLE_LETTERS
-from core.data.chats import Kept, Pipeline
-from core.data.clean import token_defect
-from core.data.forecast import Lengths
-from core.data.formats import Chat, Defect
-from core.data.lines import line_blocks
+from core.data.chats.chat import ROLE_LETTERS
+from core.data.chats.formats import Chat, Defect
+from core.data.clean.rules import token_defect
 from core.data.overlay import Key, Overlay
 from core.data.pieces import LARGEST_KEY, Piece, file_changed
-from core.data.sources import Rejected
+from core.data.pipeline import Kept, Pipeline
+from core.data.read.lines import line_blocks
+from core.data.read.sources import Rejected
 from core.data.spool import chats_path, write_chat
-from core.data.tokens import ChatCodec, Encoded
+from core.data.tokens.codec import ChatCodec, Encoded
+from core.data.tokens.forecast import Lengths
 
 Array = npt.NDArray[Any]
 

@@ -11,7 +11,7 @@ import numpy as np
 from core.config.errors import InputError
 from core.data.leaks import find_leaks, looks_for_near
 from core.data.mix import Array, split
-from core.data.sources import Rejected
+from core.data.read.sources import Rejected
 from core.data.survey import Survey
 
 

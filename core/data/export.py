@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core.config.errors import FailedError, InputError, RefusedError
-from core.data.formats import Chat
+from core.data.chats.formats import Chat
 
 SUFFIXES = (".jsonl", ".parquet")
 _BATCH = 1000

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from core.config.schema import RunConfig
-from core.data.chat import ROLE_LETTERS
+from core.data.chats.chat import ROLE_LETTERS
 from core.data.choice import Choice
 from core.data.mix import mix, mix_words, split
-from core.data.pack import pack
 from core.data.stats import histogram, spread
 from core.data.survey import Survey
+from core.data.tokens.pack import pack
 from core.data.variety import variety_of
 from core.record.pace import Pace
 

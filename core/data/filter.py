@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.config.errors import FailedError, InputError
-from core.data.formats import Chat
-from core.data.sources import Rejected, Row
+from core.data.chats.formats import Chat
+from core.data.read.sources import Rejected, Row
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from core.config.schema import RunConfig
-from core.data.tokens import ChatCodec
+from core.data.tokens.codec import ChatCodec
 
 _SOURCES = frozenset({"files", "eval_files", "format", "columns", "overlay", "hub_sample_rows"})
 """Settings that say where chats come from: what they come to is in the content's hash."""

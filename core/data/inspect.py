@@ -11,17 +11,17 @@ from typing import Any
 
 from core.config.counted import counted
 from core.config.schema import RunConfig
-from core.data.chats import Tally
 from core.data.choice import choose, settled
-from core.data.dedup import Cluster
 from core.data.facts import facts_of
 from core.data.identity import fingerprint_of
 from core.data.leaks import EXACT
 from core.data.mix import check_weights
-from core.data.sources import Rejected
+from core.data.pipeline import Tally
+from core.data.read.sources import Rejected
+from core.data.repeats.near import Cluster
 from core.data.stats import TokenStats
 from core.data.survey import Survey
-from core.data.tokens import ChatCodec, pad_token
+from core.data.tokens.codec import ChatCodec, pad_token
 from core.data.verdict import Finding, verdict
 
 PROBLEM_LIMIT = 1000

@@ -10,11 +10,11 @@ import numpy as np
 
 from core.config.counted import counted
 from core.config.data import DataConfig
-from core.data import dedup
-from core.data.formats import Chat
+from core.data.chats.formats import Chat
 from core.data.mix import Array
-from core.data.repeats import Firsts
-from core.data.sources import Rejected
+from core.data.read.sources import Rejected
+from core.data.repeats.exact import Firsts
+from core.data.repeats.near import leaks as near_leaks
 from core.data.survey import Survey
 
 EXACT, NEAR = "repeats_training_row", "near_training_row"
@@ -55,7 +55,7 @@ def find_leaks(
     if not len(held) or not near:
         return found
     rest = held[~np.isin(held, [leak.row for leak in found])]
-    alike = dedup.leaks(
+    alike = near_leaks(
         _chats(own, train, told),
         _chats(given, rest, told),
         own.config.clean.near_threshold,

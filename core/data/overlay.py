@@ -17,7 +17,7 @@ from typing import Any
 
 from core.config.counted import counted
 from core.config.errors import FailedError, InputError, RefusedError
-from core.data.sources import Rejected, Row, show
+from core.data.read.sources import Rejected, Row, show
 
 DROPPED = "dropped_by_hand"
 """The reason of rows that were dropped in the inspector."""

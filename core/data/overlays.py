@@ -10,8 +10,8 @@ from pathlib import Path
 from core.config.counted import counted
 from core.config.errors import FailedError, FinetuiError
 from core.config.samples import sample_data
-from core.data.datahub import named
 from core.data.overlay import SUFFIX, Overlay, begins_as_overlay
+from core.data.read.hub.dataset import named
 
 _NAMED = 2
 

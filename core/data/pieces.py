@@ -10,8 +10,8 @@ from itertools import islice
 from pathlib import Path
 
 from core.config.errors import FailedError
-from core.data.hubsample import WHOLE, Sampling
-from core.data.sources import Rejected, Row, Source, expand, look, open_file, opened, rows_of
+from core.data.read.hub.sample import WHOLE, Sampling
+from core.data.read.sources import Rejected, Row, Source, expand, look, open_file, opened, rows_of
 
 PIECE_BYTES = 4 << 20
 FIRST_BYTES = 64 << 10

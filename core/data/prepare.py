@@ -24,12 +24,22 @@ from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
 from core.data.advice import advice
 from core.data.blocks import cut
-from core.data.chats import Kept, Tally
+from core.data.chats.formats import Defect
 from core.data.choice import choose
 from core.data.facts import facts_of
-from core.data.forecast import Lengths
-from core.data.formats import Defect
-from core.data.frozen import (
+from core.data.identity import fingerprint_of
+from core.data.inspect import describe, nothing_held_out
+from core.data.leaks import EXACT, leak_words
+from core.data.mix import Share, check_weights, mix, mix_words
+from core.data.overlay import require
+from core.data.pipeline import Kept, Tally
+from core.data.proof import prove
+from core.data.read.sources import RAW_LIMIT, Rejected
+from core.data.sequences import TokenSpool
+from core.data.survey import Survey
+from core.data.tokens.codec import WARNINGS, ChatCodec, Encoded, is_raw
+from core.data.tokens.forecast import Lengths
+from core.data.tokens.frozen import (
     EVAL,
     REPORT,
     TRAIN,
@@ -41,17 +51,7 @@ from core.data.frozen import (
     verify,
     write,
 )
-from core.data.identity import fingerprint_of
-from core.data.inspect import describe, nothing_held_out
-from core.data.leaks import EXACT, leak_words
-from core.data.mix import Share, check_weights, mix, mix_words
-from core.data.overlay import require
-from core.data.pack import Groups, Packed, efficiency, join, pack
-from core.data.proof import prove
-from core.data.sequences import TokenSpool
-from core.data.sources import RAW_LIMIT, Rejected
-from core.data.survey import Survey
-from core.data.tokens import WARNINGS, ChatCodec, Encoded, is_raw
+from core.data.tokens.pack import Groups, Packed, efficiency, join, pack
 from core.data.verdict import verdict
 from core.record.events import DataPrepared
 from core.record.folder import write_private

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from core.config.errors import FailedError
 from core.config.schema import RunConfig
-from core.data.chat import Chat
-from core.data.encoded import Encoded
+from core.data.chats.chat import Chat
 from core.data.reference import Question, Reference
-from core.data.template import tools_of
-from core.data.tokens import ChatCodec, is_raw
+from core.data.tokens.codec import ChatCodec, is_raw
+from core.data.tokens.encoded import Encoded
+from core.data.tokens.template import tools_of
 
 
 def prove(

@@ -10,9 +10,9 @@ from typing import Any
 
 import orjson
 
-from core.data import row as limits
-from core.data.formats import Chat, Format
-from core.data.lines import has_quotes
+from core.data.chats.formats import Chat, Format
+from core.data.read import row as limits
+from core.data.read.lines import has_quotes
 
 _ALPACA = frozenset({"instruction", "input", "output"})
 _NEXT = {"user": "assistant", "assistant": "user"}

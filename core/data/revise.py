@@ -18,8 +18,8 @@ import numpy.typing as npt
 from core.data.blocks import Sample, Scanner
 from core.data.overlay import Overlay
 from core.data.pieces import Piece
-from core.data.repeats import Firsts
-from core.data.sources import Rejected, Row
+from core.data.read.sources import Rejected, Row
+from core.data.repeats.exact import Firsts
 
 if TYPE_CHECKING:
     from core.data.survey import Survey

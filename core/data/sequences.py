@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data.stats import TokenStats
-from core.data.tokens import Encoded
+from core.data.tokens.codec import Encoded
 
 Tokens = npt.NDArray[np.int32]
 

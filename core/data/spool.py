@@ -10,8 +10,8 @@ from typing import IO, Any
 import numpy.typing as npt
 import orjson
 
-from core.data.chats import Kept
-from core.data.formats import Chat
+from core.data.chats.formats import Chat
+from core.data.pipeline import Kept
 
 Array = npt.NDArray[Any]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from core.data.encoded import Encoded
+from core.data.tokens.encoded import Encoded
 
 if TYPE_CHECKING:
     from core.data.survey import Survey

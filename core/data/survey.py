@@ -22,19 +22,19 @@ import numpy.typing as npt
 
 from core.config.schema import RunConfig
 from core.data.blocks import Block, Sample, Scanner, token_columns
-from core.data.chats import Kept, Tally
-from core.data.dedup import Cluster, NearDuplicates
-from core.data.forecast import Forecast, Lengths
-from core.data.hubsample import HubSample, Sampling, sample_at
 from core.data.ledger import Ledger
 from core.data.overlay import Overlay
 from core.data.pieces import EVERY_KEY, Pieces
-from core.data.repeats import Firsts
+from core.data.pipeline import Kept, Tally
+from core.data.read.hub.sample import HubSample, Sampling, sample_at
+from core.data.read.row import refuse_blank
+from core.data.read.sources import RAW_LIMIT, Rejected, Row, Source
+from core.data.repeats.exact import Firsts
+from core.data.repeats.near import Cluster, NearDuplicates
 from core.data.revise import SAMPLE_ROWS, Revisions, SampleEntry
-from core.data.row import refuse_blank
-from core.data.sources import RAW_LIMIT, Rejected, Row, Source
 from core.data.spool import Spool
-from core.data.tokens import ChatCodec, Encoded
+from core.data.tokens.codec import ChatCodec, Encoded
+from core.data.tokens.forecast import Forecast, Lengths
 from core.data.workers import in_order, processes
 
 Array = npt.NDArray[Any]

@@ -7,12 +7,12 @@ from typing import Any
 
 from core.config.data import CleanConfig
 from core.config.schema import RunConfig
-from core.data.chats import Kept, Pipeline
-from core.data.clean import RULES, Rule
-from core.data.formats import Chat
+from core.data.chats.formats import Chat
+from core.data.clean.preview import Pieces, preview
+from core.data.clean.rules import RULES, Rule
 from core.data.overlay import Overlay
-from core.data.preview import Pieces, preview
-from core.data.sources import Rejected, Row
+from core.data.pipeline import Kept, Pipeline
+from core.data.read.sources import Rejected, Row
 
 EXAMPLES = 50
 """Rows kept as examples of one rule."""

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from core.data import language
 from core.data.blocks import Sample
+from core.data.clean import language
 
 LANGUAGE_ROWS = 300
 """Rows whose language is looked for: each costs a tenth of a millisecond and more."""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from core.config.counted import counted
-from core.data.private import PERSONAL, SECRET
+from core.data.clean.private import PERSONAL, SECRET
 from core.data.stats import TokenStats
 from core.data.survey import Survey
 

@@ -21,9 +21,9 @@ import torch
 
 from core.config.errors import FailedError, FinetuiError, InputError, RefusedError
 from core.config.hub import model_file
-from core.data.formats import Chat
-from core.data.template import FALLBACK
-from core.data.tokens import ChatCodec
+from core.data.chats.formats import Chat
+from core.data.tokens.codec import ChatCodec
+from core.data.tokens.template import FALLBACK
 from core.evaluate.generate import compare, held_out, held_out_path
 from core.model.adapters import load_adapter
 from core.model.load import load_base, load_tokenizer, progress_bars

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from core.config.errors import InputError
-from core.data.formats import Chat
-from core.data.tokens import ChatCodec
+from core.data.chats.formats import Chat
+from core.data.tokens.codec import ChatCodec
 from core.model.adapters import load_adapter
 from core.model.load import device_of, load_base, load_tokenizer, storage_dtype
 from core.model.room import free_memory_bytes

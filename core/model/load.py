@@ -16,7 +16,7 @@ import torch
 from core.config.errors import FailedError, InputError
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
-from core.data.tokens import ChatCodec, pad_token
+from core.data.tokens.codec import ChatCodec, pad_token
 from core.model import kernels
 from core.model.shapes import shape_of
 

@@ -19,7 +19,7 @@ from core.config import files
 from core.config.errors import FailedError, InputError, RefusedError
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
-from core.data.paths import absolute_name
+from core.data.read.paths import absolute_name
 from core.monitor import devices
 from core.record import commands, folder
 from core.record.events import HostStarted, Record

@@ -7,10 +7,10 @@ from pathlib import Path
 from core.config import files
 from core.config.errors import InputError
 from core.config.schema import RunConfig
-from core.data.datahub import named
 from core.data.overlay import require
-from core.data.paths import expand
-from core.data.sources import check_name
+from core.data.read.hub.dataset import named
+from core.data.read.paths import expand
+from core.data.read.sources import check_name
 from core.model.shapes import check_target_modules, shape_of
 from core.monitor import devices
 from tui.cli.output import Output

@@ -22,7 +22,7 @@ from core.data.inspect import inspect as look
 from core.data.leaks import leak_words
 from core.data.overlay import Overlay
 from core.data.survey import Survey
-from core.data.tokens import ChatCodec
+from core.data.tokens.codec import ChatCodec
 from core.record.folder import list_runs
 from core.record.pace import pace_of
 from core.run import link

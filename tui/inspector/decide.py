@@ -11,13 +11,13 @@ import numpy as np
 
 from core.config.counted import counted
 from core.config.errors import FinetuiError, InputError
-from core.data.chats import Kept
+from core.data.chats.formats import Chat
 from core.data.export import check_path, write_rows
 from core.data.filter import Array
-from core.data.formats import Chat
 from core.data.overlay import Mark, Overlay
 from core.data.overlays import new_path
-from core.data.sources import RAW_LIMIT, Rejected, Row
+from core.data.pipeline import Kept
+from core.data.read.sources import RAW_LIMIT, Rejected, Row
 from tui import scan
 from tui.inert import inert
 from tui.rows import Rows

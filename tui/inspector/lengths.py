@@ -18,7 +18,7 @@ from tui.inspector.view import Listed
 from tui.widgets.virtual_list import Cell
 
 if TYPE_CHECKING:
-    from core.data.forecast import Forecast
+    from core.data.tokens.forecast import Forecast
 
 _LABEL = 20
 _ROWS = 10

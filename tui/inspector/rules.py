@@ -15,8 +15,8 @@ from core.config.counted import counted
 from core.config.data import CleanConfig
 from core.config.errors import InputError
 from core.config.files import check_value
-from core.data.clean import RULES, Rule
-from core.data.preview import Pieces
+from core.data.clean.preview import Pieces
+from core.data.clean.rules import RULES, Rule
 from core.data.trial import Trial
 from tui import numbers
 from tui.bindings import bindings

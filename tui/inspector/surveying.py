@@ -11,7 +11,7 @@ from tui.wanted import survey_key
 
 if TYPE_CHECKING:
     from core.data.survey import Survey
-    from core.data.tokens import ChatCodec
+    from core.data.tokens.codec import ChatCodec
     from tui.rows import Rows
     from tui.widgets.data_pane import DataPane
 

@@ -14,7 +14,7 @@ from textual.message import Message
 
 from core.config.counted import counted
 from core.config.errors import FinetuiError, InputError
-from core.data.chat import ROLE_LETTERS
+from core.data.chats.chat import ROLE_LETTERS
 from core.data.filter import check_words, parse, suggest
 from tui import columns
 from tui.bindings import bindings

@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Static, TextArea
 
 from core.data.filter import texts_of
-from core.data.sources import LINE_LIMIT_BYTES, Rejected, Row, parse_line
+from core.data.read.sources import LINE_LIMIT_BYTES, Rejected, Row, parse_line
 from tui.inert import inert
 
 Path = tuple[str | int, ...]

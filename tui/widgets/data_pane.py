@@ -31,7 +31,7 @@ from tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
     from core.data.overlays import Nearby
-    from core.data.tokens import ChatCodec
+    from core.data.tokens.codec import ChatCodec
     from tui.inspector.decide import Decide
     from tui.inspector.problems import Problems
     from tui.inspector.table import Table
@@ -245,7 +245,7 @@ class DataPane(Pane):
 
         def load() -> None:
             drawn.wait(_DRAWN_SECONDS)  # what the rows need is loaded before what counts tokens
-            from core.data.tokens import ChatCodec
+            from core.data.tokens.codec import ChatCodec
 
             codec, note = None, ""
             if name:

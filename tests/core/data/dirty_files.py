@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from hypothesis import strategies as st
 
 from core.config.errors import FinetuiError
-from core.data.formats import FORMATS, Converted, Defect, to_chat
-from core.data.index import RowIndex
-from core.data.sources import Rejected, Row, Source, read_rows
+from core.data.chats.formats import FORMATS, Converted, Defect, to_chat
+from core.data.read.index import RowIndex
+from core.data.read.sources import Rejected, Row, Source, read_rows
 
 SECONDS_ALLOWED = 5.0
 """For one file of some kilobytes; only a hang takes longer, even on a machine that is shared."""

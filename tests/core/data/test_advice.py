@@ -22,7 +22,7 @@ SAYS_ALL = {
 
 def reasons() -> set[str]:
     """Every reason that the code gives."""
-    source = "".join(path.read_text() for path in Path(core.data.__file__).parent.glob("*.py"))
+    source = "".join(path.read_text() for path in Path(core.data.__file__).parent.rglob("*.py"))
     return set(re.findall(r'(?:Unfit|Defect|_Broken)\(\s*"([a-z_0-9]+)"', source))
 
 

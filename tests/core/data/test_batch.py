@@ -13,9 +13,10 @@ from test_glance import TEXTS
 
 from core.config.schema import RunConfig
 from core.data.batch import Batches
-from core.data.chats import Kept, Pipeline, keys
-from core.data.lines import parse_line
-from core.data.row import Rejected, Row
+from core.data.chats.hashes import keys
+from core.data.pipeline import Kept, Pipeline
+from core.data.read.lines import parse_line
+from core.data.read.row import Rejected, Row
 
 TURNS = st.lists(TEXTS, min_size=2, max_size=4).map(
     lambda texts: [

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from core.config.errors import InputError
 from core.config.schema import RunConfig
-from core.data.chats import keys
-from core.data.sources import Rejected
+from core.data.chats.hashes import keys
+from core.data.read.sources import Rejected
 from core.data.survey import Survey, survey
 
 JSON = st.recursive(

@@ -12,10 +12,10 @@ from chat_templates import CHATML, ZEPHYR, ModelMaker
 
 from core.config.errors import FailedError
 from core.config.schema import RunConfig
-from core.data.chat import Chat
+from core.data.chats.chat import Chat
 from core.data.proof import prove
 from core.data.reference import Question, Reference
-from core.data.tokens import ChatCodec
+from core.data.tokens.codec import ChatCodec
 
 TOOL = {"type": "function", "function": {"name": "weather", "description": "of a town"}}
 ASKED: list[dict[str, Any]] = [

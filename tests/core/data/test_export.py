@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from core.config.schema import RunConfig
+from core.data.chats.formats import Chat, Converted, to_chat
 from core.data.export import write_rows
-from core.data.formats import Chat, Converted, to_chat
 from core.data.inspect import inspect
-from core.data.sources import Row, read_rows
+from core.data.read.sources import Row, read_rows
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "sum", "arguments": {"of": [1, 2]}}}
 TOOLS = [{"type": "function", "function": {"name": "sum", "parameters": {"type": "object"}}}]

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.config.errors import FailedError, FinetuiError, InputError
+from core.data.chats.formats import Chat
 from core.data.filter import Mask, check_words, parse, pieces, suggest
-from core.data.formats import Chat
-from core.data.sources import Rejected, Row
+from core.data.read.sources import Rejected, Row
 
 CHAT: Chat = [
     {"role": "system", "content": "Be brief."},

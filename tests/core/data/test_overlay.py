@@ -9,7 +9,7 @@ import pytest
 
 from core.config.errors import FailedError, InputError, RefusedError
 from core.data.overlay import DROPPED, Overlay, digest, require
-from core.data.sources import Rejected, Row, read_rows
+from core.data.read.sources import Rejected, Row, read_rows
 
 LINES = [
     '{"prompt": "one", "completion": "1"}',

@@ -10,7 +10,7 @@ import pytest
 from core.config.samples import sample_data
 from core.data.overlay import Overlay
 from core.data.overlays import near, new_path
-from core.data.sources import Row
+from core.data.read.sources import Row
 
 LINE = '{"prompt": "one", "completion": "1"}\n'
 

@@ -27,9 +27,9 @@ from core.data import prepare as module
 from core.data.inspect import inspect
 from core.data.overlay import Overlay
 from core.data.prepare import load_frozen, prepare
-from core.data.sources import read_rows
+from core.data.read.sources import read_rows
 from core.data.survey import Survey, survey
-from core.data.tokens import ChatCodec
+from core.data.tokens.codec import ChatCodec
 from core.record import events as ev
 from core.record.folder import RunFolder
 from core.record.job import Job

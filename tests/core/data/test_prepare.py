@@ -18,7 +18,7 @@ from core.data import prepare as module
 from core.data import proof
 from core.data.inspect import inspect
 from core.data.prepare import load_frozen, prepare
-from core.data.tokens import ChatCodec
+from core.data.tokens.codec import ChatCodec
 from core.record import events as ev
 from core.record.commands import Aborted
 from core.record.folder import RunFolder

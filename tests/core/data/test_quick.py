@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.data.formats import Converted, to_chat
+from core.data.chats.formats import Converted, to_chat
 from core.data.quick import quick_chat
 
 TEXT = st.sampled_from(["", " ", "\n", "hello", " hello ", "a\n\nb", "\u3000"])

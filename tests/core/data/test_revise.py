@@ -13,11 +13,11 @@ from chat_templates import CHATML, ModelMaker
 
 from core.config.schema import RunConfig
 from core.data.facts import facts_of
-from core.data.index import RowIndex
 from core.data.overlay import EDITED, Overlay
-from core.data.sources import Row
+from core.data.read.index import RowIndex
+from core.data.read.sources import Row
 from core.data.survey import Survey
-from core.data.tokens import ChatCodec
+from core.data.tokens.codec import ChatCodec
 
 COLUMNS = ("chars", "answer_chars", "turns", "tokens", "tokens_used", "loss_tokens", "line", "file",
            "origin", "stop_trained")  # fmt: skip

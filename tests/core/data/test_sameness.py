@@ -14,9 +14,9 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
 
-from core.data.formats import Chat, Converted, to_chat
-from core.data.index import RowIndex
-from core.data.sources import Row, read_rows
+from core.data.chats.formats import Chat, Converted, to_chat
+from core.data.read.index import RowIndex
+from core.data.read.sources import Row, read_rows
 
 PAIRS = [
     ("Wer schrieb „Faust“?", "Goethe,\nJohann Wolfgang"),

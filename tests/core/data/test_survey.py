@@ -12,7 +12,7 @@ from chat_templates import CHATML, ModelMaker
 from core.config.errors import InputError
 from core.config.schema import RunConfig
 from core.data.survey import Progress, Survey, survey
-from core.data.tokens import ChatCodec
+from core.data.tokens.codec import ChatCodec
 
 
 def config_of(*files: Path, **data: object) -> RunConfig:

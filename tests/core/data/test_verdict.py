@@ -16,7 +16,7 @@ from core.data.facts import facts_of, sequences_of, steps_of, timed
 from core.data.inspect import Report, inspect
 from core.data.stats import histogram, spread
 from core.data.survey import survey
-from core.data.tokens import ChatCodec
+from core.data.tokens.codec import ChatCodec
 from core.data.variety import distinct_ratio, variety_of
 from core.record.pace import Pace
 

@@ -9,7 +9,7 @@ import torch
 
 from core.config.errors import InputError
 from core.config.schema import RunConfig
-from core.data.formats import Chat
+from core.data.chats.formats import Chat
 from core.evaluate.generate import answers, compare, generate, held_out
 from core.model.adapters import attach
 from core.model.load import load_base, load_tokenizer

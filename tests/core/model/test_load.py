@@ -11,9 +11,9 @@ import torch
 
 from core.config.errors import InputError
 from core.config.schema import RunConfig
-from core.data.template import FALLBACK
-from core.data.tokens import ChatCodec
-from core.data.tokens import pad_token as data_pad_token
+from core.data.tokens.codec import ChatCodec
+from core.data.tokens.codec import pad_token as data_pad_token
+from core.data.tokens.template import FALLBACK
 from core.model import load
 from core.model.load import device_of, load_base, load_tokenizer
 from core.record.commands import Aborted

@@ -22,7 +22,7 @@ from stand_in import FakeLink, Said
 from core.config import files
 from core.config.schema import RunConfig
 from core.data.overlay import Overlay
-from core.data.sources import read_rows
+from core.data.read.sources import read_rows
 from core.monitor.doctor import Finding
 from core.record import events as ev
 from core.record.folder import RunFolder

@@ -11,9 +11,9 @@ from idle import settle, shown
 from textual.pilot import Pilot
 
 from core.config.schema import RunConfig
-from core.data import datahub
-from core.data.datahub import HubName
-from core.data.hubsample import Sampling
+from core.data.read.hub import dataset as datahub
+from core.data.read.hub.dataset import HubName
+from core.data.read.hub.sample import Sampling
 from tui.app import FinetuiApp
 from tui.widgets import data_pane
 

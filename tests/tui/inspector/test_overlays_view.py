@@ -15,7 +15,7 @@ from using import give, opened
 
 from core.config.schema import RunConfig
 from core.data.overlay import Overlay
-from core.data.sources import read_rows
+from core.data.read.sources import read_rows
 from core.record.folder import RunFolder
 from tui.app import FinetuiApp
 from tui.rows import Rows

@@ -13,7 +13,7 @@ from using import opened
 
 from core.config.schema import RunConfig
 from core.data.overlay import Overlay
-from core.data.sources import read_rows
+from core.data.read.sources import read_rows
 from core.data.trial import Trial
 from tui.app import FinetuiApp
 from tui.inspector.rules import Rules

@@ -1,0 +1,1 @@
+"""How a row of any format becomes a chat."""

@@ -1,0 +1,1 @@
+"""What repairs a row, rejects it, or finds something in it."""

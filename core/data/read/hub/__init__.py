@@ -1,0 +1,1 @@
+"""Data sets of a hub: downloaded, or a sample of them streamed."""

@@ -1,0 +1,151 @@
+"""From what a person names (files, folders, patterns, data sets of a hub) to files."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from core.config.errors import InputError
+from core.data.read.compressed import SUFFIXES
+from core.data.read.hub import dataset as datahub
+from core.data.read.hub.sample import WHOLE, Sampling
+from core.data.read.row import reason_of, refuse
+
+LINES = (".jsonl", ".ndjson")
+DOCUMENTS = (".json",)
+TABLES = (".csv", ".tsv")
+PARQUET = (".parquet", ".pq")
+ARROW = (".arrow", ".feather", ".ipc")
+TEXTS = (".txt", ".md")
+ROWS = (*LINES, *DOCUMENTS, *TABLES, *PARQUET, *ARROW)
+"""Files that hold rows; plain text has none of its own."""
+SUPPORTED = (*ROWS, *TEXTS)
+
+FOLDER_LIMIT = 100_000
+"""A folder with more files below it is refused: it is hardly meant as training data."""
+_ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".bz2", ".xz", ".7z", ".rar")
+_ABOUT = ("readme", "license", "licence", "changelog", "notice", "dataset_info", "dataset_infos")
+"""Files about the data, which folders often have."""
+
+
+def kind_suffix(path: Path) -> str:
+    """The suffix that tells what a file holds: ``.csv`` of ``a.csv.gz``."""
+    name = path.name.lower()
+    for packed in SUFFIXES:
+        name = name.removesuffix(packed)
+    return Path(name).suffix
+
+
+def is_packed(path: Path) -> bool:
+    """Whether the name says that the file is compressed."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def expand(
+    names: Sequence[str | Path],
+    say: Callable[[str], None] | None = None,
+    sampling: Sampling = WHOLE,
+) -> list[Path]:
+    """The data files that these names mean, those of a folder in the order of their names.
+
+    A data set of a hub is downloaded into the hub's cache first, or a sample of it where it is
+    large and ``sampling`` says so; ``say`` hears what and how much. Raises InputError for names
+    that mean no file.
+    """
+    if not names:
+        raise InputError(
+            "no data file is named",
+            kind="no_data",
+            remedies=("set data.files to files, folders or a data set of the hub",),
+        )
+    return [path for name in names for path in _expanded(name, say, sampling)]
+
+
+def check_name(name: str | Path) -> None:
+    """Refuse a name that cannot mean data, without a download. Raises InputError."""
+    hub = datahub.named(name)
+    if hub is None:
+        for path in _local(name):
+            check_file(path)
+
+
+def absolute_name(name: str) -> str:
+    """A name that means the same from any folder; a data set of a hub keeps its own."""
+    return name if datahub.named(name) else str(Path(name).expanduser().absolute())
+
+
+def _expanded(
+    name: str | Path, say: Callable[[str], None] | None, sampling: Sampling
+) -> Iterable[Path]:
+    hub = datahub.named(name)
+    return _local(name) if hub is None else datahub.fetch(hub, say, sampling)
+
+
+def _local(name: str | Path) -> list[Path]:
+    try:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            return _in_folder(path)
+        if path.exists() or not glob.has_magic(str(name)):
+            return [path]
+        found = [Path(p) for p in glob.iglob(str(path), recursive=True)]  # noqa: PTH207 - absolute patterns too
+    except (OSError, ValueError, RuntimeError) as error:
+        refuse(f"cannot look at {name}: {reason_of(error)}", "check its name and permissions")
+    files = sorted(p for p in found if p.is_file() and is_data(p))
+    if not files:
+        refuse(f"no data file matches {name}", "check the pattern", kind="no_data")
+    return files
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """The data files below a folder; texts only where nothing else is there."""
+    files = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(n for n in folders if not n.startswith("."))
+        files += [Path(place, n) for n in names if not n.startswith(".") and is_data(Path(n))]
+        if len(files) > FOLDER_LIMIT:
+            refuse(f"{folder} has more than {FOLDER_LIMIT:,} files", "name a folder further down")
+    rows = [path for path in files if kind_suffix(path) in ROWS]
+    if not files:
+        refuse(
+            f"the folder {folder} has no data file; read are {', '.join(SUPPORTED)}",
+            "check the path",
+            kind="no_data",
+        )
+    return sorted(rows or files)
+
+
+def is_data(path: Path) -> bool:
+    """Whether a file's name says that it holds rows or text to learn from."""
+    return kind_suffix(path) in SUPPORTED and not path.name.lower().startswith(_ABOUT)
+
+
+def check_file(name: str | Path) -> Path:
+    """The path of a usable data file. Raises InputError, saying what to do, for all others."""
+    path = Path(name)
+    try:
+        path = path.expanduser()
+        status = path.stat()
+    except FileNotFoundError:
+        refuse(f"there is no file {path}", "check the path", kind="no_data")
+    except (OSError, ValueError, RuntimeError) as error:
+        refuse(f"cannot look at {path}: {reason_of(error)}", "check its name and permissions")
+    if stat.S_ISDIR(status.st_mode):
+        refuse(f"{path} is a folder", "name it in data.files: its data files are found")
+    if not stat.S_ISREG(status.st_mode):
+        refuse(f"{path} is not a regular file but a device, pipe or socket", "copy it to a file")
+    suffix = kind_suffix(path)
+    if path.suffix.lower() in _ARCHIVES or suffix in _ARCHIVES:
+        refuse(f"{path} is an archive, and no archive is opened", "unpack it, and name the folder")
+    if suffix not in SUPPORTED and not (is_packed(path) and not suffix):
+        refuse(
+            f"{path} is not a kind of file that can be read; supported: {', '.join(SUPPORTED)}, "
+            "each also as .gz and .zst",
+            "convert it to one JSON object a line, and name it .jsonl",
+        )
+    if status.st_size == 0:
+        refuse(f"{path} is empty", "check how it was written or downloaded")
+    return path

@@ -1,0 +1,1 @@
+"""Which rows repeat others, exactly or nearly."""

@@ -1,0 +1,1 @@
+"""How a chat becomes tokens with a mask, and tokens become sequences."""
