@@ -286,14 +286,15 @@ def _entry(key: Key, mark: Mark | None) -> dict[str, Any]:
 def _append(path: Path, entries: list[dict[str, Any]]) -> None:
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+b", buffering=0) as file:
-        size = file.seek(0, os.SEEK_END)
+        had = file.readall()
+        # What a kill tore was never told to be there; a whole line that lost its end stays.
+        whole = _is_json(had[had.rfind(b"\n") + 1 :])
+        size = len(had) if whole else had.rfind(b"\n") + 1
+        os.ftruncate(descriptor, size)
         lines = entries if size else [_HEADER, *entries]
         text = "".join(json.dumps(line, ensure_ascii=True, default=str) + "\n" for line in lines)
-        if size:
-            file.seek(size - 1)
-            text = text if file.read(1) == b"\n" else "\n" + text  # a line torn by a kill
         try:
-            left = memoryview(text.encode())
+            left = memoryview((b"\n" if whole else b"") + text.encode())
             while left:
                 left = left[file.write(left) :]
             os.fsync(descriptor)
@@ -302,13 +303,21 @@ def _append(path: Path, entries: list[dict[str, Any]]) -> None:
             raise
 
 
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
 def _read(path: Path) -> Iterator[tuple[Mark, bool]]:
     """The decisions of a file in their order, and whether each was taken back."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}", kind="bad_overlay") from error
-    if lines == [""]:
+    if lines == [b""]:
         return  # made this moment, and not written yet
     for number, line in enumerate(lines, 1):
         try:
@@ -318,13 +327,28 @@ def _read(path: Path) -> Iterator[tuple[Mark, bool]]:
             if number > 1 and entry is not None:
                 yield _mark(entry), entry["do"] == "restore"
         except (ValueError, KeyError, TypeError) as error:
-            if number > 1 and isinstance(error, json.JSONDecodeError):
-                continue  # torn by a kill: it was never told to be there
-            raise InputError(
-                f"{path}:{number} is no overlay of finetui: {error}",
-                kind="bad_overlay",
-                remedies=("set data.overlay to a file that the inspector wrote, or clear it",),
-            ) from error
+            if 1 < number == len(lines) and not _is_json(line):
+                return  # torn by a kill, for it has no end: it was never told to be there
+            raise _damaged(path, number, error) from error
+
+
+def _damaged(path: Path, number: int, error: Exception) -> InputError:
+    """A line that says nothing: what was decided in it would be forgotten."""
+    where = f"{path}:{number}"
+    if number == 1:
+        return InputError(
+            f"{where} is no overlay of finetui: {error}",
+            kind="bad_overlay",
+            remedies=("set data.overlay to a file that the inspector wrote, or clear it",),
+        )
+    return InputError(
+        f"{where} is damaged, and with it a decision about a row: {error}",
+        kind="bad_overlay",
+        remedies=(
+            "take the file from a backup",
+            f"or remove line {number}, and decide about its row again",
+        ),
+    )
 
 
 def _mark(entry: dict[str, Any]) -> Mark:

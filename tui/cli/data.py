@@ -15,12 +15,11 @@ from core.config.counted import counted
 from core.config.errors import InputError, RefusedError
 from core.config.schema import RunConfig
 from core.data.advice import advice
-from core.data.export import write_rows
+from core.data.export import check_path, write_rows
 from core.data.facts import timed
 from core.data.inspect import Report, nothing_held_out
 from core.data.inspect import inspect as look
 from core.data.leaks import leak_words
-from core.data.overlay import Overlay
 from core.data.survey import Survey
 from core.data.tokens.codec import ChatCodec
 from core.record.folder import list_runs
@@ -52,19 +51,22 @@ def inspect(asked: Asked) -> int:
 
         return open_screen(asked.root, config=config, pane="data")
     tell_decisions(config, out)
+    if options.write:
+        check_path(Path(options.write))
     codec = ChatCodec.of(config) if config.model.name_or_path else None
     with TemporaryDirectory(prefix="finetui-") as spool:
         folder = Path(spool) / "chats" if options.write else None
         if folder is not None:
             folder.mkdir()
         report = look(config, codec, _progress(out), spool=folder, say=out.note)
+        lost = _unmet(report)
         if options.write:
-            _write(report.survey, Path(options.write), out)
+            _write(report.survey, Path(options.write), out, lost)
     if codec is not None:
         pace = pace_of(config, list_runs(asked.root))
         report.facts["training"] = timed(report.facts["training"], pace)
     document = report.as_dict()
-    error = _nothing_kept(report) if not report.usable else _unmet(report.survey.overlay)
+    error = _nothing_kept(report) if not report.usable else lost
     if error is not None:
         document["error"] = {
             "kind": error.kind, "message": error.message, "remedies": list(error.remedies),
@@ -76,8 +78,11 @@ def inspect(asked: Asked) -> int:
     return 2 if error else 0
 
 
-def _unmet(overlay: Overlay) -> RefusedError | None:
+def _unmet(report: Report) -> RefusedError | None:
     """Why decisions by hand keep a run from starting; None when they do not."""
+    overlay = report.survey.overlay
+    for survey in report.surveys[1:]:
+        overlay.join(survey.overlay)
     try:
         overlay.check()
     except RefusedError as error:
@@ -156,8 +161,12 @@ def _progress(out: Output) -> Callable[[Survey], None]:
     return tell
 
 
-def _write(survey: Survey, path: Path, out: Output) -> None:
-    """The kept rows to a new file, as messages; no file where none is kept."""
+def _write(survey: Survey, path: Path, out: Output, lost: RefusedError | None) -> None:
+    """The kept rows to a new file, as messages; no file where none is kept, or where decisions
+    by hand are lost."""
+    if lost is not None:
+        out.note(f"decisions by hand fit no row any more: {path} was not written", "yellow")
+        return
     if not len(survey.kept):
         out.note(f"no row is kept: {path} was not written", "yellow")
         return

@@ -144,6 +144,31 @@ def test_a_line_torn_by_a_kill_costs_that_decision_only(data: Path, path: Path) 
     assert len(torn) == 1
     torn.drop(two)
     assert len(Overlay(path)) == 2
+    assert "li\n" not in path.read_text(encoding="utf-8")
+
+
+def test_a_last_line_that_only_lost_its_end_stays(data: Path, path: Path) -> None:
+    one, two, *_ = rows(data)
+    Overlay(path).drop(one)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert len(Overlay(path)) == 1
+    Overlay(path).drop(two)
+    assert len(Overlay(path)) == 2
+
+
+@pytest.mark.parametrize("damage", [b'{"file": "rows.jsonl", "li', b"\xff\xfe", b"{}", b"7"])
+@pytest.mark.parametrize("place", [1, -1])
+def test_a_damaged_line_is_not_passed_over(
+    data: Path, path: Path, damage: bytes, place: int
+) -> None:
+    Overlay(path).drop(*rows(data))
+    lines = path.read_bytes().splitlines()
+    lines[place] = damage
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    number = len(lines) if place < 0 else place + 1
+    with pytest.raises(InputError, match=rf"rows\.overlay:{number} is damaged") as told:
+        Overlay(path)
+    assert f"remove line {number}" in told.value.remedies[1]
 
 
 @pytest.mark.parametrize(
@@ -157,7 +182,7 @@ def test_a_line_torn_by_a_kill_costs_that_decision_only(data: Path, path: Path) 
 )
 def test_other_files_are_refused_by_name_and_line(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"rows\.overlay:\d is no overlay of finetui"):
+    with pytest.raises(InputError, match=r"rows\.overlay:(1 is no overlay|2 is damaged)"):
         Overlay(path)
 
 

@@ -71,7 +71,7 @@ def test_files_of_other_programs_are_passed_over_and_damage_is_told(data: Path) 
     assert near([str(data)]) == []
     path.write_text('{"finetui_overlay": 1}\n{"file": 3}\n', encoding="utf-8")
     (found,) = near([str(data)])
-    assert "rows.overlay:2 is no overlay" in found.problem
+    assert "rows.overlay:2 is damaged" in found.problem
     path.write_text('{"finetui_overlay": 2}\n', encoding="utf-8")  # of a later version
     (found,) = near([str(data)])
     assert "it does not begin as one" in found.problem

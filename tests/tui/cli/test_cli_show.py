@@ -162,6 +162,22 @@ def test_inspect_tells_of_decisions_that_a_run_would_refuse(call: Call, tmp_path
     assert said.code == 2
     assert "1 of 1 decision" in said.err
     assert "3 rows read = 3 kept" in said.out
+    out = tmp_path / "out.jsonl"
+    said = call("inspect", path, "--data.overlay", overlay, "--write", out)
+    assert (said.code, out.exists()) == (2, False)
+    assert f"{out} was not written" in said.err
+
+
+def test_inspect_minds_decisions_about_evaluation_files(call: Call, tmp_path: Path) -> None:
+    path, held, overlay = (tmp_path / name for name in ("own.jsonl", "held.jsonl", "own.overlay"))
+    rows = [json.dumps({"prompt": f"q {n}", "completion": f"a {n}"}) for n in range(6)]
+    path.write_text("\n".join(rows[:3]), encoding="utf-8")
+    held.write_text("\n".join(rows[3:]), encoding="utf-8")
+    Overlay(overlay).drop(next(iter(read_rows([held]))))
+    words = ("inspect", path, "--data.eval_files", held, "--data.overlay", overlay)
+    assert call(*words).code == 0
+    held.write_text("\n".join(rows[4:]), encoding="utf-8")
+    assert "1 of 1 decision" in call(*words).err
 
 
 def test_inspect_takes_the_settings_of_data_and_cleaning(call: Call, tmp_path: Path) -> None:
