@@ -209,7 +209,8 @@ class ChatCodec:
             if place is not None and place[0] <= stop.start(1) and place[1] >= stop.end(1):
                 return first, token + 1, True
         if span.end is None:
-            return first, starting(source, span.said, len(text)), False
+            last = starting(source, span.said, len(text))
+            return first, last, self._stops_at(source, last - 1, text[span.start : span.said])
         # No stop token follows: what the template writes to end a turn is learned instead.
         end = span.start + len(text[span.start : limit].rstrip())
         return first, starting(source, end, len(text)), self._ends_in_stop(text[span.start : end])
@@ -224,6 +225,14 @@ class ChatCodec:
         """Whether a turn ends in a special token, such as one that ends a tool call."""
         return any(text.endswith(name) for name in self.special_names)
 
+    def _stops_at(self, source: Source, token: int, text: str) -> bool:
+        """Whether what a template marks as generated, up to a token, has the stop token in it."""
+        return self._ends_in_stop(text) and source.ids[token] in self._special_ids
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int | None]:
+        return frozenset(self.token_id(name) for name in self.special_names)
+
     def _raw_text(self, chat: Chat) -> str:
         return chat[0]["content"] + self._raw_end(chat)
 
@@ -235,13 +244,16 @@ class ChatCodec:
     def _template_stop(self) -> int | None:
         """The special token that the template writes after an answer, found by trying one."""
         (masked,) = self._masker.mask([_PROBE])
-        if isinstance(masked, Defect) or masked.spans[-1].end is None:
+        if isinstance(masked, Defect):
             return None
         span = masked.spans[-1]
+        # A template's own mark may have the stop token in it, or leave it behind.
+        words = masked.text.find(_PROBE[-1]["content"], span.start, span.said)
+        said = span.said if words < 0 else words + len(_PROBE[-1]["content"])
+        end = len(masked.text) if span.end is None else span.end
         encoding = self.tokenizer.encode(masked.text, add_special_tokens=False)
-        for token_id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
-            inside = start >= span.said and end <= (span.end or 0)
-            if inside and self.tokenizer.id_to_token(token_id) in self.special_names:
+        for token_id, (first, last) in zip(encoding.ids, encoding.offsets, strict=True):
+            if said <= first and last <= end and token_id in self._special_ids:
                 return int(token_id)
         return None
 

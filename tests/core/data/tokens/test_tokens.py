@@ -101,6 +101,29 @@ def test_marks_of_the_template_are_used_where_prefixes_do_not_hold(make_model: M
     result = encoded(codec, TALK)
     assert learned(codec, result) == ["The capital is Paris.</s>", "Any time 👋.</s>"]
     assert result.notes == ("marks",)
+    assert result.stop_trained
+
+
+@pytest.mark.parametrize("mark", [("", "<|im_end|>"), ("<|im_end|>", ""), ("<|im_end|>\\n", "")])
+def test_a_stop_token_in_or_behind_the_marks_is_seen(
+    make_model: ModelMaker, mark: tuple[str, str]
+) -> None:
+    inside, behind = (f" + '{text}'" if text else "" for text in mark)
+    template = COUNTED.replace(" + eos_token", inside).replace(
+        "{% endgeneration %}", "{% endgeneration %}" + (f"{{{{ ''{behind} }}}}" if behind else "")
+    )
+    codec = ChatCodec.load(str(make_model(template)))
+    result = encoded(codec, TALK)
+    assert learned(codec, result) == ["The capital is Paris.<|im_end|>", "Any time 👋.<|im_end|>"]
+    assert result.stop_trained
+    assert codec.stop_ids[0] == codec.token_id("<|im_end|>")
+
+
+def test_marks_without_a_stop_token_teach_none(make_model: ModelMaker) -> None:
+    codec = ChatCodec.load(str(make_model(COUNTED.replace(" + eos_token", ""))))
+    result = encoded(codec, TALK)
+    assert not result.stop_trained
+    assert codec.stop_ids == (codec.eos_id,)
 
 
 def test_a_template_that_cannot_be_masked_is_refused(make_model: ModelMaker) -> None:
