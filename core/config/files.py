@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from core.config.errors import InputError
+from core.config.names import undecoded
 from core.config.schema import SECTIONS, RunConfig, section_fields
 
 OLD_NAMES: Mapping[str, str] = {
@@ -194,6 +195,12 @@ def _build(values: dict[str, Any], overrides: Mapping[str, str], source: _Source
     merged = {section: dict(values.get(section, {})) for section in SECTIONS}
     flags = _Source("command line", notices=source.notices)
     for name, text in overrides.items():
+        if undecoded(text):
+            raise InputError(
+                f"command line: {name} is {undecoded(text)}, which is not UTF-8",
+                kind="bad_value",
+                remedies=("rename the file or folder in UTF-8, and name it so",),
+            )
         section, _, key = name.rpartition(".")
         if section and section not in SECTIONS:
             raise InputError(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.config.errors import InputError, RefusedError
+from core.config.names import undecoded
 from core.record.lock import holder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -102,10 +104,12 @@ def runs_root(given: str | None = None) -> Path:
     return root
 
 
-def create(root: Path, name: str, config_text: str) -> RunFolder:
+def create(root: Path, name: str, config_text: str, *, again: bool = False) -> RunFolder:
     """Make a run's folder (mode 0700) with its configuration, and list it.
 
-    Raises InputError for a name that cannot be a folder, RefusedError when the run exists.
+    ``again`` takes a run that is there already, if it has this very configuration and nothing
+    was frozen or trained in it. Raises InputError for a name that cannot be a folder, RefusedError
+    when the run exists.
     """
     if not NAME.fullmatch(name):
         raise InputError(
@@ -113,10 +117,19 @@ def create(root: Path, name: str, config_text: str) -> RunFolder:
             kind="bad_name",
         )
     folder = RunFolder(root / name)
+    for line in (str(folder.path), *config_text.splitlines()):
+        if undecoded(line):
+            raise InputError(
+                f"a name is not UTF-8: {undecoded(line)}",
+                kind="bad_name",
+                remedies=("rename the file or folder in UTF-8",),
+            )
     try:
         root.mkdir(parents=True, exist_ok=True)
         folder.path.mkdir(mode=0o700)
     except FileExistsError as error:
+        if again and _is_bare(folder) and folder.config.read_text("utf-8") == config_text:
+            return folder
         raise RefusedError(
             f"a run named {name} is already in {root}",
             kind="run_exists",
@@ -139,13 +152,27 @@ def _beside(folder: RunFolder) -> tuple[str, ...]:
         return (f"watch it: finetui attach {folder.name}", "or choose another run.name")
     if not folder.exists():  # no run, or one that is being made right now
         return ("choose another run.name",)
-    made = (folder.data, folder.adapter, folder.merged, *folder.path.glob("checkpoint-*"))
-    if not any(path.exists() for path in made):
+    if _is_bare(folder):
         return (
             "choose another run.name",
             f"or remove {folder.path}: nothing was frozen or trained in it",
+            f"or prepare it with the settings that it has: {preparing(folder)}",
         )
     return (f"resume it: finetui resume {folder.name}", "or choose another run.name")
+
+
+def _is_bare(folder: RunFolder) -> bool:
+    """Whether a run has a configuration and nothing else, and nobody is at work on it."""
+    made = (folder.data, folder.adapter, folder.merged, *folder.path.glob("checkpoint-*"))
+    bare = folder.exists() and not any(path.exists() for path in made)
+    return bare and holder(folder.lock) is None
+
+
+def preparing(folder: RunFolder) -> str:
+    """The command that prepares a run anew, in which nothing was frozen."""
+    root = folder.path.parent
+    where = "" if root == runs_root() else f" --runs {shlex.quote(str(root))}"
+    return f"finetui prepare {shlex.quote(str(folder.config))}{where}"
 
 
 def free_name(root: Path, stem: str) -> str:
@@ -209,11 +236,15 @@ def write_private(path: Path, text: str) -> None:
     """Write a file with mode 0600, complete or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _changed(run: RunFolder) -> float:

@@ -46,10 +46,12 @@ class Link:
     def start(cls, config: RunConfig, root: Path, job: str = "train") -> Link:
         """Make a run from a configuration and start its first job. Paths become absolute.
 
+        A preparation that froze nothing is begun anew in its own run, with the same settings.
         Raises InputError or RefusedError before anything is started.
         """
         placed = _placed(config, root)
-        link = cls(folder.create(root, placed.run.name, files.dump(placed)))
+        again = job == "prepare"
+        link = cls(folder.create(root, placed.run.name, files.dump(placed), again=again))
         link.launch(job)
         return link
 

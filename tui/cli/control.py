@@ -13,6 +13,7 @@ from core.record.folder import RunFolder
 from core.record.journal import Tail
 from core.record.state import LIVE, state_of
 from core.run import link
+from tui.cli.follow import onward
 from tui.cli.output import Output
 from tui.cli.parser import Asked
 from tui.sentences import sentence
@@ -60,12 +61,13 @@ def _ask(asked: Asked, name: Name, unless: str = "") -> int:
     A run that is already as it would be afterwards (``unless``) is left alone.
     """
     found = folder.resolve(asked.options.run, asked.root)
-    status = state_of(found).status
+    state = state_of(found)
+    status = state.status
     if status not in LIVE:
         raise RefusedError(
             f"nothing runs on {found.name}: it is {status}",
             kind="not_live",
-            remedies=(f"go on with it: finetui resume {found.name}",),
+            remedies=(onward(found, state),),
         )
     if status == unless:
         asked.out.say(f"{found.name} is {status} already")

@@ -13,6 +13,7 @@ from typing import Any
 from core.config import files
 from core.config.counted import counted
 from core.config.errors import InputError, RefusedError
+from core.config.files import OLD_NAMES
 from core.config.schema import RunConfig
 from core.data.advice import advice
 from core.data.export import check_path, write_rows
@@ -22,15 +23,16 @@ from core.data.inspect import inspect as look
 from core.data.leaks import leak_words
 from core.data.survey import Survey
 from core.data.tokens.codec import ChatCodec
-from core.record.folder import list_runs
+from core.record.folder import RunFolder, list_runs
 from core.record.pace import pace_of
 from core.run import link
 from tui import numbers
 from tui.cli.check import check, check_data, configuration, tell_decisions
-from tui.cli.follow import Watch, conclude
+from tui.cli.follow import Watch, conclude, newest
 from tui.cli.output import Output, Style
 from tui.cli.parser import Asked
 
+_DATA_NAMES = ("data.files", "files")
 _PROBLEMS_SHOWN = 20
 _GROUPS = {"1": "words", "2": "pairs of words", "3": "words in threes"}
 _CLUSTERS_SHOWN = 5
@@ -113,8 +115,10 @@ def prepare(asked: Asked) -> int:
     config = configuration(asked)
     check(config)
     tell_decisions(config, asked.out)
+    name = config.run.name
+    before = newest(RunFolder(asked.root / name)) if name else 0
     started = link.Link.start(config, asked.root, job="prepare")
-    watching = Watch(started, asked.out, "notes", on_interrupt="Abort")
+    watching = Watch(started, asked.out, "notes", after=before, on_interrupt="Abort")
     code = conclude(watching, watching.to_end(), asked.out)
     run, data = started.folder, watching.state.data
     if code == 0 and data is not None:
@@ -130,7 +134,15 @@ def prepare(asked: Asked) -> int:
 def _settings(asked: Asked) -> RunConfig:
     """The configuration that the words mean."""
     options = asked.options
-    given = {"data.files": json.dumps(options.data)} | asked.settings
+    twice = [name for name in asked.settings if OLD_NAMES.get(name, name) in _DATA_NAMES]
+    if twice:
+        raise InputError(
+            f"the data is named twice: {' '.join(options.data)}, and --{twice[0]} "
+            f"{asked.settings[twice[0]]}",
+            kind="bad_value",
+            remedies=("name all of it behind inspect, and leave out --" + twice[0],),
+        )
+    given = {"data.files": json.dumps(options.data, ensure_ascii=False)} | asked.settings
     if "model" in given:  # the usual short word of this command
         given["model.name_or_path"] = given.pop("model")
     if options.max_length is not None:

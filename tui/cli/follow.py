@@ -8,10 +8,10 @@ from typing import Literal
 from core.config.errors import FailedError
 from core.record import events as ev
 from core.record.commands import Name
-from core.record.folder import RunFolder
+from core.record.folder import RunFolder, preparing
 from core.record.journal import last_line
 from core.record.lock import holder
-from core.record.state import RunState
+from core.record.state import SHAPING, RunState
 from core.run.link import Link
 from tui.cli.output import Output, Style
 from tui.sentences import sentence
@@ -143,7 +143,7 @@ class Watch:
                 f"the processes of {self.folder.name} are gone",
                 kind="lost",
                 remedies=(
-                    f"go on from the last checkpoint: finetui resume {self.folder.name}",
+                    onward(self.folder, self.state),
                     f"read {self.folder.worker_log} and {self.folder.host_log}",
                 ),
             )
@@ -154,6 +154,14 @@ class Watch:
         self._link.join(_RELEASE_SECONDS)
         while holder(self.folder.lock) is not None and time.monotonic() < end:
             time.sleep(_POLL_SECONDS)
+
+
+def onward(run: RunFolder, state: RunState) -> str:
+    """What goes on with a run that stopped, in words."""
+    if state.job == "prepare" and not run.data.exists():
+        return f"nothing was frozen; prepare it anew: {preparing(run)}"
+    whence = " from the last checkpoint" if state.checkpoints else ""
+    return f"go on{whence}: finetui resume {run.name}"
 
 
 def conclude(watch: Watch, end: End | None, out: Output) -> int:
@@ -169,7 +177,7 @@ def conclude(watch: Watch, end: End | None, out: Output) -> int:
         out.note(f"  - the log is {watch.folder.worker_log}")
         return end.exit_code
     if isinstance(end, ev.JobStopped):
-        if end.job == "train":
-            out.note(f"go on with: finetui resume {name}")
+        if end.job in SHAPING:
+            out.note(onward(watch.folder, watch.state))
         return INTERRUPTED if watch.interrupted else 0
     return 0

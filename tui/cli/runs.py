@@ -36,6 +36,8 @@ def resume(asked: Asked) -> int:
     """Go on with a run; with ``--json`` its journal from here on as JSON lines."""
     found = folder.resolve(asked.options.run, asked.root)
     held, after = link.Link(found), newest(found)
+    if not found.data.exists():
+        asked.out.note(f"{found.name} has no frozen data yet: it is prepared, and then trained")
     held.launch("train")
     if asked.options.detach:
         return _detached(found, asked.out)

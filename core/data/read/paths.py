@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from core.config.errors import InputError
+from core.config.names import undecoded
 from core.data.read.compressed import SUFFIXES
 from core.data.read.hub import dataset as datahub
 from core.data.read.hub.sample import WHOLE, Sampling
@@ -85,18 +86,28 @@ def _expanded(
 
 
 def _local(name: str | Path) -> list[Path]:
+    if not str(name).strip():
+        refuse("a name of data is empty", "name a file; this folder is called .", kind="no_data")
     try:
         path = Path(name).expanduser()
         if path.is_dir():
             return _in_folder(path)
         if path.exists() or not glob.has_magic(str(name)):
-            return [path]
+            return _named_in_text([path])
         found = [Path(p) for p in glob.iglob(str(path), recursive=True)]  # noqa: PTH207 - absolute patterns too
     except (OSError, ValueError, RuntimeError) as error:
         refuse(f"cannot look at {name}: {reason_of(error)}", "check its name and permissions")
     files = sorted(p for p in found if p.is_file() and is_data(p))
     if not files:
         refuse(f"no data file matches {name}", "check the pattern", kind="no_data")
+    return _named_in_text(files)
+
+
+def _named_in_text(files: list[Path]) -> list[Path]:
+    """The files, of which no name holds bytes that are not UTF-8: reports could not name it."""
+    for path in files:
+        if name := undecoded(str(path)):
+            refuse(f"the name of {name} is not UTF-8", "rename the file in UTF-8", kind="bad_name")
     return files
 
 
@@ -115,7 +126,7 @@ def _in_folder(folder: Path) -> list[Path]:
             "check the path",
             kind="no_data",
         )
-    return sorted(rows or files)
+    return _named_in_text(sorted(rows or files))
 
 
 def is_data(path: Path) -> bool:

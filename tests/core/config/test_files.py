@@ -113,3 +113,8 @@ def test_a_flag_that_fits_two_sections_is_refused() -> None:
 )
 def test_check_value_as_a_form_would(section: str, key: str, text: str, good: bool) -> None:
     assert (files.check_value(section, key, text) is None) == good
+
+
+def test_a_name_that_is_not_utf8_is_refused_with_its_bytes() -> None:
+    with pytest.raises(InputError, match=r"data\.overlay is a\\xff\.overlay, which is not UTF-8"):
+        files.from_overrides({"data.overlay": "a\udcff.overlay"})

@@ -43,6 +43,31 @@ def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
     assert folder.free_name(tmp_path, "chat") == "chat-2"
 
 
+def test_a_run_without_anything_made_is_taken_again(tmp_path: Path) -> None:
+    run = folder.create(tmp_path, "chat", "x = 1\n")
+    assert folder.create(tmp_path, "chat", "x = 1\n", again=True) == run
+    with pytest.raises(RefusedError) as caught:
+        folder.create(tmp_path, "chat", "x = 2\n", again=True)
+    assert f"finetui prepare {run.config} --runs {tmp_path}" in caught.value.remedies[2]
+    lock = RunLock(run.lock)
+    with pytest.raises(RefusedError):
+        folder.create(tmp_path, "chat", "x = 1\n", again=True)
+    lock.release()
+    run.checkpoint(4).mkdir()
+    with pytest.raises(RefusedError, match="already"):
+        folder.create(tmp_path, "chat", "x = 1\n", again=True)
+
+
+def test_names_that_are_no_text_leave_nothing_behind(tmp_path: Path) -> None:
+    for root, text in (("bad\udcff", ""), ("good", 'files = ["bad\udcff"]\n')):
+        with pytest.raises(InputError, match=r"bad\\xff"):
+            folder.create(tmp_path / root, "chat", text)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(UnicodeEncodeError):
+        folder.write_private(tmp_path / "x", "\udcff")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["../x", "", "-rf", ".hidden", "a/b", "a\nb", "ü", "x" * 101])
 def test_names_that_are_no_folder_names_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError):

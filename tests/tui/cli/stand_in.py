@@ -36,7 +36,8 @@ class FakeLink:
     @classmethod
     def start(cls, config: RunConfig, root: Path, job: str = "train") -> FakeLink:
         name = config.run.name or "made-up"
-        started = cls(folder.create(root, name, files.dump(config)))
+        text, again = files.dump(config), job == "prepare"
+        started = cls(folder.create(root, name, text, again=again))
         started.launch(job)
         return started
 

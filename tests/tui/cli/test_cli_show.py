@@ -126,6 +126,37 @@ def test_prepare_freezes_without_training(
     assert said.document["data"]["kept"] == 9
 
 
+def test_a_preparation_that_froze_nothing_is_begun_anew(
+    call: Call, fake: type[FakeLink], flags: list[str]
+) -> None:
+    words = ("prepare", *flags, "--run.name", "mine")
+    fake.script = [ev.JobStopped(job="prepare", step=0, reason="aborted")]
+    said = call(*words)
+    assert "finetui resume" not in said.err
+    assert f"prepare it anew: finetui prepare {Path('runs/mine/run.toml').absolute()}" in said.err
+    fake.script = [PREPARED, ev.JobFinished(job="prepare", result={})]
+    said = call(*words)
+    assert (said.code, "10 rows read" in said.out) == (0, True)
+    assert fake.launched == [("prepare", {})] * 2
+    said = call(*words, "--data.max_length", "64")
+    assert said.code == 3
+    Path("runs/mine/data").mkdir()
+    said = call(*words)
+    assert (said.code, "finetui resume mine" in said.err) == (3, True)
+
+
+def test_inspect_takes_its_data_once(call: Call, rows: Path) -> None:
+    for flag in ("--data.files", "--files", "--data"):
+        said = call("inspect", rows, flag, "other.jsonl")
+        assert said.code == 2
+        assert f"the data is named twice: {rows}, and {flag} other.jsonl" in said.err
+    assert "a name of data is empty" in call("inspect", "").err
+    assert r'bad\xff.jsonl"], which is not UTF-8' in call("inspect", "bad\udcff.jsonl").err
+    smile = rows.with_name("\U0001f600.jsonl")
+    rows.rename(smile)
+    assert "3 rows read" in call("inspect", smile).out
+
+
 def test_inspect_accounts_for_every_row(call: Call, tmp_path: Path) -> None:
     path = tmp_path / "mixed.jsonl"
     path.write_text(

@@ -57,6 +57,27 @@ def test_names_that_mean_nothing_are_refused(
     assert caught.value.remedies
 
 
+@pytest.mark.parametrize("name", ["n", "n/*.jsonl", "n/bad\udcff.jsonl"])
+def test_a_name_that_is_no_text_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "n/bad\udcff.jsonl", "n/good.jsonl")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"bad\\xff\.jsonl is not UTF-8"):
+        check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_the_folder(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "a.jsonl")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="a name of data is empty"):
+        check_name(name)
+    check_name(".")
+
+
 def test_a_link_in_a_folder_that_leads_to_itself_ends(tmp_path: Path) -> None:
     make(tmp_path, "a.jsonl")
     (tmp_path / "loop").symlink_to(tmp_path)
