@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 failed, 2 bad input or configuration, 3 refused, 130 interrupted. No error leaves
     as a traceback: an unexpected one goes to a file, and its name is printed.
     """
+    _open_closed_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     out = Output(as_json="--json" in words, plain="--plain" in words)
     try:
@@ -43,6 +44,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         return _unexpected(error, out)
+
+
+def _open_closed_streams() -> None:
+    """Let what goes to a closed stream (`>&-`) go nowhere, and no data file take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115 - to the end
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _unexpected(error: Exception, out: Output) -> int:

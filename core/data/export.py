@@ -30,7 +30,11 @@ def write_rows(
         count = write(temporary, map(row_of, chats), on_rows or (lambda _: None))
         temporary.replace(path)
     except OSError as error:
-        raise FailedError(f"cannot write {path}: {error.strerror or error}") from error
+        raise FailedError(
+            f"cannot write {path}: {error.strerror or error}; nothing of it was kept",
+            kind="not_written",
+            remedies=("name a file on a disk with room, in a folder that can be written to",),
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return count

@@ -70,6 +70,15 @@ CATALOG: tuple[Signature, ...] = (
         pattern=r"No space left on device|Disk quota exceeded|Errno 28\b|Errno 122\b",
     ),
     Signature(
+        "file_too_large",
+        "A file may not become larger: a limit of the shell or of the disk's format ends it",
+        (
+            "lift the shell's limit: ulimit -f unlimited",
+            "or choose another disk: --runs for runs, TMPDIR for what is kept for a while",
+        ),
+        pattern=r"File too large|Errno 27\b",
+    ),
+    Signature(
         "gated_model",
         "The model is gated: its owner wants a login, and perhaps an agreement",
         (

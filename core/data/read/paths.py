@@ -69,7 +69,7 @@ def check_name(name: str | Path) -> None:
     """Refuse a name that cannot mean data, without a download. Raises InputError."""
     hub = datahub.named(name)
     if hub is None:
-        for path in _local(name):
+        for path in _local(name, None):
             check_file(path)
 
 
@@ -82,25 +82,71 @@ def _expanded(
     name: str | Path, say: Callable[[str], None] | None, sampling: Sampling
 ) -> Iterable[Path]:
     hub = datahub.named(name)
-    return _local(name) if hub is None else datahub.fetch(hub, say, sampling)
+    return _local(name, say) if hub is None else datahub.fetch(hub, say, sampling)
 
 
-def _local(name: str | Path) -> list[Path]:
+def _local(name: str | Path, say: Callable[[str], None] | None) -> list[Path]:
     if not str(name).strip():
         refuse("a name of data is empty", "name a file; this folder is called .", kind="no_data")
     try:
         path = Path(name).expanduser()
         if path.is_dir():
-            return _in_folder(path)
+            return _in_folder(path, say)
         if path.exists() or not glob.has_magic(str(name)):
             return _named_in_text([path])
-        found = [Path(p) for p in glob.iglob(str(path), recursive=True)]  # noqa: PTH207 - absolute patterns too
+        found = {Path(p) for p in _matching(str(path))}
     except (OSError, ValueError, RuntimeError) as error:
         refuse(f"cannot look at {name}: {reason_of(error)}", "check its name and permissions")
-    files = sorted(p for p in found if p.is_file() and is_data(p))
+    files = sorted(p for p in found if is_data(p) and (p.is_file() or not p.exists()))
     if not files:
         refuse(f"no data file matches {name}", "check the pattern", kind="no_data")
-    return _named_in_text(files)
+    return _named_in_text(_filled(files, str(name), say))
+
+
+def _matching(pattern: str) -> set[str]:
+    """The paths that a pattern means. ``**`` goes through no link: one may lead to itself."""
+    before, deep, rest = _split(pattern)
+    if not deep:
+        return set(glob.glob(pattern))  # noqa: PTH207 - absolute patterns too
+    found: set[str] = set()
+    for base in glob.glob(before) if before else [""]:  # noqa: PTH207
+        for place, folders, _ in os.walk(base or "."):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found |= _matching(f"{glob.escape(place)}/{rest or '*'}")
+    return found
+
+
+def _split(pattern: str) -> tuple[str, bool, str]:
+    """A pattern before and behind its first ``**``, and whether it has one."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        return pattern, False, ""
+    place = parts.index("**")
+    before = "/".join(parts[:place])
+    return before or ("/" if place else ""), True, "/".join(parts[place + 1 :])
+
+
+def _filled(files: list[Path], name: str, say: Callable[[str], None] | None) -> list[Path]:
+    """The files of a folder or pattern that hold something; ``say`` hears of the others."""
+    empty = {path: why for path in files if (why := _emptiness(path))}
+    if len(empty) == len(files):
+        path, why = next(iter(empty.items()))
+        refuse(f"{name} has no file that holds data: {path} {why}", "check it", kind="no_data")
+    for path, why in empty.items():
+        if say is not None:
+            say(f"passed over: {path} {why}")
+    return [path for path in files if path not in empty]
+
+
+def _emptiness(path: Path) -> str:
+    """Why a file that a folder lists holds nothing; empty for all others."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return "is a link to nothing"
+    except OSError:
+        return ""  # it is there: whoever opens it says what is wrong
+    return "is empty" if stat.S_ISREG(status.st_mode) and not status.st_size else ""
 
 
 def _named_in_text(files: list[Path]) -> list[Path]:
@@ -111,7 +157,7 @@ def _named_in_text(files: list[Path]) -> list[Path]:
     return files
 
 
-def _in_folder(folder: Path) -> list[Path]:
+def _in_folder(folder: Path, say: Callable[[str], None] | None) -> list[Path]:
     """The data files below a folder; texts only where nothing else is there."""
     files = []
     for place, folders, names in os.walk(folder):
@@ -126,7 +172,7 @@ def _in_folder(folder: Path) -> list[Path]:
             "check the path",
             kind="no_data",
         )
-    return _named_in_text(sorted(rows or files))
+    return _named_in_text(_filled(sorted(rows or files), str(folder), say))
 
 
 def is_data(path: Path) -> bool:

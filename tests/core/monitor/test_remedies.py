@@ -22,6 +22,7 @@ CASES: list[tuple[BaseException, str]] = [
     (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_host_memory"),
     (OSError(28, "No space left on device", "x.safetensors"), "disk_full"),
     (OSError(122, "Disk quota exceeded"), "disk_full"),
+    (OSError(27, "File too large"), "file_too_large"),
     (GatedRepoError("403 Client Error. Cannot access gated repo for url"), "gated_model"),
     (OSError("You are trying to access a gated repo."), "gated_model"),
     (OSError("We couldn't connect to the hub to load the files"), "hub_unreachable"),

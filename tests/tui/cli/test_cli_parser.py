@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,3 +130,15 @@ def test_commands_load_neither_torch_nor_the_screen(words: list[str]) -> None:
 
 def test_inspecting_data_loads_neither_torch_nor_the_screen(rows: Path) -> None:
     assert _imports("inspect", str(rows)) <= {"pydantic"}
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", ">&- 2>&- <&-"])
+def test_a_closed_stream_is_no_error(closed: str, rows: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    command = f'exec "$0" -m tui inspect "$1" --write "$2" {closed}'
+    ran = subprocess.run(
+        ["bash", "-c", command, sys.executable, rows, out], capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert "crash" not in ran.stderr
+    assert [json.loads(line).keys() for line in out.read_text().splitlines()] == [{"messages"}] * 3

@@ -84,6 +84,42 @@ def test_a_link_in_a_folder_that_leads_to_itself_ends(tmp_path: Path) -> None:
     assert [path.name for path in expand([tmp_path])] == ["a.jsonl"]
 
 
+def test_two_stars_go_through_no_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "a.jsonl", "sub/b.jsonl", "sub/deep/c.jsonl", ".git/d.jsonl", "x[1]/e.jsonl")
+    for name in ("one", "sub/two", "sub/deep/three"):
+        (tmp_path / name).symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def found(pattern: str) -> list[str]:
+        return [str(path) for path in expand([pattern])]
+
+    every = ["a.jsonl", "sub/b.jsonl", "sub/deep/c.jsonl", "x[1]/e.jsonl"]
+    assert found("**/*.jsonl") == found("**") == found("**/**/*.jsonl") == every
+    assert found(f"{tmp_path}/**/*.jsonl") == [str(tmp_path / name) for name in every]
+    assert found("s*/**/c.jsonl") == ["sub/deep/c.jsonl"]
+    assert found("**/deep/*.jsonl") == ["sub/deep/c.jsonl"]
+    assert found("one/**/c.jsonl") == ["one/sub/deep/c.jsonl"]
+
+
+@pytest.mark.parametrize("name", [".", "*.jsonl", "**/*.jsonl"])
+def test_empty_files_and_links_to_nothing_are_passed_over_and_said(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "a.jsonl")
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "gone.jsonl").symlink_to(tmp_path / "nowhere")
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    assert [str(path) for path in expand([name], said.append)] == ["a.jsonl"]
+    assert said == [
+        "passed over: empty.jsonl is empty", "passed over: gone.jsonl is a link to nothing",
+    ]  # fmt: skip
+    check_name(name)
+    (tmp_path / "a.jsonl").unlink()
+    with pytest.raises(InputError, match=r"no file that holds data: empty\.jsonl is empty"):
+        check_name(name)
+
+
 @pytest.mark.parametrize(
     ("name", "meant"),
     [
