@@ -26,6 +26,7 @@ from core.data.read.sources import Rejected
 from core.data.spool import chats_path, write_chat
 from core.data.tokens.codec import ChatCodec, Encoded
 from core.data.tokens.forecast import Lengths
+from core.data.unlearned import Unlearned
 
 Array = npt.NDArray[Any]
 
@@ -105,6 +106,7 @@ class Block:
     sample: list[tuple[int, Sample]]
     applied: frozenset[Key] = frozenset()
     lengths: Lengths = field(default_factory=Lengths)
+    unlearned: Unlearned = field(default_factory=Unlearned)
 
 
 class Scanner:
@@ -135,7 +137,9 @@ class Scanner:
         if self._spool is not None:
             entries.spool(chats_path(self._spool, piece.number))
         # The rows came with the piece; they need not go back to where it came from.
-        return entries.block(replace(piece, rows=None), frozenset(self._pipeline.overlay.applied))
+        block = entries.block(replace(piece, rows=None), frozenset(self._pipeline.overlay.applied))
+        block.unlearned, self._pipeline.unlearned = self._pipeline.unlearned, Unlearned()
+        return block
 
     def _outcomes(self, piece: Piece) -> Iterator[Outcomes]:
         """Some hundred rows at a time, so that they stay in the processor's cache."""

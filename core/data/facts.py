@@ -46,6 +46,7 @@ def facts_of(
         **_roles(survey),
         "duplicates": {name: survey.tally.rejected[name] for name in DUPLICATES},
         "variety": variety_of(survey.sample),
+        "fields_not_learned": survey.tally.unlearned.as_list(),
     }
     if forecast:
         values["training"] = training_of(survey, chosen, config)

@@ -19,6 +19,7 @@ from core.data.overlay import EDITED, Overlay
 from core.data.quick import quick_chat
 from core.data.read.row import Marked
 from core.data.read.sources import RAW_LIMIT, Rejected, Row
+from core.data.unlearned import Unlearned
 
 """What stands before a turn's content in a hash."""
 GROUP_CHARS = 100
@@ -56,6 +57,7 @@ class Tally:
     notes: Counter[str] = field(default_factory=Counter)
     """What was done to, or is to be known of, rows that were kept."""
     blank_lines: Counter[str] = field(default_factory=Counter)
+    unlearned: Unlearned = field(default_factory=Unlearned)
 
     @classmethod
     def of(cls, tallies: Iterable[Tally]) -> Tally:
@@ -69,6 +71,7 @@ class Tally:
                 (whole.notes, tally.notes), (whole.blank_lines, tally.blank_lines),
             ):  # fmt: skip
                 mine.update(theirs)
+            whole.unlearned.update(tally.unlearned)
             for name, counts in tally.by_file.items():
                 whole._file(name).update(counts)
         return whole
@@ -109,6 +112,7 @@ class Tally:
             "rejected": dict(self.rejected.most_common()),
             "formats": dict(self.formats.most_common()),
             "notes": dict(self.notes.most_common()),
+            "fields_not_learned": self.unlearned.as_list(),
             "blank_lines": self.blank_lines.total(),
             "files": [{"file": name, **counts} for name, counts in self.by_file.items()],
         }
@@ -134,6 +138,8 @@ class Pipeline:
         self._stratify_by = config.data.stratify_by
         self._cleaner = Cleaner(config.clean)
         self.overlay = Overlay(config.data.overlay)
+        self.unlearned = Unlearned()
+        """Of the rows so far; who reads it in parts puts a new one in its place."""
         self.passes_plain = self._cleaner.passes_plain
 
     @property
@@ -161,6 +167,8 @@ class Pipeline:
             if isinstance(result, Defect):
                 return rejection(decided, result.reason, result.detail)
             chat, name, notes = result.chat, result.format, result.notes
+            if result.unused:
+                self.unlearned.add(result.unused)
         if type(row) is Marked:
             notes = ("byte_order_mark", *notes)
         if decided is not row:

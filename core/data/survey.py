@@ -330,6 +330,7 @@ class Survey:
             self._lines += count + block.blanks
         self.ledger.columns["file"][rows] = len(self.files) - 1
         self.overlay.applied |= block.applied
+        self.tally.unlearned.update(block.unlearned)
         self.tally.blank_lines[block.piece.file] += block.blanks
         if self.spool is not None:
             self.spool.add(first, block.piece.number)

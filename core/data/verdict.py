@@ -84,6 +84,13 @@ def _formats(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
         )
 
 
+def _unlearned(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    chats = survey.tally.kept + sum(facts["duplicates"].values())
+    warning = survey.tally.unlearned.warning(chats)
+    if warning:
+        yield Finding("warning", warning)
+
+
 def _sampled(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     for sample in survey.samples:
         yield Finding(
@@ -204,5 +211,6 @@ def _in_tokens(survey: Survey, tokens: TokenStats) -> Iterator[Finding]:
 
 
 _RULES: tuple[Callable[[Survey, Mapping[str, Any]], Iterator[Finding]], ...] = (
-    _encodings, _sampled, _formats, _size, _rejected, _answers, _sameness, _languages, _private,
+    _encodings, _sampled, _formats, _unlearned, _size, _rejected, _answers, _sameness, _languages,
+    _private,
 )  # fmt: skip

@@ -201,6 +201,8 @@ def _tell(report: Report, out: Output) -> None:
     out.say(f"format    {report.formats_in_words}")
     if tally.blank_lines.total():
         out.say(f"blank     {counted(tally.blank_lines.total(), 'line')} (no rows)")
+    if tally.unlearned.rows:
+        out.say(f"unused    fields not learned: {tally.unlearned.words}")
     for reason, count in tally.rejected.most_common():
         out.say(f"rejected  {count:>7,}  {reason}", "yellow")
     for note, count in tally.notes.most_common():

@@ -140,6 +140,8 @@ def account(rows: Rows) -> list[Line]:
     lines.append(("formats", _counts(tally.formats)))
     if tally.blank_lines.total():
         lines.append(("blank lines", numbers.count(tally.blank_lines.total())))
+    if tally.unlearned.rows:
+        lines.append(("not learned", tally.unlearned.words))
     for name, count in tally.notes.most_common():
         lines.append((f"  {_words(name)}", numbers.count(count)))
     if len(rows.overlay):

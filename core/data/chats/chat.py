@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -43,6 +44,8 @@ class Converted:
     notes: tuple[str, ...] = ()
     format: str = field(default="", compare=False)
     """The format that the row was read as."""
+    unused: Mapping[str, bool] = field(default_factory=dict, compare=False)
+    """Fields that became no part of the chat; True for those that look as if they should."""
 
 
 @dataclass(frozen=True)

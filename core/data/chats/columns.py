@@ -51,6 +51,10 @@ class Mapped(NamedTuple):
     role_key: str | None = None
     text_key: str | None = None
     roles: Mapping[str, str] | None = None
+    extras: tuple[str, ...] = EXTRAS
+    """The fields whose texts are joined to the question."""
+    mapped: bool = False
+    """Whether there is a mapping at all."""
 
 
 def check_columns(columns: Mapping[str, str]) -> None:
@@ -101,8 +105,16 @@ def mapped(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapped:
             raise Unfit("missing_column", _absent(theirs, ours, row))
     return Mapped(
         rest, inner.get("role") or inner.get("from"), inner.get("content") or inner.get("value"),
-        roles or None,
+        roles or None, _extras(columns), True,
     )  # fmt: skip
+
+
+def _extras(columns: Mapping[str, str]) -> tuple[str, ...]:
+    """What is joined to the question: who maps the prompt or an input has said what belongs to
+    it."""
+    if "input" in columns:
+        return ("input",)
+    return () if "prompt" in columns else EXTRAS
 
 
 def _absent(theirs: str, ours: str, row: Mapping[str, Any]) -> str:

@@ -13,7 +13,6 @@ from core.data.chats.chat import Chat, Converted, Defect, Format, Message, Unfit
 from core.data.chats.columns import (
     ALPACA_ANSWERS,
     ANSWERS,
-    EXTRAS,
     PROMPTS,
     SYSTEMS,
     TEXTS,
@@ -25,12 +24,16 @@ from core.data.chats.columns import (
 )
 from core.data.chats.shapes import FORMATS, Detected, Shape, advice_on, detect, shape_of
 from core.data.chats.turns import checked, listed, refuse_media, text_of, tools_of, turns
+from core.data.chats.unused import extras_of, unused
 
 __all__ = [
     "FORMATS", "Chat", "Converted", "Defect", "Detected", "Format", "Message", "Shape", "detect",
     "shape_of", "to_chat",
 ]  # fmt: skip
 
+CONTENT_LEFT_OUT = "content_left_out"
+"""The note on a row with fields that look like content and are not learned."""
+_OTHER_FORMAT = "other_format_left_out"
 _OF_TURNS = ("messages", "sharegpt")
 _SINGLE = frozenset(("instruction", *PROMPTS))
 """Fields of rows that are one question and its answer."""
@@ -59,7 +62,23 @@ def to_chat(
             made = _with_other_side(made, row)
     except Unfit as unfit:
         return unfit.defect
+    if isinstance(made, Converted):
+        rest = unused(known, name, made.chat)
+        if rest:
+            chosen = bool(columns) or format in ("text", *_OF_TURNS)
+            return _with_unused(made, rest, quiet=chosen)
     return made
+
+
+def _with_unused(made: Converted, fields: Mapping[str, bool], *, quiet: bool) -> Converted:
+    """Note the fields that are not learned; ``quiet`` where somebody asked for just this.
+
+    Where a row has a second format beside its turns, that was said already.
+    """
+    if quiet or _OTHER_FORMAT in made.notes:
+        return replace(made, unused=dict.fromkeys(fields, False))
+    notes = (*made.notes, CONTENT_LEFT_OUT) if any(fields.values()) else made.notes
+    return replace(made, notes=notes, unused=fields)
 
 
 def _with_other_side(made: Converted | Defect, row: Mapping[str, Any]) -> Converted | Defect:
@@ -67,7 +86,7 @@ def _with_other_side(made: Converted | Defect, row: Mapping[str, Any]) -> Conver
     rest = {key: value for key, value in row.items() if key not in TURNS and value is not None}
     other = "instruction" in rest or (first_of(rest, PROMPTS) and first_of(rest, ANSWERS))
     if other and isinstance(made, Converted):
-        return replace(made, notes=(*made.notes, "other_format_left_out"))
+        return replace(made, notes=(*made.notes, _OTHER_FORMAT))
     return made
 
 
@@ -105,16 +124,18 @@ def _add_tools(chat: Chat, row: Mapping[str, Any]) -> None:
 def _alpaca(known: Mapped, notes: list[str]) -> Chat:
     row = known.row
     parts = [_text(row, "instruction", missing="missing_prompt")]
-    extra = first_of(row, EXTRAS)
-    if extra is not None and row[extra] is not None:
-        parts.append(_text(row, extra))
+    parts += [_text(row, extra) for extra in known.extras if row.get(extra) is not None]
     chat = _system(row)
     if row.get("history"):
         chat += _history(row["history"])
-    asked = "\n\n".join(part for part in parts if part.strip())
-    chat.append({"role": "user", "content": asked})
+    chat.append({"role": "user", "content": _joined(parts)})
     chat.append({"role": "assistant", "content": _answer(row, ALPACA_ANSWERS)})
     return chat
+
+
+def _joined(parts: list[str]) -> str:
+    """One question of a question and what it is about, with a blank line between."""
+    return parts[0] if len(parts) == 1 else "\n\n".join(part for part in parts if part.strip())
 
 
 def _history(value: object) -> Chat:
@@ -157,10 +178,11 @@ def _prompt_completion(known: Mapped, notes: list[str]) -> Chat:
             raise Unfit("missing_answer", "the prompt is a list of turns, the answer is not")
         keys = (known.role_key or "role", known.text_key or "content")
         return turns([*row[key], *row[answer]], key, *keys, notes, known.roles)
-    prompt = _text(row, key, missing="missing_prompt")
+    parts = [_text(row, key, missing="missing_prompt")]
+    parts += [_text(row, extra) for extra in extras_of(known, key)]
     return [
         *_system(row),
-        {"role": "user", "content": prompt},
+        {"role": "user", "content": _joined(parts)},
         {"role": "assistant", "content": _answer(row, ANSWERS)},
     ]
 

@@ -275,7 +275,7 @@ def test_of_a_row_in_two_formats_the_turns_are_taken_and_that_is_noted(
     made = to_chat(row, "auto")
     assert isinstance(made, Converted)
     assert made.chat == [USER, ANSWER]
-    assert made.notes == (("other_format_left_out",) if noted else ())
+    assert made.notes == (("other_format_left_out",) if noted else ("content_left_out",))
     chosen = to_chat(row, "messages")
     assert isinstance(chosen, Converted)
     assert chosen.notes == ()
