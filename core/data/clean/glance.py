@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.data.clean import repairs
-from core.data.clean.keys import SIGNS
-from core.data.clean.personal import BETWEEN, LONG, LONG_RUN
+from core.data.clean.keys import MOST_OF_A_PASSWORD, PASSWORD_CALLS, SIGNS
+from core.data.clean.personal import BETWEEN, LONG, LONG_RUN, SIGNS_BETWEEN
 
 Array = npt.NDArray[Any]
 
@@ -23,7 +23,7 @@ _PAD = b"\0" * 8
 _HEX = np.zeros(256, np.bool_)
 _HEX[list(b"0123456789ABCDEFabcdef")] = True
 _JOINS = np.zeros(256, np.bool_)
-_JOINS[[*BETWEEN, *b".0123456789"]] = True
+_JOINS[[*BETWEEN, *SIGNS_BETWEEN, *b".0123456789"]] = True
 _WIDTH = np.zeros(256, np.int64)
 """Bytes of a character, by its first one."""
 _WIDTH[0xC0:0xE0], _WIDTH[0xE0:0xF0], _WIDTH[0xF0:] = 2, 3, 4
@@ -31,6 +31,9 @@ _MAY_LEAD = np.zeros(256, np.bool_)
 """First bytes of the characters that a lead byte of UTF-8 may have become in another encoding."""
 _MAY_LEAD[[lead.encode()[0] for lead in repairs.leads()]] = True
 _SIGNS = tuple(sign.encode() for sign in SIGNS)
+_CALLS = tuple(word.encode() for word in PASSWORD_CALLS)
+_CALLED_WITHIN = 256
+"""Bytes before a password in which it is called one."""
 _NUMBER = 7
 """Digits of the shortest phone number; accounts and cards have more."""
 
@@ -50,7 +53,7 @@ def glance(texts: Sequence[bytes], marks: int = 0) -> Glance:
     data = b"\n".join([*texts, _PAD])
     chars = np.frombuffer(data, np.uint8)
     ends = np.cumsum([len(text) + 1 for text in texts])
-    odd = [*_controls(data, chars, marks + len(_PAD)), *_foreign(chars)]
+    odd = [*_controls(data, chars, marks + len(_PAD)), *_foreign(data, chars)]
     return Glance(_marked(ends, odd), _marked(ends, [*_private(data, chars)]))
 
 
@@ -72,12 +75,11 @@ def _controls(data: bytes, chars: Array, marks: int) -> list[Array]:
     return [places[odd], *_all(data, b"\x7f", chars)]
 
 
-def _foreign(chars: Array) -> Iterator[Array]:
+def _foreign(data: bytes, chars: Array) -> Iterator[Array]:
     """Where an invisible character stands, or two that may be one in the wrong encoding."""
-    places = np.flatnonzero(chars > 127)
-    if not len(places):
+    if data.isascii():
         return
-    places = places[chars[places] > 0xBF]
+    places = np.flatnonzero(chars > 0xBF)
     first, second, third = chars[places], chars[places + 1], chars[places + 2]
     following = chars[places + _WIDTH[first]]
     pair = _MAY_LEAD[first] & (following > 127)
@@ -105,7 +107,9 @@ def _all(data: bytes, sign: bytes, chars: Array) -> Iterator[Array]:
 def _private(data: bytes, chars: Array) -> Iterator[Array]:
     yield from _all(data, b"@", chars)
     digits = np.flatnonzero((chars - np.uint8(48)) < 10)
-    yield _long_runs(data, digits)
+    shape = data.translate(LONG)
+    yield _long_runs(data, shape, digits)
+    yield _passwords(data, shape, digits)
     if not len(digits):
         return  # all but addresses and some keys have some
     colons = np.flatnonzero(chars == 58)
@@ -140,12 +144,15 @@ def _numbers(chars: Array, digits: Array) -> Iterator[Array]:
         yield digits[one[(three - one <= 6) & (apart[one] == apart[three])]]
 
 
-def _long_runs(data: bytes, digits: Array) -> Array:
+def _long_runs(data: bytes, shape: bytes, digits: Array) -> Array:
     """Where a long run of letters and digits is no word: what is random has digits, mostly."""
-    shape, runs = data.translate(LONG), []
+    runs = []
     start = shape.find(LONG_RUN)
     while start >= 0:
-        end = shape.find(b" ", start + len(LONG_RUN))
+        least = start + len(LONG_RUN)
+        end = shape.find(b" ", least)
+        if (sign := shape.find(b"b", least, end)) >= 0:
+            end = sign
         runs.append((start, end))
         start = shape.find(LONG_RUN, end)
     if not runs:
@@ -157,3 +164,25 @@ def _long_runs(data: bytes, digits: Array) -> Array:
     shaped = np.array([data.startswith(_SIGNS, start) for start, _ in runs], np.bool_)
     kept: Array = found[(counts > 1) | shaped, 0]
     return kept
+
+
+def _passwords(data: bytes, shape: bytes, digits: Array) -> Array:
+    """Where a long run with a digit and a sign such as ``$`` inside is called a password."""
+    if b"b" not in shape or not len(digits):
+        return np.empty(0, np.int64)
+    kinds, found, reached = np.frombuffer(shape, np.uint8), [], -1
+    signs = np.flatnonzero(kinds == 98)
+    # Neighbours of a sign at the beginning or the end are those of the pad, which is none.
+    signs = signs[(kinds[signs - 1] == 97) & (kinds[(signs + 1) % len(kinds)] == 97)]
+    for sign in signs.tolist():
+        if sign < reached:
+            continue
+        start = 1 + shape.rfind(b" ", max(0, sign - MOST_OF_A_PASSWORD), sign)
+        start = max(start, sign - MOST_OF_A_PASSWORD)
+        reached = shape.find(b" ", sign, sign + MOST_OF_A_PASSWORD)
+        reached = reached if reached >= 0 else sign + MOST_OF_A_PASSWORD
+        if reached - start >= len(LONG_RUN):
+            before = data[max(0, start - _CALLED_WITHIN) : start].lower()
+            if any(word in before for word in _CALLS):
+                found.append(start)
+    return np.array(found, np.int64)

@@ -34,12 +34,23 @@ _BLOCK = re.compile(
 _IN_ADDRESS = re.compile(
     r"[a-z][a-z0-9+.\-]{1,20}://[^\s:/@]{1,64}:(?P<value>[^\s:/@{}<>$\[\]]{6,80})@"
 )
+_SET = r"\s{0,3}(?::=|=>|[:=])[*_]{0,2}\s{0,3}|(?P<said>\s{1,3}(?:is|was|ist)\s{0,2}:?\s{1,3})"
 _CALLED_SO = re.compile(
-    r"(?:api[_\-]?key|secret|token|passw(?:or)?d|passphrase|pwd|credential|(?:private|access|auth|"
-    r"encryption|signing|master|client)[_\- ]?key)(?P<rest>[\w\-]{0,24})[\"'`]?"
-    r"\s{0,3}(?::=|=>|[:=])\s{0,3}[\"'`]?(?:bearer |basic )?\Z|\bbearer \Z",
+    r"(?:api[_\- ]?key|secret|token|passw(?:or[dt]|d)|passphrase|pwd|credential|(?:private|access|"
+    r"auth|encryption|signing|master|client)[_\- ]?key)(?P<rest>[\w\-]{0,24})[\"'`]?"
+    rf"(?:{_SET})[\"'`]?(?:bearer |basic )?\Z|\bbearer \Z",
     re.IGNORECASE,
 )
+_PASSWORD = re.compile(
+    rf"(?:passw(?:or[dt]|d)|passphrase|pwd)(?P<rest>[\w\-]{{0,24}})[\"'`]?(?:{_SET})[\"'`]?\Z",
+    re.IGNORECASE,
+)
+_PASSWORD_RUN = re.compile(r"[A-Za-z0-9_+/\-!#$%&*?@^~]{16,}")
+_PUNCTUATED = re.compile(r"[A-Za-z0-9_+/\-][!#$%&*?@^~][A-Za-z0-9_+/\-]")
+_REFERENCE = re.compile(r"\$\w+\$|\$[A-Za-z_]\w*\Z|%\w+%\Z|.*://")
+"""A hash, a variable's name, an address: what stands for a password or looks like one."""
+PASSWORD_CALLS = ("passw", "passphrase", "pwd")
+MOST_OF_A_PASSWORD = 128
 _CALLS = ("key", "secret", "token", "pass", "pwd", "credential", "bearer")
 SIGNS = (
     "AKIA", "ASIA", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "glpat-", "sk-", "hf_",
@@ -58,6 +69,9 @@ _STAND_IN = re.compile(
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _BITS = 3.3
 """Entropy of a value that is called a secret, in bits a character; words have less."""
+_SAID_CHANGES, _SAID_DIGITS = 0.42, 0.2
+"""For a value that a sentence calls a secret: the share of its signs at which their kind changes,
+and of digits."""
 _LETTERS, _CHANGES, _CAPITALS = 20, 0.3, 0.29
 """Length of a key without digits, the share of its signs at which the case changes, and of
 capitals and small letters; of words that are written together both are less."""
@@ -73,11 +87,39 @@ def secrets(text: str) -> Iterator[Found]:
     lowered = text.lower()
     if not any(sign in text for sign in SIGNS) and not any(word in lowered for word in _CALLS):
         return
+    if any(word in lowered for word in PASSWORD_CALLS):
+        yield from _passwords(text)
     # One byte a character, so that places in the bytes are places in the text.
     for run in _RUN.finditer(text.encode("ascii", "replace")):
         yield from _in_run(text, run.start(), run.end())
 
 
+def _passwords(text: str) -> Iterator[Found]:
+    """Random values with signs such as ``$`` or ``!`` in them, which no key has."""
+    for run in _PASSWORD_RUN.finditer(text):
+        start, value = run.start(), run.group()
+        called = _PASSWORD.search(text, max(0, start - _CALLED_WITHIN), start)
+        if called is None or _NOT_THE_THING.search(called["rest"]):
+            continue
+        after = text[run.end() : run.end() + 2]
+        if after[:1] == "=":  # the next parameter of an address
+            value = value.rpartition("&")[0]
+        address = "@" in value and after[:1] == "." and after[1:].isalpha()
+        if (after[:1] and after[0] in "([{") or address or not _is_password(value):
+            continue
+        yield Found("secret", start, start + len(value))
+
+
+def _is_password(value: str) -> bool:
+    if not 16 <= len(value) <= MOST_OF_A_PASSWORD or not _PUNCTUATED.search(value):
+        return False
+    digits = any(map(str.isdigit, value))
+    letters = any(map(str.isupper, value)) + any(map(str.islower, value))
+    return digits and letters > 0 and not _REFERENCE.match(value) and _looks_random(value)
+
+
+_CALLED_WITHIN = 60
+"""Characters before a value in which it is called a secret."""
 _WORDS = frozenset(("password", "passwort", "secret", "passwd"))
 
 
@@ -96,14 +138,17 @@ def _in_run(text: str, start: int, end: int) -> Iterator[Found]:
         return
     if not digits:
         return
-    before = text[max(0, start - 60) : start]
+    before = text[max(0, start - _CALLED_WITHIN) : start]
     lowered = before.lower()
     if not any(word in lowered for word in _CALLS):
         return
     called = _CALLED_SO.search(before)
     if called is None or _NOT_THE_THING.search(called["rest"] or ""):
         return
-    if text[end : end + 1] not in ("(", "[", ".") and _looks_random(text[start:end]):
+    value, said = text[start:end], called["said"] is not None
+    if text[end : end + 1] in ("(", "[") or (text[end : end + 1] == "." and not said):
+        return
+    if _looks_random(value) and (not said or _is_no_name(value)):
         yield Found("secret", start, end)
 
 
@@ -111,6 +156,15 @@ def _looks_random(value: str) -> bool:
     if value.isdigit() or _STAND_IN.search(value) or _UUID.fullmatch(value):
         return False
     return _entropy(value) >= _BITS
+
+
+def _is_no_name(value: str) -> bool:
+    """Whether capitals, small letters and digits change as in no name that a sentence may go on
+    with behind "is"; without capitals, whether many digits are among the letters."""
+    if value.isalnum() and value == value.lower():
+        return sum(map(str.isdigit, value)) > _SAID_DIGITS * len(value)
+    kinds = [(sign.isdigit(), sign.isupper()) for sign in value]
+    return sum(a != b for a, b in pairwise(kinds)) > _SAID_CHANGES * len(value)
 
 
 def _letters_look_random(value: str) -> bool:

@@ -30,13 +30,22 @@ SHAPE = bytes(
     for byte in range(256)
 )
 """For ``translate``: a digit is ``0``, a letter ``a`` and what may stand between digits ``-``."""
-LONG = bytes(97 if {byte} & (_LETTERS | _NUMERALS | {43, 45, 47}) else 32 for byte in range(256))
-"""For ``translate``: what a key is written in becomes ``a``, all else a space."""
+_PUNCTUATION = frozenset(b"!#$%&*?@^~")
+LONG = bytes(
+    97 if {byte} & (_LETTERS | _NUMERALS | {43, 45, 47}) else 98 if byte in _PUNCTUATION else 32
+    for byte in range(256)
+)
+"""For ``translate``: what a key is written in becomes ``a``, what a password has besides ``b``, all
+else a space."""
 LONG_RUN = b"a" * 16
 """The shortest key, translated so."""
 
 _LOCAL = re.compile(r"[\w.+%'-]{1,64}\Z")
-_DOMAIN = re.compile(r"(?:[\w-]{1,63}\.)*?[\w-]{2,63}\.(?P<top>[A-Za-z]{2,24})(?![\w-]|\.\w)")
+_DOMAIN = re.compile(
+    r"(?:[\w-]{1,63}\.)*?(?P<name>[\w-]{1,63})\.(?P<top>[A-Za-z]{2,24})(?![\w-]|\.\w)"
+)
+_SHORT_TOP = re.compile("[a-z]{2}|app|com|dev|info|net|org|xyz")
+"""Where a domain has a name of one letter: matrices are multiplied with the same sign."""
 _LONG_TOP = re.compile(
     "academy|agency|business|capital|company|consulting|digital|engineering|finance|foundation|"
     "industries|institute|insurance|international|marketing|network|partners|photography|"
@@ -64,7 +73,15 @@ def _is_address(local: str, domain: re.Match[str], text: str) -> bool:
     top = domain["top"].lower()
     if _FILE.fullmatch(top) or _RESERVED.search(domain.group()):
         return False
-    remote = local == "git" and text[domain.end() : domain.end() + 1] == ":"
+    after = text[domain.end() : domain.end() + 1]
+    remote = local == "git" and after == ":"
+    if len(domain["name"]) == 1 and not (
+        domain["name"].isalpha()
+        and _SHORT_TOP.fullmatch(top)
+        and (domain["top"].islower() or domain["top"].isupper())
+        and (not after or after not in "([=")
+    ):
+        return False
     return not remote and (len(top) <= 6 or _LONG_TOP.fullmatch(top) is not None)
 
 
@@ -79,14 +96,16 @@ _AMERICAN = re.compile(
 )
 _NUMBER = re.compile(r"[(\d]\d?(?:[ ().\-/]{0,3}\d){5,13}(?![\w]|[.\-/]\d)")
 _SPOKEN_OF = re.compile(
-    r"(?:\b(?:tele?(?:fon|phone|fono)?|phone|mobile?|mobil|handy|cell(?:ular)?|fax|whatsapp|call|"
-    r"dial|ring|text me(?: (?:at|on))?|reach (?:me|us)(?: (?:at|on))?|celular|anruf\w*|"
+    r"(?:\b(?:t[eé]l[eé]?(?:fone?|phone|f[oó]no)?|phone|portable|mobile?|mobil|handy|"
+    r"cell(?:ular)?|fax|whatsapp|call|dial|ring|text me(?: (?:at|on))?|"
+    r"reach (?:me|us)(?: (?:at|on))?|celular|anruf\w*|"
     r"(?:my|our|meine|unsere|mon|mi|meu|il mio) (?:number|nummer|numéro|número|numero))\b|☎|📞)"
-    r"[^\w\n]{0,3}(?:(?:no|nr|number|nummer|at|on|is|unter|me|us)\b[^\w\n]{0,3}){0,3}\Z",
+    r"[^\w\n]{0,4}(?:(?:no|nr|number|nummer|at|on|is|unter|me|us)\b[^\w\n]{0,3}){0,3}\Z",
     re.IGNORECASE,
 )
-_CALLS = ("tel", "phone", "mobil", "handy", "cell", "fax", "whatsapp", "call", "dial", "ring",
-          "text me", "reach", "celular", "anruf", "num", "núm", "☎", "📞")  # fmt: skip
+_CALLS = ("tel", "tél", "phone", "portable", "mobil", "handy", "cell", "fax", "whatsapp", "call",
+          "dial", "ring", "text me", "reach", "celular", "anruf", "num", "núm",
+          "☎", "📞")  # fmt: skip
 _REGIONS = ("US", "GB", "DE", "FR", "IT", "ES", "NL", "CH", "AT", "BE", "IN", "BR", "AU", "JP",
             "CN", "MX", "PL", "SE")  # fmt: skip
 """Where a number without its country's code is tried, when the text calls it a phone number."""
@@ -100,14 +119,28 @@ _WIDEST = 64
 _AMERICAN_SHAPE = re.compile(rb"000(?:\.000\.|--?000[-.])0000")
 """What ``_AMERICAN`` finds in ASCII, as ``SHAPE`` shows it; the same for those below."""
 
+_SPACES, _HYPHENS = "\u00a0\u2007\u2009\u202f", "\u2010\u2011\u2012\u2013\u2212"
+SIGNS_BETWEEN = frozenset("".join([_SPACES, _HYPHENS]).encode())
+"""The bytes of such typographic signs as may stand between the digits of one number."""
+
 _PATIENCE = 300
 """Numbers of a text that may turn out to be none, at up to a millisecond each; then no more are
 tried: such a text is a table of something else."""
 
 
+def typed(text: str) -> str:
+    """The text with its typographic spaces and hyphens as they are typed; no place moves."""
+    if not text.isascii():
+        for sign in _SPACES:
+            text = text.replace(sign, " ")
+        for sign in _HYPHENS:
+            text = text.replace(sign, "-")
+    return text
+
+
 def phones(text: str) -> Iterator[Found]:
     """Phone numbers that can be dialled: international, American, or called so by the text."""
-    patience = _PATIENCE
+    patience, text = _PATIENCE, typed(text)
     for hit, number, regions in _candidates(text):
         if _can_be_dialled(number, regions):
             yield Found("phone", hit.start(), hit.end())
@@ -201,6 +234,7 @@ _CARD_PLACES = re.compile(r"\d[\d \-]{12,}")
 
 def cards(text: str) -> Iterator[Found]:
     """Payment cards: an issuer's first digits, its length, its grouping, and Luhn's checksum."""
+    text = typed(text)
     if _shows_none(_CARD_SHAPE, text):
         return
     for place in _CARD_PLACES.finditer(text):
@@ -242,6 +276,7 @@ _IBAN_LENGTHS = {
 
 def ibans(text: str) -> Iterator[Found]:
     """Bank accounts: a country's length and the checksum."""
+    text = typed(text)
     for hit in _apart(_IBAN, text) if not _shows_none(_IBAN_SHAPE, text) else ():
         for end in _ends(hit):
             account = text[hit.start() : end].replace(" ", "").upper()

@@ -22,6 +22,7 @@ from core.data.clean.personal import (
     ipv4_addresses,
     ipv6_addresses,
     phones,
+    typed,
 )
 
 PERSONAL: tuple[str, ...] = ("email", "phone", "card", "iban", "ip")
@@ -47,14 +48,16 @@ def may_hold(text: str) -> tuple[_Finder, ...]:
     The surest come first: of places that overlap the first one counts. The text is looked at as a
     shape, in which a digit is ``0``, a letter ``a`` and what may stand between digits ``-``.
     """
-    shape = text.encode("utf-8", "surrogatepass").translate(SHAPE)
+    shape = _shape(text)
     address, count = "@" in text, shape.count(b"0")
     finders: list[_Finder] = []
-    random = count > 1 or any(sign in text for sign in SIGNS)
+    random = count > 0 or any(sign in text for sign in SIGNS)
     if (random and _has_long_run(text)) or (address and "://" in text):
         finders.append(secrets)
     dotted = count > 3 and b"0.0" in shape
-    digits = shape.translate(None, b"-") if count > 6 else b""
+    digits = b""
+    if count > 6:
+        digits = (shape if text.isascii() else _shape(typed(text))).translate(None, b"-")
     if b"0000000000" in digits:
         finders.append(ibans)
     if b"0000000000000" in digits:
@@ -71,8 +74,13 @@ def may_hold(text: str) -> tuple[_Finder, ...]:
     return tuple(finders)
 
 
+def _shape(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass").translate(SHAPE)
+
+
 def _has_long_run(text: str) -> bool:
-    return LONG_RUN in text.encode("utf-8", "surrogatepass").translate(LONG)
+    shape = text.encode("utf-8", "surrogatepass").translate(LONG)
+    return LONG_RUN in shape or (b"b" in shape and LONG_RUN in shape.replace(b"b", b"a"))
 
 
 def find(text: str) -> list[Found]:

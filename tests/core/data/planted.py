@@ -49,6 +49,10 @@ POSITIVES: list[tuple[str, str, str]] = [
     ("email", "r2d2@droids.space", "`{}`"),
     ("email", "lena at posthorn dot de", "Write me: {}"),
     ("email", "max.muster[at]amtsblatt.de", "Mail {}"),
+    ("email", "nadia@q.com", "cc {}, please"),
+    ("email", "bob@t.co", "Bob <{}>"),
+    ("email", "a@b.io", "short as can be: {}."),
+    ("email", "IT@MAIL.K.DE", "{}"),
     # phone
     ("phone", "+49 30 901820", "Call {} for an appointment"),
     ("phone", "+1 415-555-2671", "Phone: {}"),
@@ -74,6 +78,12 @@ POSITIVES: list[tuple[str, str, str]] = [
     ("phone", "1-800-275-2273", "Dial {} toll free"),
     ("phone", "06 12 34 56 78", "Mon numéro, c'est le {}"),
     ("phone", "0301234567", "Meine Nummer: {}"),
+    ("phone", "01 42 68 53 00", "Téléphone : {}"),
+    ("phone", "01 42 68 53 00", "Tél. : {}"),
+    ("phone", "91 123 45 67", "Teléfono: {}"),
+    ("phone", "+1 (415) 555\u20112671", "Office: {}"),
+    ("phone", "+1 415\u2013555\u20132671", "{} in typeset hyphens"),
+    ("phone", "+33\u00a01\u00a042\u00a068\u00a053\u00a000", "with hard spaces: {}"),
     # cards
     ("card", "4111 1111 1111 1111", "My card is {} and"),
     ("card", "4111111111111111", "card={}"),
@@ -89,6 +99,7 @@ POSITIVES: list[tuple[str, str, str]] = [
     ("card", "5105 1051 0510 5100", "Kreditkarte {}"),
     ("card", "6200000000000005", "UnionPay {}"),
     ("card", "41 11 11 11 11 11 11 11", "digits in pairs: {}"),
+    ("card", "4111\u20111111\u20111111\u20111111", "on the invoice: {}"),
     # IBAN
     ("iban", "DE89370400440532013000", "IBAN {}"),
     ("iban", "DE89 3704 0044 0532 0130 00", "IBAN: {}"),
@@ -103,6 +114,7 @@ POSITIVES: list[tuple[str, str, str]] = [
     ("iban", "SE4550000000058398257466", "{}"),
     ("iban", "NO93 8601 1117 947", "Konto {}"),
     ("iban", "de89 3704 0044 0532 0130 00", "iban {}"),
+    ("iban", "DE89\u00a03704\u00a00044\u00a00532\u00a00130\u00a000", "IBAN : {}"),
     # IP addresses
     ("ip", "93.184.216.34", "The request came from {} at noon"),
     ("ip", "8.8.4.4", "dig @{} host"),
@@ -145,6 +157,14 @@ POSITIVES: list[tuple[str, str, str]] = [
     ("secret", HEX, "const authToken = `{}`"),
     ("secret", "hunter" + "2Blue", 'password = "{}"'),
     ("secret", BODY[20:44], "the key you need is {}"),
+    ("secret", "Mq7$" + "vT2bLp8!" + "wR4t", "password: {}"),
+    ("secret", "Xu0b4d" + "or&3xyzKLM9!", "DB_PASSWORD={}"),
+    ("secret", "k8Zr#1" + "vQ^pLm2@wd7T", '{{"password": "{}"}}'),
+    ("secret", "Wd5%tr" + "Hn!9cXs&2mQe", "**Password:** {}"),
+    ("secret", "9sT!fa" + "Zq4%Lw8#xKm", "Das Passwort ist {}"),
+    ("secret", BODY[24:44], "my password is {}"),
+    ("secret", BODY[30:52], "Our API key is {}."),
+    ("secret", "Tk#7" + "vbQ", "password: {}"),
 ]
 
 NEGATIVES: list[str] = [
@@ -158,6 +178,7 @@ NEGATIVES: list[str] = [
     "Meet @ noon, 3 apples @ 2.50 each",
     "root@server:~# ls",
     "test@test.invalid, me@shop.example",
+    "y = x@w.to(device); z = q@k.mean() + a@b.shape[0] + A@B.mT + u@v.real",
     "Follow @someone on the site",
     # phone that is none
     "Order 123-456-7890 has shipped",
@@ -178,6 +199,8 @@ NEGATIVES: list[str] = [
     "555-123-4567 is not a number that exists",
     "Call the function with 3 arguments at line 1024",
     "call 12345 times; dial back 20 percent",
+    "1914\u20131918, 1939\u20131945 and 2020\u20132023\u20132026",
+    "un portable à 1 299,00 €, soit 24 fois 54,13 €",
     # cards that are none
     "Order 4111111111111112 failed",
     "IMEI 490154203237518",
@@ -246,4 +269,14 @@ NEGATIVES: list[str] = [
     "+1 +2 +3 = 6 and +10 000 000 000 000 000",
     "my number is 42, our number 7",
     "Version: 91.198.174.192",
+    "https://site.net/reset?password=new1&user=maria42&redirect=/home/start",
+    "password: ${DB_PASSWORD_2}, $DB_PASSWORD_FROM_ENV_2 or %DB_PASSWORD_FROM_ENV_2%",
+    "PASSWORD=$DB_PASSWORD_FROM_ENV_2 ./deploy",
+    "password: $2b$12$R9h/cIPz0gi.URNNX3kh2OPST9/PgBkqquzi.Ss7KIUgO2t0jWMUW",
+    'password: request.form["password1"] or default&0xff',
+    "The password is StoredWithSha256InTheDatabase and nowhere else",
+    "the token is some_token_name_v2_1 and the secret is out",
+    "password=********1234!****",
+    "password: see https://site.net/a?b=12&c=some-long-page",
+    "the passwords were user12@mail-server-two and the like",
 ]

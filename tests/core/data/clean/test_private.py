@@ -207,3 +207,11 @@ def test_keys_whose_random_part_has_hardly_a_digit_are_found(prefix: str) -> Non
 )
 def test_names_that_begin_like_a_key_are_none(text: str) -> None:
     assert not list(find(f"See {text} for more."))
+
+
+@pytest.mark.parametrize("before", ["password: ", "DB_PASSWORD=", "pwd = '", "The password is "])
+@pytest.mark.parametrize("value", ["Mq7$vT2bLp8!wR4t", "Xu0b4dor&3xyzKLM9!"])
+def test_the_whole_of_a_password_with_signs_is_masked(before: str, value: str) -> None:
+    result = clean(f"{before}{value}' or so.", secrets="mask")
+    assert isinstance(result, Cleaned)
+    assert result.chat[1]["content"] == f"{before}<SECRET>' or so."
