@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from core.data.read.encoding import Transcoded, find_encoding, has_mac_ends
 from core.data.read.index import RowIndex
-from core.data.read.sources import Rejected, Row, Source, read_rows
+from core.data.read.sources import Rejected, Row, Source, look, open_file, read_rows
 
 VALUE = {"instruction": "Grüße aus Köln", "output": "Voilà: déjà vu, naïve façade – “so”"}
 LINE = json.dumps(VALUE, ensure_ascii=False)
@@ -91,6 +91,25 @@ def test_latin_letters_far_behind_the_beginning_are_found(tmp_path: Path) -> Non
     assert "Latin-1" in said
     assert len(rows) == 6000
     assert rows[-1] == Row(str(path), 6000, VALUE)
+
+
+@pytest.mark.parametrize("count", [1, 40])
+@pytest.mark.parametrize("place", [0, 1_000, 29_999, 60_000])
+def test_a_few_latin_letters_are_found_wherever_they_stand(
+    count: int, place: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    plain = (
+        b'{"prompt": "a question about nothing much", "completion": "an answer to it"}\n' * 60_000
+    )
+    at = place * len(plain) // 60_000
+    latin = (LINE + "\n").encode("cp1252") * count
+    path.write_bytes(plain[:at] + latin + plain[at:])
+    with open_file(path) as file:
+        assert look(path, file).encoding == "cp1252"
+    path.write_bytes(plain[:at] + latin + plain[at:] + (LINE + "\n").encode() * count)
+    with open_file(path) as file:
+        assert look(path, file).encoding == "utf-8"
 
 
 def test_half_a_character_of_utf16_costs_its_line(tmp_path: Path) -> None:
