@@ -20,6 +20,8 @@ _ADVICE = {
     "broken_quotes": "write quotes inside of a quoted field twice",
     "unknown_format": f"{_FORMATS}; name other fields with {_MAP}",
     "missing_column": "name fields that are there in data.columns",
+    "lone_turn": 'put the turns of one chat into one row: {"messages": [{"role": "user", '
+    '"content": ..}, {"role": "assistant", "content": ..}]}',
     "preference_pair": "learn from the better answer: --data.columns "
     "prompt=prompt,completion=chosen",
     "labelled_pair": "keep the good answers in a file of their own, and drop the judgement",

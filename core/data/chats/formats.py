@@ -106,6 +106,12 @@ def _named(row: Mapping[str, Any], columns: Mapping[str, str] | None) -> Format:
             "holds an answer and a judgement on it (true or false); this training learns from "
             "good answers only: keep those, and map them with data.columns",
         )
+    if shape == "turn":
+        raise Unfit(
+            "lone_turn",
+            "is one turn of a chat, not a chat: put the turns of one chat into one row, "
+            '{"messages": [...]}',
+        )
     if shape is None:
         names = ", ".join(str(key)[:40] for key in list(row)[:8]) or "none"
         raise Unfit(

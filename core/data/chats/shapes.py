@@ -12,11 +12,13 @@ from core.data.chats.chat import Format
 from core.data.chats.columns import ANSWERS, LABELS, PREFERENCES, PROMPTS, TEXTS, TURNS, first_of
 
 FORMATS: tuple[Format, ...] = ("alpaca", "sharegpt", "messages", "prompt_completion", "text")
-Shape = Format | Literal["preference", "labelled"]
-"""What a row looks like: a format, or something that another kind of training learns from."""
+Shape = Format | Literal["preference", "labelled", "turn"]
+"""What a row looks like: a format, something that another kind of training learns from, or a
+single turn of a chat."""
 
 _LONG_NAME, _MANY_WORDS = 40, 4
 """The name of a field hardly has so many characters or spaces."""
+_TURN = (("role", "content"), ("from", "value"))
 _TELLING = frozenset((*TURNS, *(better for better, _ in PREFERENCES)))
 
 
@@ -70,6 +72,8 @@ def _shape_of_names(row: Mapping[str, Any]) -> Shape | None:
     if prompt is not None and (prompt != "input" or first_of(row, ANSWERS)):
         judged = any(isinstance(row.get(key), bool) for key in LABELS)
         return "labelled" if judged else "prompt_completion"
+    if "text" not in row and any(who in row and said in row for who, said in _TURN):
+        return "turn"
     return "text" if first_of(row, TEXTS) else None
 
 

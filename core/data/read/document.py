@@ -78,6 +78,13 @@ def _list_rows(scanner: _Scanner, *, closed: bool) -> Iterator[Row | Rejected]:
             break
         scanner.take(b",")
     scanner.take(b"]")
+    if closed and scanner.peek() == b"[":
+        refuse(
+            f"{scanner.name}:{scanner.line_of_next()}: a second list follows the end of the "
+            "first: one file is one list of rows",
+            'write one row a line as .jsonl; a row that is a list of turns is {"messages": [...]}',
+            kind="not_json",
+        )
     if closed and scanner.peek():
         scanner.fail("something follows the end of the list")
 

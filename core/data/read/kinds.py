@@ -11,7 +11,7 @@ import orjson
 
 from core.data.chats.shapes import shape_of
 from core.data.read import paths
-from core.data.read.lines import parse_line
+from core.data.read.lines import is_turns, parse_line
 from core.data.read.row import Row, refuse, show
 from core.data.read.tables import SEPARATORS
 
@@ -56,12 +56,26 @@ def _is_document(suffix: str, head: bytes) -> bool:
     """Whether a text is one JSON document, or several; False: one object a line."""
     first, _, rest = head.partition(b"\n")
     if head.startswith(b"["):
+        if rest.lstrip()[:1] in (b"[", b"{") and _is_row(first, suffix):
+            return False
         return suffix not in paths.LINES or first[1:].lstrip()[:1] in (b"", b"{")
     row = parse_line(first, "", 1)
     if isinstance(row, Row):
         only = not rest.lstrip()[:1]
         return only and (suffix not in paths.LINES or shape_of(row.value) is None)
     return suffix not in paths.LINES or _goes_on(head, first)
+
+
+def _is_row(line: bytes, suffix: str) -> bool:
+    """Whether a line that begins a list is a row of its own, so that others follow it.
+
+    In a file that is named a document only where it is a whole chat.
+    """
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return is_turns(value) or (isinstance(value, list) and suffix in paths.LINES)
 
 
 def _goes_on(head: bytes, first: bytes) -> bool:

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import orjson
 
 from core.data.chats.nesting import DEPTH_LIMIT
+from core.data.chats.shapes import shape_of
 from core.data.read import row as limits
 from core.data.read.row import (
     BLOCK_BYTES,
@@ -198,6 +199,11 @@ def too_deep(raw: bytes) -> bool:
 
 
 def _checked(value: object, raw: bytes) -> dict[str, Any]:
+    if is_turns(value):
+        raise _Defect(
+            "not_an_object",
+            'the row is a list of turns: write it with its name, {"messages": [...]}',
+        )
     if not isinstance(value, dict):
         kind = {list: "a list", str: "a text", type(None): "null"}.get(type(value), "a number")
         raise _Defect("not_an_object", f"the row is {kind}, not an object with named fields")
@@ -207,6 +213,13 @@ def _checked(value: object, raw: bytes) -> dict[str, Any]:
         except UnicodeEncodeError as error:
             raise _Defect("half_character", "holds half of a character (lone surrogate)") from error
     return value
+
+
+def is_turns(value: object) -> bool:
+    """Whether a value is a list of turns, as a row has it under a name."""
+    return isinstance(value, list) and any(
+        isinstance(turn, dict) and shape_of(turn) == "turn" for turn in value
+    )
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

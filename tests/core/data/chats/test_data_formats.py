@@ -114,6 +114,8 @@ def turns(*roles: str) -> dict[str, Any]:
         (turns("user", "assistant", "assistant"), "two_assistants_in_a_row"),
         (turns("user", "user", "assistant"), "two_users_in_a_row"),
         (turns("user", "system", "assistant"), "system_not_first"),
+        ({"role": "user", "content": "q"}, "lone_turn"),
+        ({"from": "gpt", "value": "a", "id": 3}, "lone_turn"),
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "preference_pair"),
         ({"prompt": "q", "completion": "a", "label": True}, "labelled_pair"),
         ({"instruction": "q", "response_chosen": "a", "response_rejected": "b"},

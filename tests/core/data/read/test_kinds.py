@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.config.errors import InputError
+from core.data.chats.chat import Defect
+from core.data.chats.formats import to_chat
 from core.data.read.index import RowIndex
 from core.data.read.sources import Rejected, Row, Source, read_rows
 
@@ -138,3 +140,38 @@ def test_a_line_in_a_usual_wrong_writing_says_how_to_write_it(
     assert isinstance(row, Rejected)
     assert row.reason == "not_json"
     assert hint in row.detail
+
+
+LONE = Defect(
+    "lone_turn",
+    "is one turn of a chat, not a chat: put the turns of one chat into one row, "
+    '{"messages": [...]}',
+)
+TURNS = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json"])
+def test_lists_of_turns_without_a_name_cost_their_lines(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    lines = [json.dumps(TURNS), json.dumps({"messages": TURNS}), json.dumps(TURNS)]
+    path.write_text("\n".join(lines))
+    first, second, third = read_rows([path])
+    assert second == Row(str(path), 2, {"messages": TURNS})
+    for row in (first, third):
+        assert isinstance(row, Rejected)
+        assert row.reason == "not_an_object"
+        assert "list of turns: write it with its name" in row.detail
+
+
+def test_one_list_of_turns_is_rows_that_are_no_chats(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(TURNS))
+    assert [to_chat(row, "auto") for row in values(path)] == [LONE, LONE]
+
+
+def test_a_second_list_in_a_document_is_refused_with_what_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f"{json.dumps(TURNS, indent=1)}\n{json.dumps(TURNS, indent=1)}")
+    refused = refusal(path)
+    assert "a.json:11: a second list follows the end of the first" in refused.message
+    assert '{"messages": [...]}' in refused.remedies[0]
