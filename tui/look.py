@@ -18,6 +18,9 @@ _WORDS = 400
 """Characters of a text that are looked at for a line."""
 LONG = 30_000
 """Characters from which a row is not cleaned or tokenized while keys wait for it."""
+TOO_LONG = 500_000
+"""Characters from which a row is neither cleaned nor tokenized to be looked at: that takes seconds,
+and hundreds of bytes a character. The survey does it once, and tells."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Look:
     twin: int | None = None
     """The number of the row that this one repeats."""
     twin_chat: Chat | None = None
+    too_long: bool = False
+    """The chat is as the row has it, before any repair, and is not in tokens."""
 
     @property
     def edited(self) -> bool:
@@ -93,7 +98,16 @@ def _chat(rows: Rows, source: Row | Rejected) -> tuple[str, Chat]:
 
 def is_long(row: Row | Rejected) -> bool:
     """Whether a row has so much text that work on it is to be seen."""
-    left = LONG
+    return _is_longer(row, LONG)
+
+
+def is_too_long(row: Row | Rejected) -> bool:
+    """Whether a row has so much text that it is left to the survey to clean and tokenize it."""
+    return _is_longer(row, TOO_LONG)
+
+
+def _is_longer(row: Row | Rejected, characters: int) -> bool:
+    left = characters
     for text in texts_of(row):
         left -= len(text)
         if left < 0:
@@ -105,6 +119,8 @@ def look(rows: Rows, number: int) -> Look:
     """A row, with all that is known of it."""
     source = rows.source(number)
     row = rows.overlay.apply(source)
+    if is_too_long(row):
+        return _look_at_long(rows, number, source, row)
     outcome = rows.pipeline.outcome(source)
     if isinstance(outcome, Rejected):
         return Look(source, row, None, None, outcome.reason, outcome.detail)
@@ -122,6 +138,19 @@ def look(rows: Rows, number: int) -> Look:
         notes = (*outcome.notes, *encoded.notes)
         return Look(source, row, outcome.chat, encoded, reason, problem, notes)
     return Look(source, row, outcome.chat, None, encoded.reason, encoded.detail, outcome.notes)
+
+
+def _look_at_long(rows: Rows, number: int, source: Row | Rejected, row: Row | Rejected) -> Look:
+    """A row of megabytes: as it is before the repairs, with what the survey found of it."""
+    draft = rows.pipeline.drafted(source)
+    if isinstance(draft, Rejected):
+        return Look(source, row, None, None, draft.reason, draft.detail)
+    reason, twin = rows.reason(number), rows.origin(number)
+    problem = _problem(rows, number, reason) if reason else ""
+    return Look(
+        source, row, draft[3], None, reason, problem, draft[5],
+        twin if reason else None, too_long=True,
+    )  # fmt: skip
 
 
 def _problem(rows: Rows, number: int, reason: str) -> str:

@@ -28,7 +28,7 @@ from core.data.read.paths import expand
 from core.data.read.sources import Rejected, Row
 from core.data.tokens.encoded import Encoded
 from tui.known import Known
-from tui.look import glance, look
+from tui.look import glance, is_too_long, look
 
 if TYPE_CHECKING:  # the tokenizers wait until the first rows are drawn
     from core.data.overlays import Nearby
@@ -245,7 +245,8 @@ class Rows(Known):
 
     def count_tokens(self, number: int) -> None:
         """Find the length of a row in tokens, for the table."""
-        chat = self.chat(number)
+        # Of a row of megabytes the survey tells: here it would hold up the keys, and cost memory.
+        chat = None if is_too_long(self.row(number)) else self.chat(number)
         encoded = self.codec.encode(chat) if chat and self.codec is not None else None
         self.counted(number, encoded.full_length if isinstance(encoded, Encoded) else 0)
 

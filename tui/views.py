@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from core.config.counted import counted
@@ -11,7 +13,7 @@ from core.data.chats.formats import Chat
 from core.data.filter import Pattern
 from core.data.read.sources import Rejected, Row
 from core.data.tokens.encoded import NO_LOSS, Encoded
-from tui.look import Look
+from tui.look import TOO_LONG, Look
 
 if TYPE_CHECKING:  # the tokenizers wait until the first rows are drawn
     from core.data.tokens.codec import ChatCodec
@@ -21,6 +23,9 @@ Piece = tuple[str, str]
 
 OPEN, CLOSE = "⟦", "⟧"
 """Stand around what carries loss, so that it shows without colours too."""
+
+SHOWN_TOKENS = 40_000
+"""Tokens of a row that are shown one by one; each has a character or more on the screen."""
 
 MARKED = 2000
 """Matches of a search that are marked in one text; more would only cost time."""
@@ -48,6 +53,9 @@ def rendered_view(look: Look, codec: ChatCodec | None) -> list[Piece]:
     """The row as the model sees it; what carries loss stands between marks."""
     if look.chat is None:
         return raw_view(look)
+    if look.too_long:
+        what = "as the row has them, before any repair and template"
+        return [(_too_long(f"its turns are shown {what}"), "dim"), *_plain(look.chat)]
     if look.encoded is not None:
         return _runs(look.encoded)
     if look.twin is not None:
@@ -68,12 +76,16 @@ def rendered_view(look: Look, codec: ChatCodec | None) -> list[Piece]:
 
 def token_view(look: Look, *, ids: bool = False) -> list[Piece]:
     """Token by token; what carries loss stands between marks and on a ground of its own."""
+    if look.too_long:
+        return [(_too_long("it is not shown token by token"), "dim"), *_plain(look.chat or [])]
     if look.encoded is None:
         why = "b chooses a base model; then its tokens are shown.\n\n" if not look.problem else ""
         return [(why, "dim"), *rendered_view(look, None)]
     pieces: list[Piece] = []
     before = False
     encoded = look.encoded
+    if encoded.length > SHOWN_TOKENS:
+        encoded = replace(encoded, length=SHOWN_TOKENS)
     for token, text, label in zip(encoded.ids, encoded.pieces, encoded.labels, strict=True):
         loss = label != NO_LOSS
         if loss != before:
@@ -86,19 +98,24 @@ def token_view(look: Look, *, ids: bool = False) -> list[Piece]:
         before = loss
     if before:
         pieces.append((CLOSE, "accent"))
-    return pieces + _cut(encoded)
+    if encoded is not look.encoded:
+        more = counted(look.encoded.length - encoded.length, "more token")
+        pieces.append((f"\n… {more}", "dim"))
+    return pieces + _cut(look.encoded)
 
 
 def caption(look: Look) -> str:
     """What the loss mask comes to, in a few words."""
     if look.problem:
         return "will be rejected"
+    if look.too_long:
+        return "too long to be shown in tokens"
     encoded = look.encoded
     if encoded is None:
         return ""
     stop = "✓" if encoded.stop_trained else "✗ not learned"
     cut = f" ─ cut from {encoded.full_length:,}" if encoded.truncated else ""
-    return f"{encoded.loss_tokens:,} of {len(encoded.ids):,} tokens carry loss ─ stop {stop}{cut}"
+    return f"{encoded.loss_tokens:,} of {encoded.length:,} tokens carry loss ─ stop {stop}{cut}"
 
 
 def marked(pieces: Iterable[Piece], patterns: Iterable[Pattern]) -> list[Piece]:
@@ -152,24 +169,22 @@ def _marked(piece: Piece, pattern: Pattern) -> list[Piece]:
 
 
 def _runs(encoded: Encoded) -> list[Piece]:
-    pieces: list[Piece] = []
-    for text, label in zip(encoded.pieces, encoded.labels, strict=True):
-        style = "loss" if label != NO_LOSS else ""
-        if pieces and pieces[-1][1] == style:
-            pieces[-1] = (pieces[-1][0] + text, style)
-        else:
-            pieces.append((text, style))
     found: list[Piece] = []
-    for text, style in pieces:
-        ends = [(OPEN, "accent"), (text, style), (CLOSE, "accent")]
-        found += ends if style else [(text, style)]
+    tokens = zip(encoded.pieces, encoded.labels, strict=True)
+    for loss, run in groupby(tokens, lambda token: token[1] != NO_LOSS):
+        text = "".join([text for text, _ in run])
+        found += [(OPEN, "accent"), (text, "loss"), (CLOSE, "accent")] if loss else [(text, "")]
     return found + _cut(encoded)
+
+
+def _too_long(what: str) -> str:
+    return f"This row has more than {TOO_LONG:,} characters: {what}.\n\n"
 
 
 def _cut(encoded: Encoded) -> list[Piece]:
     if not encoded.truncated:
         return []
-    left = encoded.full_length - len(encoded.ids)
+    left = encoded.full_length - encoded.length
     return [
         (
             f"\n✂ {counted(left, 'token more is', 'tokens more are')} cut off by max_length",

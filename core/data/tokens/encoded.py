@@ -120,7 +120,7 @@ class Encoded:
 
     @cached_property
     def offsets(self) -> list[tuple[int, int]]:
-        return _gapless(self.source.offsets)[: self.length]
+        return _gapless(self.source.offsets[: self.length])
 
     @property
     def pieces(self) -> list[str]:

@@ -136,3 +136,39 @@ async def test_help_opens_at_the_pane_in_front(
         seen = lines[box.scroll_offset.y : box.scroll_offset.y + box.size.height]
         at_end = box.scroll_offset.y == box.max_scroll_y
         assert heading in seen if at_end else heading == seen[0]
+
+
+async def test_a_row_of_megabytes_is_shown_but_not_tokenized(
+    app: FinetuiApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.look.TOO_LONG", 1500)
+    async with opened(app, (160, 48)) as pilot:
+        rows = app.main.data.rows
+        assert rows is not None
+        asked: list[int] = []
+        codec = rows.codec
+        assert codec is not None
+        encode = codec.encode
+        monkeypatch.setattr(codec, "encode", lambda *given: asked.append(1) or encode(*given))
+        rows.forget()
+        await pilot.press("end")
+        await settle(pilot)
+        assert "This row has more than 1,500 characters" in shown(app)
+        assert "word word" in shown(app)
+        await pilot.press("v", "v")
+        await settle(pilot)
+        assert "This row has more than 1,500 characters: it is not" in shown(app)
+        assert "too long to be shown in tokens" in shown(app)
+        assert not asked
+        assert rows.tokens(12), "the survey counted it"
+
+
+async def test_only_the_first_tokens_are_shown_one_by_one(
+    app: FinetuiApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.views.SHOWN_TOKENS", 30)
+    async with opened(app, (160, 48)) as pilot:
+        await pilot.press("end", "v", "v")
+        await settle(pilot)
+        assert "226 more tokens" in shown(app)
+        assert "cut off by max_length" in shown(app)
