@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from core.config.counted import counted
 from core.config.errors import FinetuiError, InputError
+from core.config.names import nearest_path
 from core.data.read.hub import draw as hubdraw
 from core.data.read.hub import sample as hubsample
 from core.data.read.hub.draw import Remote
@@ -232,6 +233,7 @@ def told_error(repo: str, error: Exception) -> FinetuiError | None:
             f"the hub has no data set {repo!r} that you may read: {error}".splitlines()[0],
             kind="no_data",
             remedies=(
+                *_nearest(repo),
                 "check the name, or the path if a local file is meant",
                 "for gated data sets log in with hf auth login",
             ),
@@ -241,11 +243,17 @@ def told_error(repo: str, error: Exception) -> FinetuiError | None:
     return _unreachable(repo) if transport or isinstance(error, OSError) else None
 
 
+def _nearest(repo: str) -> tuple[str, ...]:
+    close = nearest_path(repo)
+    return (f"did you mean the local {close}?",) if close else ()
+
+
 def _unreachable(repo: str) -> InputError:
     return InputError(
         f"the hub cannot be reached for the data set {repo}",
         kind="hub_unreachable",
         remedies=(
+            *_nearest(repo),
             "check the network, or set HF_ENDPOINT to a mirror",
             "if a local file or folder is meant: it is not there",
         ),
