@@ -31,6 +31,7 @@ from tui.sentences import sentence
 from tui.session import LinkMaker, Session
 from tui.styles.theme import FINETUI
 from tui.terminal import TerminalDriver
+from tui.toasts import ToastApp
 from tui.typed import TypedApp
 from tui.widgets.config_pane import ConfigPane
 from tui.widgets.data_pane import DataPane
@@ -47,7 +48,7 @@ SLOW_DRAIN_SECONDS = 0.5
 """Over a slow link: twice a second is as often as curves are worth their bytes."""
 
 
-class FinetuiApp(TypedApp):
+class FinetuiApp(ToastApp, TypedApp):
     """The screen of finetui.
 
     `folder` is a run to show, `config` settings to begin with. `low_bandwidth` None means: when

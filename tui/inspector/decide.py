@@ -30,6 +30,7 @@ _STEM = 200
 """Characters of a file's name that the proposed one begins with."""
 
 if TYPE_CHECKING:
+    from tui.inspector.find import Find
     from tui.widgets.data_pane import DataPane
 
 
@@ -110,6 +111,7 @@ class Decide:
         """Take the last decision back, and go to its row."""
         rows = self._rows
         many = len(rows.overlay.last)
+        self._pane.app.clear_notifications()  # what was said of it holds no more
         if not many:
             self._warn("nothing to undo: nothing was decided since this data was opened")
         elif many > _AT_ONCE and not self._locked():
@@ -134,10 +136,15 @@ class Decide:
 
     # -- many rows -----------------------------------------------------------------------------
 
-    def drop_all(self, chosen: Array | None) -> None:
-        """Ask, then leave out all rows of a filter."""
+    def drop_all(self, find: Find) -> None:
+        """Ask, then leave out all rows of a filter that has ended."""
         from tui.screens.ask import Answer, Ask
 
+        chosen = find.order if find.filter_line else None
+        if find.working and find.working not in _WORK:
+            self._warn(f"one moment: {find.working}. D leaves out what is filtered when that has "
+                       "ended; esc ends it with the rows found so far")  # fmt: skip
+            return
         if chosen is None or not len(chosen):
             self._warn("first filter (f): D leaves out all rows that are filtered")
             return
@@ -151,6 +158,8 @@ class Decide:
                 self._drop_many(chosen)
 
         text = f"{rows} filtered. u takes all of them back."
+        if find.stopped is not None:
+            text += f" The filter was ended at {find.stopped:.0%}: rows behind that stay."
         self._pane.app.push_screen(Ask("Drop all of them?", text, answers), answered)
 
     def _drop_many(self, chosen: Array) -> None:

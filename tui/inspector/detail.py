@@ -91,9 +91,9 @@ class Detail(Vertical):
         self._view = NAMES.index("tokens")
         self._again()
 
-    def scroll_by(self, lines: int) -> None:
-        """Scroll the text."""
-        self._text.scroll_lines(lines)
+    def scroll_on(self, direction: int) -> None:
+        """Scroll the text by half of what is in sight: 1 down, -1 up."""
+        self._text.scroll_lines(direction * max(1, self._text.size.height // 2))
 
     def _looked(self, seen: tuple[object, ...], look: Look, stay: bool) -> None:
         if seen == self._seen:

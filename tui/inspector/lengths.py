@@ -75,7 +75,7 @@ class Lengths(Listed):
         rows = self.rows
         if rows is None or not self.display:
             return
-        seen = (id(rows), rows.known, self._in_tokens, rows.revision)
+        seen = (id(rows), rows.known, self._in_tokens, rows.revision, id(rows.survey))
         if seen != self._seen:
             before = self._seen[:1] + self._seen[2:3]
             first = not self.bars or before != (id(rows), self._in_tokens)

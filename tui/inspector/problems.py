@@ -10,6 +10,7 @@ import numpy as np
 from textual.app import ComposeResult
 from textual.binding import BindingType
 
+from core.config.counted import counted
 from core.data.filter import Array
 from core.data.overlay import Mark
 from tui import numbers
@@ -99,7 +100,7 @@ class Problems(Listed):
 
     def look_again(self) -> None:
         rows = self.rows
-        seen = (id(rows), rows.known, rows.revision, len(rows.overlay)) if rows else ()
+        seen = _state(rows) if rows else ()
         if seen != self._seen:
             self._seen = seen
             self.groups = _groups(rows) if rows else []
@@ -160,9 +161,9 @@ class Problems(Listed):
             if group.kind == UNMET:
                 self.post_message(self.Forget(group.marks if at < 0 else group.marks[at : at + 1]))
 
-    def action_scroll_detail(self, by: int) -> None:
+    def action_scroll_detail(self, direction: int) -> None:
         """Scroll the row."""
-        self.detail.scroll_by(by)
+        self.detail.scroll_on(direction)
 
     def action_next_view(self) -> None:
         """The row rendered, raw, in tokens."""
@@ -217,6 +218,12 @@ def _groups(rows: Rows) -> list[Group]:
     return [group for kind in kinds for group in sorted(kind, key=_by_size) if group.size]
 
 
+def _state(rows: Rows) -> tuple[object, ...]:
+    """What the groups come from: another survey, of other rules, may know of as many rows."""
+    return (id(rows), rows.version, id(rows.survey), rows.looked_at, rows.known, rows.revision,
+            len(rows.overlay))  # fmt: skip
+
+
 def _by_size(group: Group) -> tuple[int, str]:
     return -group.size, group.name
 
@@ -224,4 +231,6 @@ def _by_size(group: Group) -> tuple[int, str]:
 def _nothing(rows: Rows | None) -> str:
     if rows is not None and rows.survey is not None and rows.survey.complete:
         return "Nothing is wrong with these rows: all of them are kept."
-    return "Nothing is wrong so far."
+    if rows is None or not rows.known:
+        return "Not looked at yet."
+    return f"Nothing is wrong with the first {counted(rows.known, 'row')}; not all are looked at."

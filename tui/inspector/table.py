@@ -202,9 +202,9 @@ class Table(Listed):
         """Tokens with their numbers."""
         self.detail.toggle_ids()
 
-    def action_scroll_detail(self, by: int) -> None:
-        """Scroll the row below the list."""
-        self.detail.scroll_by(by)
+    def action_scroll_detail(self, direction: int) -> None:
+        """Scroll the row."""
+        self.detail.scroll_on(direction)
 
     def action_ask(self, purpose: str) -> None:
         """Ask for a filter, a search or a place."""

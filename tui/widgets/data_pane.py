@@ -420,8 +420,10 @@ class DataPane(Pane):
         if rows is None or number is None:
             return
         found = rows.next_problem(number)
-        if found is None:
-            self.notify("no row of this data is rejected")
+        if found is None and rows.looked_at:
+            self.say("no row of this data is rejected")
+        elif found is None:
+            self.say(f"one moment: {counted(rows.known, 'row')} looked at so far, none rejected")
         else:
             self.go_to(found)
 
@@ -448,8 +450,7 @@ class DataPane(Pane):
         """A key of the table decides about rows."""
         event.stop()
         if event.what == "drop_all":
-            find = self.table.find
-            self._decide.drop_all(find.order if find.filter_line else None)
+            self._decide.drop_all(self.table.find)
         elif event.number is not None:
             act = self._decide.edit if event.what == "edit" else self._decide.drop
             act(event.number)

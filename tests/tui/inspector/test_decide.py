@@ -158,6 +158,21 @@ async def test_all_filtered_rows_are_dropped_after_a_question(app: FinetuiApp) -
         assert "nothing to undo" in [n.message for n in app._notifications][-1]
 
 
+async def test_rows_are_not_dropped_while_the_filter_still_finds_some(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await give(pilot, "f", ".topic:money")
+        find = app.main.data.table.find
+        find.begin_job("filtering")
+        await pilot.press("D")
+        await pilot.pause()
+        assert app.screen is app.main
+        assert "one moment: filtering" in [n.message for n in app._notifications][-1]
+        find.part, find.so_far = 0.5, 6
+        await pilot.press("escape", "D")
+        await pilot.pause()
+        assert "ended at 50%" in " ".join(shown(app).split())
+
+
 async def test_decisions_are_there_at_the_next_start(
     make_app: Callable[..., FinetuiApp], config: RunConfig
 ) -> None:

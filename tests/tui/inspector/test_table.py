@@ -110,6 +110,11 @@ async def test_a_row_of_many_megabytes_is_shown_by_its_beginning(
         await pilot.press("down")
         await settle(pilot)
         await pilot.press(*["right_square_bracket"] * 2)
+        await pilot.pause()
+        assert app.main.data.table.detail._text.scroll_offset.y > 0
+        await pilot.press(*["left_square_bracket"] * 3)
+        await pilot.pause()
+        assert app.main.data.table.detail._text.scroll_offset.y == 0
         assert time.monotonic() - began < 10
         lines = app.main.data.table.detail._text._lines
         assert lines[-1][0][0].startswith("… 4,96")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from idle import settle, shown
 from textual.containers import VerticalScroll
 from using import opened, words
 
 from tui.app import FinetuiApp
+from tui.inspector.problems import Problems
 from tui.screens.keys import help_page
 
 
@@ -172,3 +176,58 @@ async def test_only_the_first_tokens_are_shown_one_by_one(
         await settle(pilot)
         assert "226 more tokens" in shown(app)
         assert "cut off by max_length" in shown(app)
+
+
+async def test_brackets_scroll_the_row_of_a_problem(app: FinetuiApp) -> None:
+    rows = [{"instruction": "long", "output": "word\n" * 200}] * 2
+    Path("twice.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with opened(app) as pilot:
+        app.set_setting(("data", "files"), "twice.jsonl")
+        await settle(pilot)
+        await settle(pilot)
+        await pilot.press("right", "right_square_bracket")
+        await pilot.pause()
+        view = app.main.data.view
+        assert isinstance(view, Problems)
+        assert view.detail._text.scroll_offset.y > 0
+        await pilot.press("left_square_bracket")
+        await pilot.pause()
+        assert view.detail._text.scroll_offset.y == 0
+
+
+async def test_problems_follow_a_rule_that_is_switched_on(app: FinetuiApp) -> None:
+    text = " ".join(f"word{n}" for n in range(200))
+    rows = [{"instruction": f"{text} {n}", "output": text} for n in range(2)]
+    Path("alike.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with opened(app) as pilot:
+        app.set_setting(("data", "max_length"), "8192")
+        app.set_setting(("data", "files"), "alike.jsonl")
+        await settle(pilot)
+        await settle(pilot)
+        await pilot.press("right")
+        await settle(pilot)
+        assert "Nothing is wrong with these rows" in shown(app)
+        app.set_setting(("clean", "near_duplicates"), "true")
+        await settle(pilot)
+        await settle(pilot)
+        text = shown(app)
+        assert "problems 1" in text
+        assert "Nothing is wrong" not in text
+        assert "near duplicate" in text
+
+
+async def test_what_is_not_looked_at_yet_is_not_called_right(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        app.set_setting(("data", "files"), "domain.jsonl")
+        await settle(pilot)
+        await settle(pilot)
+        rows = app.main.data.rows
+        assert rows is not None
+        rows.survey = None
+        app.main.data.show_view(1)
+        for _ in range(3):
+            app.main.data.action_next_problem()
+        await pilot.pause()
+        assert "Not looked at yet." in shown(app)
+        told = [n.message for n in app._notifications]
+        assert told == ["one moment: 0 rows looked at so far, none rejected"]
