@@ -91,6 +91,17 @@ def _unlearned(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("warning", warning)
 
 
+def _uncounted(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
+    rules = ("min_answer_tokens", "max_tokens")
+    asked = [f"clean.{name}" for name in rules if getattr(survey.config.clean, name) is not None]
+    if asked and not survey.counted:
+        yield Finding(
+            "warning",
+            f"{' and '.join(asked)} did nothing here: no model counts the tokens. Name one with "
+            "--model; a run applies them",
+        )
+
+
 def _sampled(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     for sample in survey.samples:
         yield Finding(
@@ -211,6 +222,6 @@ def _in_tokens(survey: Survey, tokens: TokenStats) -> Iterator[Finding]:
 
 
 _RULES: tuple[Callable[[Survey, Mapping[str, Any]], Iterator[Finding]], ...] = (
-    _encodings, _sampled, _formats, _unlearned, _size, _rejected, _answers, _sameness, _languages,
-    _private,
+    _encodings, _sampled, _formats, _unlearned, _uncounted, _size, _rejected, _answers, _sameness,
+    _languages, _private,
 )  # fmt: skip

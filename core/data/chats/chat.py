@@ -63,6 +63,18 @@ class Unfit(Exception):  # noqa: N818 - carries a defect, is none of the program
         self.defect = Defect(reason, detail)
 
 
+AS_PYTHON = ": written as Python shows it; write it with json.dumps"
+"""What to add about a text that was meant to be JSON."""
+
+
+def no_text(value: object, where: str) -> Unfit:
+    """Why a value cannot be learned as a text. Readers of columns leave bytes that are no UTF-8
+    as their number."""
+    if isinstance(value, dict) and value.keys() == {"bytes"} and type(value["bytes"]) is int:
+        return Unfit("not_utf8", f"{where} is bytes that are not UTF-8: write it as text")
+    return Unfit("wrong_type", f"{where} is {kind_of(value)}, not a text")
+
+
 def kind_of(value: object) -> str:
     """What a JSON value is, in words."""
     names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}

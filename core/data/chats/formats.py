@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from core.data.chats.chat import Chat, Converted, Defect, Format, Message, Unfit, kind_of
+from core.data.chats.chat import Chat, Converted, Defect, Format, Message, Unfit, no_text
 from core.data.chats.columns import (
     ALPACA_ANSWERS,
     ANSWERS,
@@ -233,5 +233,5 @@ def _text(row: Mapping[str, Any], key: str, missing: str = "wrong_type") -> str:
     if value is None:
         raise Unfit(missing, f"has no {key}")
     if not isinstance(value, str):
-        raise Unfit("wrong_type", f"{key} is {kind_of(value)}, not a text")
+        raise no_text(value, key)
     return value

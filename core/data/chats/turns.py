@@ -10,7 +10,17 @@ from typing import Any
 
 import orjson
 
-from core.data.chats.chat import Chat, Converted, Defect, Message, Unfit, kind_of, side_of
+from core.data.chats.chat import (
+    AS_PYTHON,
+    Chat,
+    Converted,
+    Defect,
+    Message,
+    Unfit,
+    kind_of,
+    no_text,
+    side_of,
+)
 from core.data.chats.nesting import deeper_than
 
 ROLES: Mapping[str, str] = {
@@ -208,7 +218,7 @@ def text_of(value: object, where: str) -> tuple[str, str]:
     if isinstance(value, str):
         return value, ""
     if not (isinstance(value, list) and value):
-        raise Unfit("wrong_type", f"{where} is {kind_of(value)}, not a text")
+        raise no_text(value, where)
     said, thought = [], []
     for part in value:
         if isinstance(part, str):
@@ -302,7 +312,8 @@ def _parsed(text: str, where: str) -> Any:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         reason = "wrong_type" if "call" not in where else "broken_tool_call"
-        raise Unfit(reason, f"{where} is a text that is no JSON: {error.msg}") from error
+        hint = AS_PYTHON if text.lstrip("[ \n").startswith("{'") else ""
+        raise Unfit(reason, f"{where} is a text that is no JSON: {error.msg}{hint}") from error
     if deeper_than(value):
         raise Unfit("too_deep", f"{where} is nested too deep")
     return value

@@ -62,6 +62,8 @@ def document_rows(open_stream: Callable[[], Reader], name: str) -> Iterator[Row 
             pass
     elif not first:
         refuse_blank(name)
+    elif first in (b"/", b"#"):
+        scanner.fail("a comment stands here, which JSON does not have")
     elif first != b"[":
         refuse(f"{name} holds no rows", "write a list of objects, or one object a line as .jsonl")
     yield from _list_rows(scanner, closed=first == b"[")

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 import orjson
 
+from core.data.chats.chat import AS_PYTHON
 from core.data.chats.nesting import DEPTH_LIMIT
 from core.data.chats.shapes import shape_of
 from core.data.read import row as limits
@@ -176,7 +177,7 @@ def _slow(raw: bytes, file: str, line: int) -> Row | Rejected:
 def _hint(raw: bytes) -> str:
     """What a broken line looks like, where that says how to write it."""
     if raw.startswith(b"{'"):
-        return ": written as Python shows it; write it with json.dumps"
+        return AS_PYTHON
     if raw.startswith(b"{") and raw.endswith(b"},"):
         return ": a comma follows the object; a line holds the object alone"
     return ""

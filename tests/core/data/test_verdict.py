@@ -177,3 +177,21 @@ def test_a_file_read_in_doubt_is_told_with_words_to_look_at(tmp_path: Path) -> N
     assert "warning: rows.jsonl was read as Latin-1 (Windows-1252), and may be in another" in (
         said(look(path))
     )
+
+
+@pytest.mark.parametrize(
+    ("clean", "words"),
+    [
+        ({"max_tokens": 5}, "clean.max_tokens did nothing here"),
+        ({"max_tokens": 5, "min_answer_tokens": 1},
+         "clean.min_answer_tokens and clean.max_tokens did nothing here"),
+        ({"max_chars": 500}, ""),
+    ],
+)  # fmt: skip
+def test_rules_on_tokens_without_a_model_are_said_to_do_nothing(
+    clean: dict[str, Any], words: str, write_lines: Callable[..., Path]
+) -> None:
+    data = {"files": [str(write_lines(row(1)))]}
+    text = said(inspect(RunConfig.model_validate({"data": data, "clean": clean})))
+    assert ("did nothing here" in text) == bool(words)
+    assert words in text

@@ -291,3 +291,10 @@ def test_an_empty_list_of_turns_hides_no_other_format() -> None:
         empty = to_chat(row, "auto")
         assert isinstance(empty, Defect)
         assert empty.reason == "no_assistant"
+
+
+def test_turns_that_python_printed_into_a_cell_are_told_how_to_be_written() -> None:
+    made = to_chat({"messages": str(CHAT)}, "auto")
+    assert isinstance(made, Defect)
+    assert made.reason == "wrong_type"
+    assert "written as Python shows it; write it with json.dumps" in made.detail

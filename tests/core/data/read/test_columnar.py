@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from core.config.errors import InputError
+from core.data.chats.chat import Converted, Defect
+from core.data.chats.formats import to_chat
 from core.data.read import row as limits
 from core.data.read.sources import Rejected, Row, read_rows
 
@@ -107,3 +109,18 @@ def test_an_empty_table_and_equal_names_are_refused(tmp_path: Path) -> None:
     twice = pa.table([pa.array(["x"]), pa.array(["y"])], names=["a", "a"])
     with pytest.raises(InputError, match="twice"):
         list(read_rows([write(tmp_path / "b.arrow", twice)]))
+
+
+def test_bytes_that_are_no_utf8_are_no_text_to_learn(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {
+        "prompt": pa.array([b"caf\xc3\xa9", b"caf\xe9"], pa.binary()),
+        "completion": pa.array(["a", "a"]),
+    }
+    first, second = (
+        to_chat(row.value, "auto")
+        for row in read_rows([write(tmp_path / "a.parquet", pa.table(columns))])
+        if isinstance(row, Row)
+    )
+    assert isinstance(first, Converted)
+    assert first.chat[0]["content"] == "café"
+    assert second == Defect("not_utf8", "prompt is bytes that are not UTF-8: write it as text")

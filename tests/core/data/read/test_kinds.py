@@ -175,3 +175,12 @@ def test_a_second_list_in_a_document_is_refused_with_what_to_write(tmp_path: Pat
     refused = refusal(path)
     assert "a.json:11: a second list follows the end of the first" in refused.message
     assert '{"messages": [...]}' in refused.remedies[0]
+
+
+@pytest.mark.parametrize("comment", ["// made by hand", "/* made by hand */", "# made by hand"])
+def test_a_comment_before_a_document_is_no_json(comment: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text(f"\n{comment}\n{json.dumps(ROWS, indent=1)}")
+    refused = refusal(path)
+    assert refused.kind == "not_json"
+    assert "a.json:2: not valid JSON: a comment stands here" in refused.message
