@@ -8,6 +8,9 @@ from pydantic import field_validator
 
 from core.config.setting import Section, names_of, setting
 
+LONGEST = 1_048_576
+"""The most tokens that a row may have."""
+
 
 class DataConfig(Section):
     """Which rows are learned, and how they become tokens."""
@@ -61,7 +64,7 @@ class DataConfig(Section):
         unit="tokens",
         common=True,
         ge=16,
-        le=1_048_576,
+        le=LONGEST,
     )
     packing: bool = setting(
         True,

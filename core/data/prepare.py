@@ -61,6 +61,8 @@ __all__ = ["Frozen", "load_frozen", "prepare"]
 
 REJECTED, HELD_OUT = "rejected.jsonl", "heldout.jsonl"
 _BATCH = 256
+_BATCH_CHARS = 4 << 20
+"""Tokens of long texts take 150 bytes for each of their characters until they are written."""
 _PROOF_ROWS = 16
 _TICK_SECONDS = 0.5
 
@@ -172,9 +174,8 @@ class _Preparation:
         self, survey: Survey, numbers: Places, name: str, *, held_out: bool
     ) -> TokenSpool:
         side, what = TokenSpool(self.staging / f"{name}.tokens"), "rows"
-        for start in range(0, len(numbers), _BATCH):
-            batch = numbers[start : start + _BATCH].tolist()
-            rows = [survey.chat(number) for number in batch]
+        done = 0
+        for batch, rows in _batches(survey, numbers):
             results = self.codec.encode_many([row.chat for row in rows])
             for number, row, whole in zip(batch, rows, results, strict=True):
                 if isinstance(whole, Encoded) and not held_out:
@@ -192,7 +193,8 @@ class _Preparation:
                     )
                 if held_out:
                     self._hold_out(row)
-            self._tick(min(start + _BATCH, len(numbers)), len(numbers), what)
+            done += len(batch)
+            self._tick(done, len(numbers), what)
         side.finish()
         return side
 
@@ -367,6 +369,24 @@ class _Preparation:
         if now - self._told > _TICK_SECONDS:
             self._told = now
             self.job.progress(done, total, unit, detail)
+
+
+def _batches(survey: Survey, numbers: Places) -> Iterator[tuple[list[int], list[Kept]]]:
+    """Rows to tokenize together: a few hundred, fewer where they are long."""
+    batch: list[int] = []
+    rows: list[Kept] = []
+    chars = 0
+    for number in numbers.tolist():
+        row = survey.chat(number)
+        size = sum(len(message["content"]) for message in row.chat)
+        if batch and (len(batch) == _BATCH or chars + size > _BATCH_CHARS):
+            yield batch, rows
+            batch, rows, chars = [], [], 0
+        batch.append(number)
+        rows.append(row)
+        chars += size
+    if batch:
+        yield batch, rows
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from core.config import files
 from core.config.counted import counted
+from core.config.data import LONGEST
 from core.config.errors import InputError, RefusedError
 from core.config.files import OLD_NAMES
 from core.config.schema import RunConfig
@@ -23,6 +24,7 @@ from core.data.inspect import inspect as look
 from core.data.leaks import leak_words
 from core.data.survey import Survey
 from core.data.tokens.codec import ChatCodec
+from core.data.tokens.forecast import Forecast
 from core.record.folder import RunFolder, list_runs
 from core.record.pace import pace_of
 from core.run import link
@@ -263,7 +265,18 @@ def _tell_tokens(report: Report, out: Output) -> None:
     cuts = report.survey.forecast
     shown = ", ".join(f"{c.rows_cut:,} at {c.max_length:,}" for c in cuts.table if c.rows_cut)
     if shown:
-        out.say(f"cuts      rows cut: {shown}; {cuts.proposed:,} leaves nearly all whole")
+        out.say(f"cuts      rows cut: {shown}; {_proposal(cuts)}")
+
+
+def _proposal(cuts: Forecast) -> str:
+    """Which length to take."""
+    if cuts.longest > LONGEST == cuts.proposed:
+        many = counted(cuts.at(LONGEST).rows_cut, "row is", "rows are")
+        return (
+            f"{many} longer than {LONGEST:,}, the most that data.max_length takes: split long "
+            "texts, or leave them out (clean.max_tokens)"
+        )
+    return f"{cuts.proposed:,} leaves nearly all whole"
 
 
 def _tell_clusters(survey: Survey, out: Output) -> None:

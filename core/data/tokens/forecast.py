@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from core.config.data import LONGEST
 from core.data.tokens.encoded import Encoded
 
 Counts = npt.NDArray[np.int64]
@@ -75,12 +76,13 @@ class Forecast:
 
     @cached_property
     def proposed(self) -> int:
-        """The shortest length that leaves nearly all rows and nearly all answers whole."""
+        """The shortest length that leaves nearly all rows and nearly all answers whole, or the
+        longest that there is."""
         spare_rows = int(self.rows * (1 - WHOLE))
         spare_tokens = int(self.answer_tokens * (1 - WHOLE))
         enough = (self._above <= spare_rows) & (self._answer_tokens <= spare_tokens)
         shortest = int(np.argmax(enough)) if self.rows else STEP
-        return max(STEP, -(-shortest // STEP) * STEP)
+        return min(LONGEST, max(STEP, -(-shortest // STEP) * STEP))
 
     def as_dict(self) -> dict[str, object]:
         """Plain values for a report."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from core.config.errors import FailedError, InputError, RefusedError
 from core.config.schema import RunConfig
 from core.data import prepare as module
 from core.data import proof
+from core.data.chats.chat import Chat, Defect
 from core.data.inspect import inspect
 from core.data.prepare import load_frozen, prepare
-from core.data.tokens.codec import ChatCodec
+from core.data.tokens.codec import ChatCodec, Encoded
 from core.record import events as ev
 from core.record.commands import Aborted
 from core.record.folder import RunFolder
@@ -173,6 +174,26 @@ def test_the_same_seed_gives_the_same_data_and_another_seed_another(
     prepare(job)
     (event,) = told(job, ev.DataPrepared)
     assert (event.train_rows, event.eval_rows, event.rejected) == (18, 2, 30)
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_long_rows_are_tokenized_a_few_at_a_time(
+    make_job: JobMaker, write_lines: Callable[..., Path], make_model: ModelMaker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    path, model = write_lines(*rows(50)), make_model(CHATML)
+    many = prepare(make_job([path], model))["sha256"]
+    sizes: list[int] = []
+    encode = ChatCodec.encode_many
+
+    def counting(codec: ChatCodec, chats: Sequence[Chat]) -> list[Encoded | Defect]:
+        sizes.append(len(chats))
+        return encode(codec, chats)
+
+    monkeypatch.setattr(ChatCodec, "encode_many", counting)
+    monkeypatch.setattr(module, "_BATCH_CHARS", 100)
+    assert prepare(make_job([path], model))["sha256"] == many
+    assert 1 < max(sizes) < 10
 
 
 @pytest.mark.usefixtures("no_proof")

@@ -260,6 +260,19 @@ def test_inspect_tells_time_from_a_run_that_trained_so(
     assert training["measured"]["steps"] == 26
 
 
+def test_rows_beyond_every_length_are_told(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = str(Path(__file__).parents[3] / "sample_data" / "tiny-llama")
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "q", "completion": "word " * 3000}), encoding="utf-8")
+    assert "leaves nearly all whole" in call("inspect", path, "--model", model).out
+    for module in ("tui.cli.data", "core.data.tokens.forecast"):
+        monkeypatch.setattr(f"{module}.LONGEST", 2048)
+    said = call("inspect", path, "--model", model).out
+    assert "1 row is longer than 2,048, the most that data.max_length takes" in said
+
+
 def test_inspect_shows_clusters_of_near_duplicates(call: Call, tmp_path: Path) -> None:
     words = " ".join(f"word{n}" for n in range(60))
     rows = [{"prompt": words, "completion": "yes"}, {"prompt": words.upper(), "completion": "Yes"},

@@ -10,6 +10,7 @@ from chat_templates import CHATML, ModelMaker
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.config.data import LONGEST
 from core.config.schema import RunConfig
 from core.data.chats.chat import Chat, Defect
 from core.data.survey import survey
@@ -71,6 +72,12 @@ def test_the_proposed_length_leaves_nearly_all_whole(lengths: list[int]) -> None
     half = collected.forecast(np.arange(len(lengths)) % 2 == 0)
     assert (half.rows, half.tokens) == (len(lengths[::2]), sum(lengths[::2]))
     assert forecast.as_dict()["proposed_max_length"] == proposed
+
+
+def test_no_length_is_proposed_that_no_setting_takes() -> None:
+    collected = Lengths()
+    collected.add(Encoded("", 3 << 20, 3 << 20, ((0, 3 << 20),), True, None))  # type: ignore[arg-type]
+    assert collected.forecast().proposed == LONGEST
 
 
 def test_raw_text_is_never_cut(make_model: ModelMaker) -> None:
