@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from core.config.counted import counted
+from core.config.data import LONGEST
 from core.data.clean.private import PERSONAL, SECRET
 from core.data.stats import TokenStats
 from core.data.survey import Survey
+from core.data.tokens.forecast import Forecast
 
 FEW_ROWS = 1000
 MANY_ROWS = 100_000
@@ -202,13 +202,12 @@ def _in_tokens(survey: Survey, tokens: TokenStats) -> Iterator[Finding]:
     rows, limit = tokens.rows, survey.config.data.max_length
     cut, lost = tokens.truncated, survey.tally.rejected["answer_cut_off"]
     if cut or lost:
-        p99 = int(np.percentile(tokens.lengths, 99, method="inverted_cdf"))
         yield Finding(
             "warning" if cut + lost > 0.01 * rows else "note",
             f"{cut:,} of {counted(rows, 'row')} {'is' if cut == 1 else 'are'} cut at {limit:,} "
             f"tokens and {'does' if cut == 1 else 'do'} not learn to stop, "
-            f"{counted(lost, 'loses its', 'lose their')} whole answer; 99 % fit into {p99:,}: "
-            "raise data.max_length, or leave long rows out (clean.max_tokens)",
+            f"{counted(lost, 'loses its', 'lose their')} whole answer: "
+            f"{_longer(survey.forecast, limit)}leave long rows out (clean.max_tokens)",
         )
     untaught = rows - tokens.stop_trained - cut
     if untaught > 0.01 * rows:
@@ -219,6 +218,14 @@ def _in_tokens(survey: Survey, tokens: TokenStats) -> Iterator[Finding]:
         )
     elif tokens.stop_trained:
         yield Finding("good", "the stop token is learned")
+
+
+def _longer(forecast: Forecast, limit: int) -> str:
+    """The advice to take the proposed length, where that is a longer one."""
+    if forecast.proposed <= limit:
+        return ""
+    enough = f" ({forecast.proposed:,} leaves nearly all whole)"
+    return f"raise data.max_length{enough if forecast.proposed < LONGEST else ''}, or "
 
 
 _RULES: tuple[Callable[[Survey, Mapping[str, Any]], Iterator[Finding]], ...] = (

@@ -70,8 +70,21 @@ def test_what_a_cut_costs_is_said(write_lines: Callable[..., Path], make_model: 
     rows = [r | {"prompt": f"q{n}"} for n, r in enumerate(rows)]
     report = look(write_lines(*rows), codec)
     assert "warning: 5 of 10 rows are cut at 64 tokens and do not learn to stop" in said(report)
+    assert f"({report.survey.forecast.proposed:,} leaves nearly all whole)" in said(report)
     assert report.facts["training"]["steps_an_epoch"] == 1
     assert report.facts["tokens"]["max"] > 64
+
+
+def test_raw_texts_count_for_no_length(
+    write_lines: Callable[..., Path], make_model: ModelMaker
+) -> None:
+    codec = ChatCodec.load(str(make_model(CHATML)))
+    rows = [{"prompt": f"q{n}", "completion": "word " * (5 if n % 2 else 40)} for n in range(10)]
+    texts = [{"text": f"{n} " + "a long text " * 500} for n in range(10)]
+    report = look(write_lines(*rows, *texts), codec)
+    assert report.survey.forecast.proposed < 500
+    (cut,) = [f.text for f in report.verdict if "cut at 64" in f.text]
+    assert f"raise data.max_length ({report.survey.forecast.proposed:,} leaves" in cut
 
 
 def test_nothing_to_learn_is_the_only_finding(write_lines: Callable[..., Path]) -> None:
