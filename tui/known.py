@@ -90,6 +90,11 @@ class Known:
         at = int(np.searchsorted(bad, after, "right"))
         return int(bad[at % len(bad)])
 
+    def all_dropped(self, numbers: Array) -> bool:
+        """Whether each of these rows is known to be dropped by hand."""
+        dropped = self._in_state("dropped")
+        return bool(len(numbers) and numbers.max() < len(dropped) and dropped[numbers].all())
+
     def _in_state(self, state: str) -> Mask:
         if state == "cut":
             cut: Mask = self.number("tokens") > self.config.data.max_length

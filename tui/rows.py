@@ -279,6 +279,13 @@ class Rows(Known):
         self.overlay.drop(*sources, goes_on=goes_on)
         self.look_again(*numbers)
 
+    def restore_all(self, numbers: Sequence[int], *, goes_on: bool = False) -> None:
+        """Take many rows as their files have them, as `drop_all` leaves them out."""
+        sources = [self.source(number) for number in numbers]
+        self.require_unchanged()
+        self.overlay.restore(*sources, goes_on=goes_on)
+        self.look_again(*numbers)
+
     def restore(self, number: int) -> None:
         """Take a row as its file has it."""
         self.overlay.restore(self._source_now(number))

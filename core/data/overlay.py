@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,24 +151,16 @@ class Overlay:
         """Leave rows out; all of them are in the file when this returns, or none is. ``goes_on``:
         `undo` takes them back together with the decision before."""
         marks = (Mark(self.key(row), None) for row in rows)
-        new = {mark.key: mark for mark in marks if self._marks.get(mark.key) != mark}
-        if not new:
-            return
-        self._write(*new.items())
-        if not (goes_on and self._undo):
-            self._undo.append({})
-        for key, mark in new.items():
-            self._undo[-1].setdefault(key, self._marks.get(key))
-            self._put(key, mark)
+        self._decide_all({mark.key: mark for mark in marks}, goes_on=goes_on)
 
     def edit(self, row: Row | Rejected, value: dict[str, Any]) -> None:
         """Let ``value`` take the place of this row."""
         key = self.key(row)
         self._decide(key, Mark(key, value))
 
-    def restore(self, row: Row | Rejected) -> None:
-        """Take the row as the file has it again."""
-        self._decide(self.key(row), None)
+    def restore(self, *rows: Row | Rejected, goes_on: bool = False) -> None:
+        """Take rows as the file has them again, as ``drop`` leaves them out."""
+        self._decide_all({self.key(row): None for row in rows}, goes_on=goes_on)
 
     def forget(self, marks: Iterable[Mark]) -> None:
         """Let decisions go, such as those that fit no row any more."""
@@ -191,11 +183,18 @@ class Overlay:
         return list(changed)
 
     def _decide(self, key: Key, mark: Mark | None) -> None:
-        before = self._marks.get(key)
-        if mark != before:
-            self._write((key, mark))
+        self._decide_all({key: mark})
+
+    def _decide_all(self, marks: Mapping[Key, Mark | None], *, goes_on: bool = False) -> None:
+        new = {key: mark for key, mark in marks.items() if self._marks.get(key) != mark}
+        if not new:
+            return
+        self._write(*new.items())
+        if not (goes_on and self._undo):
+            self._undo.append({})
+        for key, mark in new.items():
+            self._undo[-1].setdefault(key, self._marks.get(key))
             self._put(key, mark)
-            self._undo.append({key: before})
 
     def _put(self, key: Key, mark: Mark | None) -> None:
         had = self._marks.pop(key, None) is not None

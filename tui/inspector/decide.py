@@ -113,7 +113,8 @@ class Decide:
         many = len(rows.overlay.last)
         self._pane.app.clear_notifications()  # what was said of it holds no more
         if not many:
-            self._warn("nothing to undo: nothing was decided since this data was opened")
+            self._warn("nothing to undo: nothing was decided since this data was opened. "
+                       "f is:dropped, then D takes back what was dropped before")  # fmt: skip
         elif many > _AT_ONCE and not self._locked():
             self._in_thread(_TAKING_BACK, lambda _: f"{counted(len(rows.undo()), 'row')} back")
         else:
@@ -137,7 +138,8 @@ class Decide:
     # -- many rows -----------------------------------------------------------------------------
 
     def drop_all(self, find: Find) -> None:
-        """Ask, then leave out all rows of a filter that has ended."""
+        """Ask, then leave out all rows of a filter that has ended; take them back where all of them
+        were left out."""
         from tui.screens.ask import Answer, Ask
 
         chosen = find.order if find.filter_line else None
@@ -151,19 +153,26 @@ class Decide:
         if self._refused(self._rows):
             return
         rows = counted(len(chosen), "row")
-        answers = (Answer("", "c", "leave them"), Answer("drop", "d", f"drop {rows}"))
+        back = self._rows.all_dropped(chosen)
+        if back:
+            title, verb, key = "Take all of them back?", "take back", "b"
+            text = f"{rows} filtered, each dropped by hand. u drops all of them again."
+        else:
+            title, verb, key = "Drop all of them?", "drop", "d"
+            text = f"{rows} filtered. u takes all of them back."
+        answers = (Answer("", "c", "leave them"), Answer("do", key, f"{verb} {rows}"))
 
         def answered(answer: str | None) -> None:
-            if answer == "drop":
-                self._drop_many(chosen)
+            if answer == "do":
+                self._decide_many(chosen, back=back)
 
-        text = f"{rows} filtered. u takes all of them back."
         if find.stopped is not None:
             text += f" The filter was ended at {find.stopped:.0%}: rows behind that stay."
-        self._pane.app.push_screen(Ask("Drop all of them?", text, answers), answered)
+        self._pane.app.push_screen(Ask(title, text, answers), answered)
 
-    def _drop_many(self, chosen: Array) -> None:
+    def _decide_many(self, chosen: Array, *, back: bool) -> None:
         rows = self._rows
+        decide, done_so = (rows.restore_all, "taken back") if back else (rows.drop_all, "dropped")
 
         def work(tick: scan.Tick) -> str:
             done = 0
@@ -172,14 +181,14 @@ class Decide:
                     before = rows.overlay.written
                     while done < len(chosen):
                         some = chosen[done : done + _AT_ONCE].tolist()
-                        rows.drop_all(some, goes_on=rows.overlay.written > before)
+                        decide(some, goes_on=rows.overlay.written > before)
                         done += len(some)
                         tick(done / len(chosen))
             except scan.Ended:
-                return f"ended: {done:,} of {counted(len(chosen), 'row')} dropped"
-            return f"{counted(len(chosen), 'row')} dropped"
+                return f"ended: {done:,} of {counted(len(chosen), 'row')} {done_so}"
+            return f"{counted(len(chosen), 'row')} {done_so}"
 
-        self._in_thread(_DROPPING, work)
+        self._in_thread(_TAKING_BACK if back else _DROPPING, work)
 
     # -- write ---------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from using import give, opened, words
 
 from core.config.schema import RunConfig
 from core.data.overlay import Overlay
+from core.data.read.sources import read_rows
 from core.record.folder import RunFolder
 from tui.app import FinetuiApp
 from tui.screens.ask import Ask
@@ -128,6 +129,30 @@ async def test_a_row_without_an_answer_is_repaired_as_json(app: FinetuiApp) -> N
         assert rows is not None
         assert rows.reason(11) == ""
         assert "1 problem" in shown(app)
+
+
+async def test_rows_that_were_dropped_before_are_taken_back_after_a_question(
+    app: FinetuiApp,
+) -> None:
+    overlay = Overlay("general.overlay")
+    overlay.drop(*list(read_rows(["general.jsonl"]))[2:5])
+    async with opened(app) as pilot:
+        await give(pilot, "f", "is:dropped")
+        await pilot.press("D")
+        await pilot.pause()
+        assert isinstance(app.screen, Ask)
+        assert "3 rows filtered, each dropped by hand" in shown(app)
+        await pilot.press("b")
+        for _ in range(50):  # they are written in a thread
+            await settle(pilot)
+            if not len(Overlay("general.overlay")):
+                break
+        rows = app.main.data.table.rows
+        assert rows is not None
+        assert int(rows.word("is", "dropped").sum()) == 0
+        await pilot.press("u")  # all of them at once
+        await settle(pilot)
+        assert Overlay("general.overlay").dropped == 3
 
 
 async def test_all_filtered_rows_are_dropped_after_a_question(app: FinetuiApp) -> None:
