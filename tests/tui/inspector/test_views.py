@@ -146,6 +146,7 @@ async def test_a_row_of_megabytes_is_shown_but_not_tokenized(
     app: FinetuiApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tui.look.TOO_LONG", 1500)
+    monkeypatch.setattr("tui.views.TOO_LONG", 1500)
     async with opened(app, (160, 48)) as pilot:
         rows = app.main.data.rows
         assert rows is not None
