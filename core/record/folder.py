@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def create(root: Path, name: str, config_text: str, *, again: bool = False) -> R
         root.mkdir(parents=True, exist_ok=True)
         folder.path.mkdir(mode=0o700)
     except FileExistsError as error:
-        if again and _is_bare(folder) and folder.config.read_text("utf-8") == config_text:
+        if again and _is_bare(folder) and _means(folder.config, config_text):
             return folder
         raise RefusedError(
             f"a run named {name} is already in {root}",
@@ -166,6 +167,14 @@ def _is_bare(folder: RunFolder) -> bool:
     made = (folder.data, folder.adapter, folder.merged, *folder.path.glob("checkpoint-*"))
     bare = folder.exists() and not any(path.exists() for path in made)
     return bare and holder(folder.lock) is None
+
+
+def _means(config: Path, text: str) -> bool:
+    """Whether a configuration has the settings of another one, however they are written."""
+    try:
+        return tomllib.loads(config.read_text(encoding="utf-8")) == tomllib.loads(text)
+    except (OSError, ValueError):
+        return False
 
 
 def preparing(folder: RunFolder) -> str:

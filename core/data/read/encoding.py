@@ -98,10 +98,22 @@ def _find_letters(samples: Sequence[bytes]) -> Found:
     judged = judge(samples)
     if western and judged.likely == "cp1252":
         return Found("cp1252", doubt=judged.doubt, odd=judged.odd)
-    if is_damage(samples):
+    # What makes Western words, but has letters of UTF-8 too, is put together from both.
+    if is_damage(samples) or (judged.likely == "cp1252" and _has_letter(samples)):
         return Found("utf-8")
     likely = judged.likely if judged.likely != "cp1252" else ""
     return Found("utf-8", likely or foreign(samples))
+
+
+def _has_letter(samples: Sequence[bytes]) -> bool:
+    """Whether a run of bytes, whole and beside plain ones, is UTF-8 and hardly by chance."""
+    return any(
+        match.start() > 0
+        and match.end() < len(sample)
+        and is_utf8(match.group()) and not _is_chance(match.group())
+        for sample in samples
+        for match in _HIGH.finditer(sample)
+    )  # fmt: skip
 
 
 def _is_wide(upper: bytes, lower: bytes) -> bool:

@@ -45,7 +45,7 @@ def test_an_existing_run_is_never_overwritten(tmp_path: Path) -> None:
 
 def test_a_run_without_anything_made_is_taken_again(tmp_path: Path) -> None:
     run = folder.create(tmp_path, "chat", "x = 1\n")
-    assert folder.create(tmp_path, "chat", "x = 1\n", again=True) == run
+    assert folder.create(tmp_path, "chat", "x = 1.0 # the same\n", again=True) == run
     with pytest.raises(RefusedError) as caught:
         folder.create(tmp_path, "chat", "x = 2\n", again=True)
     assert f"finetui prepare {run.config} --runs {tmp_path}" in caught.value.remedies[2]

@@ -135,9 +135,10 @@ def test_a_preparation_that_froze_nothing_is_begun_anew(
     assert "finetui resume" not in said.err
     assert f"prepare it anew: finetui prepare {Path('runs/mine/run.toml').absolute()}" in said.err
     fake.script = [PREPARED, ev.JobFinished(job="prepare", result={})]
-    said = call(*words)
-    assert (said.code, "10 rows read" in said.out) == (0, True)
-    assert fake.launched == [("prepare", {})] * 2
+    for again in (words, ("prepare", "runs/mine/run.toml")):
+        said = call(*again)
+        assert (said.code, "10 rows read" in said.out) == (0, True)
+    assert fake.launched == [("prepare", {})] * 3
     said = call(*words, "--data.max_length", "64")
     assert said.code == 3
     Path("runs/mine/data").mkdir()

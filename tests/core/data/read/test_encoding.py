@@ -112,6 +112,16 @@ def test_a_few_latin_letters_are_found_wherever_they_stand(
         assert look(path, file).encoding == "utf-8"
 
 
+def test_a_few_letters_of_utf8_among_latin_ones_are_no_third_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    plain = b'{"prompt": "a question", "completion": "an answer to it"}\n' * 2000
+    latin = (LINE + "\n").encode("cp1252") * 40
+    path.write_bytes(plain + latin + plain + LINE.encode())
+    rows, said = read(path)
+    assert "UTF-8" in said
+    assert sum(isinstance(row, Rejected) for row in rows) == 40
+
+
 def test_half_a_character_of_utf16_costs_its_line(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     good = '{"a": 1}\n'.encode("utf-16-le")
