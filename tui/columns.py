@@ -50,10 +50,18 @@ class Column:
         """The column's part of a line, `width` cells of text."""
         text = inert(self.text(rows, number))
         if self.right:
-            return text[-width:].rjust(width), self.style
+            return _fitted(text, width).rjust(width), self.style
         if len(text) > width:
             text = "…" + text[1 - width :] if self.id == "place" else text[: width - 1] + "…"
         return text.ljust(width), self.style
+
+
+def _fitted(text: str, width: int) -> str:
+    """A number, without its commas or in millions where it is too wide for its column."""
+    if len(text) > width and text.replace(",", "").isdigit():
+        text = text.replace(",", "")
+        text = text if len(text) <= width else numbers.short(int(text))
+    return text[:width]
 
 
 def _optional(value: int | None) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from core.config import files
+from core.config.counted import counted
 from core.config.errors import FinetuiError, InputError
 from core.config.schema import RunConfig
 from core.record.commands import Name
@@ -60,6 +61,9 @@ class Conduct:
         except InputError as error:
             self._show_mistake(error)
             return
+        if lost := self._main.data.lost:
+            self._refuse_lost(lost)
+            return
 
         def done(link: LinkLike) -> None:
             self._session.show(link)
@@ -68,6 +72,13 @@ class Conduct:
             self._main.show_pane("graphs")
 
         self._do("starting", lambda: self._session.start(config), done)
+
+    def _refuse_lost(self, lost: int) -> None:
+        self._main.show_pane("data")
+        self._main.data.show_problems()
+        fit = counted(lost, "decision fits", "decisions fit")
+        self._refuse(f"not started: {fit} no row of this data any more. del lets them go, or clear "
+                     "data.overlay (2) to take the data as it is")  # fmt: skip
 
     def _show_mistake(self, error: InputError) -> None:
         wrong = self._main.config.draft.errors()

@@ -148,6 +148,10 @@ class Session:
         self.loads: deque[float] = deque(maxlen=LOADS)
         self.answers: dict[tuple[int, str], ev.SampleGenerated] = {}
         self.caught_up = False
+        self.failure = ""
+        """Why the last job failed; empty while there is none, or when one began since."""
+        self._fresh = False
+        """Whether the run was made here just now: then nothing of it is history."""
 
     @property
     def folder(self) -> RunFolder | None:
@@ -179,6 +183,7 @@ class Session:
     def show(self, link: LinkLike) -> None:
         """Show the run of a link that `start` returned."""
         self._hold(link)
+        self._fresh = True
 
     def release(self) -> None:
         """Show no run any more. The run itself goes on."""
@@ -223,7 +228,7 @@ class Session:
         update = _Fold(self).take(records)
         self.status = self._link.status(self.state)
         # News of the past, read when a run is opened, is history and no news.
-        if not self.caught_up:
+        if not (self.caught_up or self._fresh):
             update = Update(update.lines, update.curves, update.meters, update.answers)
         self.caught_up = getattr(self._link, "caught_up", True)
         return update if records or self.status != before else None
@@ -244,6 +249,10 @@ class _Fold:
             self._session.state.apply(record)
             self._measure(record)
             told = sentence(record.event)
+            if isinstance(record.event, ev.JobStarted):
+                self._session.failure = ""
+            elif isinstance(record.event, ev.JobFailed):
+                self._session.failure = record.event.message
             if told is not None:
                 self._lines.append(LogLine(record.time, told[0], told[1]))
             if isinstance(record.event, NEWS):

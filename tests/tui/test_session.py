@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from idle import TRAINING, IdleLinks
 
+from core.config.schema import RunConfig
 from core.record import events as ev
 from core.record.folder import RunFolder
 from tui.session import Session
@@ -83,6 +84,17 @@ def test_news_come_once_and_in_order(session: Session, links: IdleLinks) -> None
     assert update.lines[-1].level == "error"
     assert "What to do: less" in update.lines[-1].text
     assert session.drain() is None
+
+
+def test_what_a_run_that_began_here_fails_of_is_news(root: Path, links: IdleLinks) -> None:
+    session = Session(root, links)
+    session.show(session.start(RunConfig()))
+    failed = ev.JobFailed(job="train", kind="overlay_unmet", message="1 decision fits no row")
+    links.link.more(record(failed))
+    update = session.drain()
+    assert update is not None
+    assert update.news == (failed,)
+    assert session.failure == "1 decision fits no row"
 
 
 def test_nothing_new_is_no_update(session: Session) -> None:

@@ -70,6 +70,7 @@ class AskLine(Vertical):
         self._offered: list[tuple[str, str]] = []
         self._chosen = -1
         self._suggest: Suggest = lambda _: []
+        self._offers = False
         self._check: Check = lambda _: None
 
     def compose(self) -> ComposeResult:
@@ -87,12 +88,19 @@ class AskLine(Vertical):
         """Whether somebody types."""
         return bool(self.display)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Ids of the keys that matter here, for the footer."""
+        offers = ("ask.complete", "ask.choose") if self._offers else ()
+        return ("ask.give", *offers, "ask.leave")
+
     def ask(
         self, purpose: str, value: str, hint: str, suggest: Suggest | None, check: Check
     ) -> None:
         """Ask for a line. `hint` says what it may be while nothing is offered or wrong."""
         self._purpose, self._hint = purpose, hint
         self._suggest = suggest or (lambda _: [])
+        self._offers = suggest is not None
         self._check = check
         self._prompt.update(f"{purpose} ")
         self.display = True

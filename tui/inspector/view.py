@@ -63,6 +63,11 @@ class View(Vertical):
         return ()
 
     @property
+    def typing(self) -> tuple[str, ...]:
+        """Ids of the keys of a line that is typed into now; else none."""
+        return next((line.keys for line in self.query(AskLine) if line.open), ())
+
+    @property
     def caption(self) -> str:
         """A few words for the lower border of the pane."""
         return ""

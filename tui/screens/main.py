@@ -171,7 +171,9 @@ class MainScreen(Screen[None]):
         steered = "run.stop" in ids or not self.alone
         first = (*ids, *pane.keys) if steered else (*pane.keys, *ids)
         near: tuple[str, ...] = (*first, *zoom, "app.help", "app.palette")
-        if editing:  # letters are typed now: only the input's own keys act
+        if pane.typing:
+            near, labels = pane.typing, {}
+        elif editing:  # letters are typed now: only the input's own keys act
             near, labels = ("config.edit", "config.leave"), {"config.edit": "done"}
         rows = [key_of(key_id) for key_id in dict.fromkeys(near)]
         self.footer.show(rows, labels, place)

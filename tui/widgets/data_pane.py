@@ -156,12 +156,22 @@ class DataPane(Pane):
         return (*self.view.keys, *problem, "data.next", "data.write")
 
     @property
+    def typing(self) -> tuple[str, ...]:
+        return self.view.typing if self.view_name else ()
+
+    @property
     def told(self) -> str:
         """The data in a few words; empty while there is none that can be used."""
         if self._rows is None:
             return ""
         names = ", ".join(Path(name).name for name in self._rows.files)
         return f"{names}, {counted(self._rows.count, 'row')}"
+
+    @property
+    def lost(self) -> int:
+        """Decisions that fit no row, as far as that is known: no run starts with one."""
+        rows = self._rows
+        return len(rows.unmet()) if rows is not None and rows.looked_at and rows.overlay else 0
 
     def look_at(self, config: RunConfig, locked: str = "") -> None:
         """Show the data of a configuration; does nothing when it is shown already."""
@@ -354,6 +364,10 @@ class DataPane(Pane):
         """The next view, or the one before."""
         if self._rows is not None:
             self.show_view((self._at + by) % len(self._views))
+
+    def show_problems(self) -> None:
+        """Show the view of problems from its top."""
+        self.show_view(next(n for n, view in enumerate(self._views) if view.NAME == "problems"))
 
     def show_view(self, at: int) -> None:
         """Show a view, and give it the keys."""

@@ -122,4 +122,6 @@ class GraphsPane(Pane):
 def _why_empty(session: Session) -> str:
     if session.live:
         return f"no step yet: {session.state.stage or 'starting'}"
+    if session.failure:
+        return "it failed before its first step: 4 says why"
     return "this run has no steps"

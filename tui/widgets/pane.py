@@ -49,6 +49,11 @@ class Pane(Vertical):
         """Ids of the keys that matter in this pane now, for the footer."""
         return ()
 
+    @property
+    def typing(self) -> tuple[str, ...]:
+        """Ids of the keys of a line that is typed into now, which takes all letters; else none."""
+        return ()
+
     def target(self) -> Widget:
         """The widget that takes the focus when the pane is chosen."""
         raise NotImplementedError

@@ -227,6 +227,13 @@ async def test_decisions_whose_row_is_gone_are_listed_and_let_go(
         await pilot.press("right")
         await settle(pilot)
         assert "decisions that fit no row any more" in shown(second)
+        await pilot.press("left", "t")
+        await settle(pilot)
+        assert second.session.folder is None
+        assert (
+            "not started: 2 decisions fit no row" in [n.message for n in second._notifications][-1]
+        )
+        assert second.main.data.view.NAME == "problems"
         await pilot.press("delete")
         await settle(pilot)
         assert "decisions that fit no row any more" not in shown(second)

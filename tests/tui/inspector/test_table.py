@@ -18,6 +18,7 @@ from using import give, opened, words
 
 from core.config.schema import RunConfig
 from core.data.filter import Array
+from tui import columns
 from tui.app import FinetuiApp
 from tui.inspector import find
 
@@ -144,6 +145,28 @@ async def test_n_begins_a_new_run_where_nothing_is_searched(app: FinetuiApp) -> 
         await pilot.press("n")
         await pilot.pause()
         assert "this is a new run already" in [n.message for n in app._notifications][-1]
+
+
+async def test_while_a_line_is_typed_only_its_keys_are_named(app: FinetuiApp) -> None:
+    async with opened(app, (120, 40)) as pilot:
+        await pilot.press("f")
+        await pilot.pause()
+        last = shown(app).splitlines()[-1]
+        assert "enter done  tab complete" in last
+        assert "esc leave it" in last
+        assert "drop" not in last
+        await pilot.press("escape", "g")
+        await pilot.pause()
+        assert "enter done  esc leave it" in shown(app).splitlines()[-1]
+        await pilot.press("escape")
+        await pilot.pause()
+        assert "del drop" in shown(app).splitlines()[-1]
+
+
+def test_a_wide_number_is_not_cut_into_another_one() -> None:
+    assert columns._fitted("999,999", 7) == "999,999"
+    assert columns._fitted("3,000,015", 7) == "3000015"
+    assert columns._fitted("16,777,216", 7) == "16.8M"
 
 
 async def test_the_last_word_is_completed(app: FinetuiApp) -> None:
