@@ -309,6 +309,9 @@ class _Preparation:
         for source in self.own.sources:
             if source.warning:
                 log(source.warning, "warning")
+        unlearned = self.own.tally.unlearned.warning(self.own.tally.kept)
+        if unlearned:
+            log(unlearned, "warning")
         for line, level in mix_words(shares, self.config.data.mix_by):
             log(line, level)
         for line in leak_words(self.chosen.leaks):

@@ -25,8 +25,12 @@ class Unlearned:
 
     def add(self, fields: Mapping[str, bool]) -> None:
         """Count the fields of one row; True: it looks like content."""
+        rows = self.rows
         for name, content in fields.items():
-            self._count(name[:_NAME_CHARS], 1, int(content))
+            if name in rows and not content:  # nearly all are
+                rows[name] += 1
+            else:
+                self._count(name[:_NAME_CHARS], 1, int(content))
 
     def update(self, other: Unlearned) -> None:
         """Take in another account."""

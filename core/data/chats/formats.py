@@ -75,10 +75,13 @@ def _with_unused(made: Converted, fields: Mapping[str, bool], *, quiet: bool) ->
 
     Where a row has a second format beside its turns, that was said already.
     """
-    if quiet or _OTHER_FORMAT in made.notes:
-        return replace(made, unused=dict.fromkeys(fields, False))
-    notes = (*made.notes, CONTENT_LEFT_OUT) if any(fields.values()) else made.notes
-    return replace(made, notes=notes, unused=fields)
+    notes = made.notes
+    if True in fields.values():
+        if quiet or _OTHER_FORMAT in notes:
+            fields = dict.fromkeys(fields, False)
+        else:
+            notes = (*notes, CONTENT_LEFT_OUT)
+    return Converted(made.chat, notes, made.format, fields)
 
 
 def _with_other_side(made: Converted | Defect, row: Mapping[str, Any]) -> Converted | Defect:

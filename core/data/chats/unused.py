@@ -32,6 +32,14 @@ _CONTENT = frozenset(
     )
 )  # fmt: skip
 """Names of fields that hold a part of a question or an answer."""
+_EXTRAS = frozenset(EXTRAS)
+_TURN = frozenset(
+    (
+        "role", "content", "from", "value", "tool_calls", "function_call", "tool_call_id", "name",
+        "reasoning_content", "reasoning", "thinking", "weight", "train", "training",
+    )
+)  # fmt: skip
+"""Fields of turns that are learned, or of which something is said already."""
 _MANY_WORDS = 10
 """A text of so many words is content, whatever its field is called."""
 _HEAD, _TELLING = 100, 8
@@ -45,12 +53,16 @@ def unused(known: Mapped, name: str, chat: Chat) -> dict[str, bool]:
     ``name`` is the format that the row was read as.
     """
     row = known.row
-    used = set(_used(known, name, chat))
-    return {
+    used = _used(known, name, chat)
+    found = {
         key: _is_content(key, value, chat)
         for key, value in row.items()
         if key not in used and not _is_empty(value)
     }
+    if name in ("messages", "sharegpt"):
+        for field, key, value in _of_turns(known):
+            found[field] = found.get(field, False) or _is_content(key, value, chat)
+    return found
 
 
 def extras_of(known: Mapped, key: str) -> list[str]:
@@ -69,28 +81,43 @@ def extras_of(known: Mapped, key: str) -> list[str]:
     ]
 
 
-def _used(known: Mapped, name: str, chat: Chat) -> Iterator[str | None]:
+def _used(known: Mapped, name: str, chat: Chat) -> list[str | None]:
+    """The fields that a row of this format is made of."""
     row = known.row
-    yield "tools" if row.get("tools") else "functions"
-    system = first_of(row, SYSTEMS)
-    if system is not None and chat[0]["role"] == "system" and chat[0]["content"] == row[system]:
-        yield system
+    used: list[str | None] = ["tools" if row.get("tools") else "functions"]
+    if chat[0]["role"] == "system":
+        system = first_of(row, SYSTEMS)
+        if system is not None and chat[0]["content"] == row[system]:
+            used.append(system)
     if name == "alpaca":
-        yield from ("instruction", "history", *known.extras, first_of(row, ALPACA_ANSWERS))
+        used += ("instruction", "history", *known.extras, first_of(row, ALPACA_ANSWERS))
     elif name == "prompt_completion":
         prompt = first_of(row, PROMPTS)
-        yield prompt
-        yield first_of(row, ANSWERS)
-        if prompt is not None:
-            yield from extras_of(known, prompt)
+        used += (prompt, first_of(row, ANSWERS))
+        if prompt is not None and not _EXTRAS.isdisjoint(row):
+            used += extras_of(known, prompt)
     else:
-        yield first_of(row, TEXTS if name == "text" else TURNS)
+        used.append(first_of(row, TEXTS if name == "text" else TURNS))
+    return used
+
+
+def _of_turns(known: Mapped) -> Iterator[tuple[str, str, object]]:
+    """The fields of turns that say something and are not learned, named with their list's."""
+    field = first_of(known.row, TURNS)
+    turns = known.row[field] if field is not None else None
+    own = (known.role_key, known.text_key)
+    for turn in turns if isinstance(turns, list) else ():
+        if len(turn) == 2:  # nearly all are
+            continue
+        for key, value in turn.items():
+            if key not in _TURN and key not in own and not _is_empty(value):
+                yield f"{field}[].{key}", key, value
 
 
 def _is_empty(value: object) -> bool:
-    if isinstance(value, str):
-        return not value or value.isspace()
-    return value is None or (isinstance(value, list | dict) and not value)
+    return (not value and value is not False and value != 0) or (
+        type(value) is str and value.isspace()
+    )
 
 
 def _is_content(key: str, value: object, chat: Chat) -> bool:
@@ -99,9 +126,9 @@ def _is_content(key: str, value: object, chat: Chat) -> bool:
         if key.lower() not in _CONTENT and value.count(" ") < _MANY_WORDS:
             return False
         return not _repeats(value, chat)
-    if key.lower() in _CONTENT:
-        return isinstance(value, list | dict)
-    return isinstance(value, list) and _words_in(value) >= _MANY_WORDS
+    if not isinstance(value, list | dict):
+        return False
+    return key.lower() in _CONTENT or (isinstance(value, list) and _words_in(value) >= _MANY_WORDS)
 
 
 def _words_in(values: list[Any]) -> int:

@@ -430,3 +430,14 @@ def test_a_model_without_template_is_proven_with_the_plain_one(
     report = json.loads((job.folder.data / "report.json").read_text())
     assert "finetui" in report["tokenizer"]["template"]
     assert "### Response:" in report["chat_template"]
+
+
+@pytest.mark.usefixtures("no_proof")
+def test_content_that_is_not_learned_is_said_before_the_training(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    job = make_job([write_lines(*[row | {"choices": ["x", "y"], "id": 3} for row in rows(20)])])
+    prepare(job)
+    (line,) = [one for one in told(job, ev.LineLogged) if "looks like content" in one.text]
+    assert line.level == "warning"
+    assert "choices in 20 rows" in line.text

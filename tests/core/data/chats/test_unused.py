@@ -81,6 +81,8 @@ def test_a_mapped_input_that_is_no_text_is_refused() -> None:
         ({"messages": TURNS, "system": "s", "tools": [], "document": "d"}, {"document": True}),
         ({"messages": [{"role": "system", "content": "own"}, *TURNS], "system": "s"},
          {"system": True}),
+        ({"messages": [TURNS[0] | {"id": 5, "choices": ["x"], "name": "Ann"}, TURNS[1]]},
+         {"messages[].id": False, "messages[].choices": True}),
         ({"prompt": TURNS[:1], "completion": TURNS[1:], "context": "c"}, {"context": True}),
         ({"prompt": "q", "completion": "a", "title": "", "choices": [], "history": None}, {}),
     ],
