@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import field_validator
@@ -10,6 +11,13 @@ from core.config.setting import Section, names_of, setting
 
 LONGEST = 1_048_576
 """The most tokens that a row may have."""
+
+
+def _is_there(name: str) -> bool:
+    try:
+        return Path(name).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long to be one name
+        return False
 
 
 class DataConfig(Section):
@@ -98,6 +106,8 @@ class DataConfig(Section):
     @classmethod
     def split_files(cls, value: object) -> object:
         """Accept one path, or several with commas, from a form field or a flag."""
+        if isinstance(value, str) and "," in value and _is_there(value.strip()):
+            return [value.strip()]
         return names_of(value)
 
     @field_validator("columns", mode="before")

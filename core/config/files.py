@@ -281,7 +281,8 @@ def _wanted(info: FieldInfo) -> str:
         if getattr(limit, name, None) is not None
     }
     words = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
-    told = [f"{words[name]} {limits[name]:g}" for name in words if name in limits]
+    shown = {k: f"{v:,}" if isinstance(v, int) else f"{v:g}" for k, v in limits.items()}
+    told = [f"{words[name]} {shown[name]}" for name in words if name in limits]
     return " ".join(["a whole number" if int in kinds else "a number", *told])
 
 

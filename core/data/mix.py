@@ -51,6 +51,8 @@ class Share:
 
     def words(self, seen: int, by: str) -> str:
         """One sentence about it; ``seen`` is what all sets together give, in rows or tokens."""
+        if not self.rows:
+            return f"{Path(self.name).name} has no row to learn from, and no part in the mix"
         own = self.rows_seen if by == "rows" else self.tokens_seen
         how = "once" if self.rows_seen == self.rows else f"{self.times:.1f} times"
         return (

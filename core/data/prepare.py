@@ -324,6 +324,12 @@ class _Preparation:
         for note, example in self._examples.items():
             log(f"{counted(notes[note], 'row')}: {note}; the first: {example}",
                 "warning" if note in WARNINGS else "info")  # fmt: skip
+        cleaning = [
+            (note, rows) for note, rows in notes.most_common() if note not in self._examples
+        ]
+        if cleaning:
+            listed = ", ".join(f"{note} in {counted(rows, 'row')}" for note, rows in cleaning)
+            log(f"noted of rows: {listed}")
         batch = self.config.effective_batch
         if event.train_sequences < batch:
             few = counted(event.train_sequences, "sequence is", "sequences are")

@@ -147,7 +147,8 @@ def _answers(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     if long > 0.05 * len(answered):
         yield Finding(
             "note",
-            f"{counted(long, 'row has', 'rows have')} ({long / len(answered):.0%}) answers of more "
+            f"{counted(long, 'row')} ({long / len(answered):.0%}) "
+            f"{'has an answer' if long == 1 else 'have answers'} of more "
             f"than {LONG_ANSWER:,} characters: see that they are not cut (clean.max_chars)",
         )
 

@@ -65,7 +65,7 @@ CATALOG: tuple[Signature, ...] = (
         "The disk is full",
         (
             "free some room, or choose another disk with --runs",
-            "keep fewer checkpoints: lower train.save_total_limit",
+            "keep fewer checkpoints of a run: lower train.save_total_limit",
         ),
         pattern=r"No space left on device|Disk quota exceeded|Errno 28\b|Errno 122\b",
     ),

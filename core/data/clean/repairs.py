@@ -59,15 +59,36 @@ def may_be_mojibake(text: str) -> bool:
 
 def right_encoding(text: str) -> str:
     """The text as it was before it was read in the wrong encoding, line by line."""
-    from ftfy import fix_encoding
 
     def repaired(part: str) -> str:
         return "".join(
-            fix_encoding(line) if may_be_mojibake(line) else line
+            _right_line(line) if may_be_mojibake(line) else line
             for line in re.split("(?<=\n)", part)
         )
 
     return outside_code(text, repaired)
+
+
+_QUOTES = re.compile("â€œ|“|â€(?![\x80-\U0010ffff])")
+
+
+def _right_line(line: str) -> str:
+    from ftfy import fix_encoding
+
+    return str(fix_encoding(_with_closing_quotes(line) if "â€" in line else line))
+
+
+def _with_closing_quotes(line: str) -> str:
+    """Give a closing quote its last byte back, which is no character of Windows-1252 and is lost
+    in most files: behind an opened quote only."""
+    opened = False
+
+    def quote(found: re.Match[str]) -> str:
+        nonlocal opened
+        closes, opened = opened and found.group() == "â€", found.group() != "â€"
+        return "â€\x9d" if closes else found.group()
+
+    return _QUOTES.sub(quote, line)
 
 
 @lru_cache(maxsize=4096)

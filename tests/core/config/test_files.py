@@ -26,6 +26,15 @@ def test_dump_and_load_give_the_same_configuration(tmp_path: Path) -> None:
     assert files.load(write(tmp_path, files.dump(config))).config == config
 
 
+def test_a_file_with_a_comma_in_its_name_is_one_file(tmp_path: Path) -> None:
+    config, name = RunConfig(), str(tmp_path / "a,b.jsonl")
+    config.data.files = name  # type: ignore[assignment]
+    assert config.data.files == [str(tmp_path / "a"), "b.jsonl"]
+    Path(name).touch()
+    config.data.files = f" {name} "  # type: ignore[assignment]
+    assert config.data.files == [name]
+
+
 def test_every_field_has_help_and_a_default() -> None:
     for section in SECTIONS:
         for key, info in section_fields(section).items():
@@ -46,8 +55,10 @@ def test_every_field_has_help_and_a_default() -> None:
         ("[data\n", ["not valid TOML"]),
         ("learning_rate = 1e-4\n", ["belongs under [train]"]),
         ("train = 3\n", ["run.toml:1", "write [train]"]),
-        ("[adapter]\nr = '9x'\n", ["a whole number from 1 to 1024"]),
+        ("[adapter]\nr = '9x'\n", ["a whole number from 1 to 1,024"]),
         ("[quantization]\nload_in_4bit = 'maybe'\n", ["yes or no"]),
+        ("[data]\nmax_length = '9x'\n", ["a whole number from 16 to 1,048,576"]),
+        ("[train]\nlearning_rate = 'x'\n", ["a number above 0 to 1"]),
     ],
 )
 def test_errors_name_place_key_and_way_out(tmp_path: Path, text: str, fragments: list[str]) -> None:

@@ -91,6 +91,8 @@ def test_oversampling_is_said_in_words() -> None:
         "general.jsonl is seen 2.0 times an epoch: 20 of 100 rows (20%)"
     )
     assert general.as_dict()["times_an_epoch"] == 2
+    _, (_, empty) = mix(np.zeros(9, np.int64), np.full(9, 5), ["a", "b.jsonl"], [1, 1], "rows", 1)
+    assert empty.words(9, "rows") == "b.jsonl has no row to learn from, and no part in the mix"
 
 
 def test_weights_that_fit_no_files_are_refused() -> None:

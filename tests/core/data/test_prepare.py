@@ -230,6 +230,22 @@ def test_without_held_out_rows_there_is_no_evaluation(
 
 
 @pytest.mark.usefixtures("no_proof")
+def test_what_was_repaired_and_found_is_logged(
+    make_job: JobMaker, write_lines: Callable[..., Path]
+) -> None:
+    dirty = [
+        {"prompt": "Wie?", "completion": "CafÃ©\x07 fÃ¼r alle"},
+        {"prompt": "Whom?", "completion": "maria.huber@feldpost-verlag.de, in the cafÃ©"},
+    ]
+    job = make_job([write_lines(*rows(20), *dirty)])
+    prepare(job)
+    (line,) = [one.text for one in told(job, ev.LineLogged) if one.text.startswith("noted of")]
+    assert line == (
+        "noted of rows: mojibake in 2 rows, control_characters in 1 row, email_found in 1 row"
+    )
+
+
+@pytest.mark.usefixtures("no_proof")
 def test_nothing_is_left_of_a_preparation_that_fails(
     make_job: JobMaker, write_lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,13 @@ def test_short_answers_and_prompts_of_one_form_are_noticed(
     assert "100% of the prompts begin with “tell me about”" in text
 
 
+def test_one_long_answer_is_told_in_the_singular(write_lines: Callable[..., Path]) -> None:
+    rows = [row(n) for n in range(11)] + [row(11, answer="A long answer. " * 400)]
+    assert "1 row (8%) has an answer of more than 4,096 characters" in said(
+        look(write_lines(*rows))
+    )
+
+
 def test_what_a_cut_costs_is_said(write_lines: Callable[..., Path], make_model: ModelMaker) -> None:
     codec = ChatCodec.load(str(make_model(CHATML)))
     rows = [row(n, "q", "x " * (5 if n % 2 else 200)) for n in range(10)]

@@ -128,6 +128,19 @@ def test_white_space_is_squeezed_where_it_means_nothing(text: str, expected: str
     assert cleaned(text, whitespace=True) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("He said â€œyesâ€ and left.", "He said “yes” and left."),
+        ("â€œaâ€, then â€œbâ€", "“a”, then “b”"),
+        ("“halfâ€ repaired", "“half” repaired"),
+        ("an apostrophe inside: â€œitâ€™sâ€ ok", "an apostrophe inside: “it’s” ok"),
+    ],
+)
+def test_a_closing_quote_that_lost_its_last_byte_is_repaired(text: str, expected: str) -> None:
+    assert cleaned(text) == expected
+
+
 def test_changes_are_named_and_only_changed_turns_are_new() -> None:
     chat = chat_of("cafÃ©\u200b", prompt="plain")
     result = Cleaner(CleanConfig()).clean(chat)
