@@ -73,6 +73,6 @@ class Unlearned:
 
 
 def _listed(words: Iterable[str]) -> str:
-    every = list(words)
+    every = [" ".join(one.split()) for one in words]  # a name may have line ends
     more = f" and {len(every) - _SHOWN:,} more" if len(every) > _SHOWN else ""
     return ", ".join(every[:_SHOWN]) + more

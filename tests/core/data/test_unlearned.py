@@ -71,3 +71,9 @@ def test_a_new_name_in_every_row_is_held_in_bounds() -> None:
     assert len(account.rows) <= 500
     assert account.rows["id"] == 2000
     assert "and 488 more" in account.words
+
+
+def test_a_name_with_line_ends_is_told_in_one_line() -> None:
+    account = Unlearned()
+    account.add({"two\nlines": False})
+    assert account.words == "two lines (1)"
