@@ -15,6 +15,8 @@ if TYPE_CHECKING:  # much to load, and nothing that the first rows need
     from core.data.survey import Survey
 
 KEPT = "kept"
+TEXT = "text"
+"""The role of what is learned as it stands."""
 _NAMES = {"answer": "loss_tokens"}
 
 
@@ -95,9 +97,19 @@ class Known:
         dropped = self._in_state("dropped")
         return bool(len(numbers) and numbers.max() < len(dropped) and dropped[numbers].all())
 
+    def is_raw(self, number: int) -> bool:
+        """Whether a row is a raw text, as far as that is known."""
+        survey = self.survey
+        if survey is None or number >= survey.done:
+            return False
+        return bool(survey.patterns[survey.roles[number]] == ROLE_LETTERS[TEXT])
+
     def _in_state(self, state: str) -> Mask:
         if state == "cut":
-            cut: Mask = self.number("tokens") > self.config.data.max_length
+            longer: Mask = self.number("tokens") > self.config.data.max_length
+            raw = self.word("role", TEXT)  # it is split, and loses nothing
+            known = min(len(longer), len(raw))
+            cut: Mask = longer[:known] & ~raw[:known]
             return cut
         if state == "edited":
             return self._noted(EDITED)

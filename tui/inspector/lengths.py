@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LABEL = 20
 _ROWS = 10
+_RAW = "a raw text is not cut: what is longer than max_length is learned in several pieces"
 _WHOLE = "99 of 100 rows and answer tokens stay whole"
 
 
@@ -93,6 +94,11 @@ class Lengths(Listed):
         self.list.refresh()
         self._say()
 
+    @property
+    def _only_raw(self) -> bool:
+        """Whether rows have tokens, and none of them is one that can be cut."""
+        return bool(self.bars) and self._costs is not None and not self._costs.rows
+
     def _line_of(self, length: int) -> int:
         return next((n for n, bar in enumerate(self.bars) if bar.high >= length),
                     len(self.bars) - 1)  # fmt: skip
@@ -109,6 +115,9 @@ class Lengths(Listed):
         """Set max_length to the proposed length."""
         if self._proposed:
             self.post_message(self.Set("data", "max_length", str(self._proposed)))
+        else:
+            why = _RAW if self._only_raw else "no row has an answer yet whose length is known"
+            self.notify(f"no length is proposed: {why}", severity="warning", markup=False)
 
     # -- words and bars ------------------------------------------------------------------------
 
@@ -119,6 +128,9 @@ class Lengths(Listed):
         if self._costs is None:
             text = "In characters: b chooses a base model, then lengths are in its tokens."
             self._forecast.update(text)
+            return
+        if self._only_raw:
+            self._forecast.update(f"{_RAW[0].upper()}{_RAW[1:]}.")
             return
         bar = self.bars[min(self.list.cursor, len(self.bars) - 1)]
         lines = [costs(self._costs, self._limit)] if bar.high != self._limit else []
@@ -136,9 +148,10 @@ class Lengths(Listed):
         bar = self.bars[index]
         limit = self._limit if self._in_tokens else 0
         cuts = bar.low < limit <= bar.high
+        mark_cut = "max_length" if self._only_raw else "✂ max_length"
         mark = "◆ " if bar.low < self._proposed <= bar.high else "  "
         label = f"{bar.low + 1:,} – {bar.high:,}"
-        beyond = self._in_tokens and bar.low >= limit
+        beyond = self._in_tokens and bar.low >= limit and not self._only_raw
         room = max(1, width - _LABEL - _ROWS - 4)
         most = max(one.rows for one in self.bars)
         filled = round(bar.rows / most * room) if most else 0
@@ -151,7 +164,7 @@ class Lengths(Listed):
             (drawn, "warning" if beyond else "accent"),
         ]
         if cuts:
-            cells.append((f" ✂ max_length {limit:,}"[: max(0, room - filled + 2)], "warning"))
+            cells.append((f" {mark_cut} {limit:,}"[: max(0, room - filled + 2)], "warning"))
         return cells
 
 

@@ -408,7 +408,8 @@ class Table(Listed):
         tokens = rows.tokens(number) or 0
         mark = _MARKS.get(decided) or (
             ("✗", "error") if reason else
-            ("✂", "warning") if tokens > rows.config.data.max_length else (" ", "")
+            ("✂", "warning") if tokens > rows.config.data.max_length and not rows.is_raw(number)
+            else (" ", "")
         )  # fmt: skip
         cells: list[Cell] = [(f"{mark[0]} ", mark[1])]
         told = any(one.id == "reason" for one in self.columns)

@@ -232,3 +232,22 @@ async def test_what_is_not_looked_at_yet_is_not_called_right(app: FinetuiApp) ->
         assert "Not looked at yet." in shown(app)
         told = [n.message for n in app._notifications]
         assert told == ["one moment: 0 rows looked at so far, none rejected"]
+
+
+async def test_a_raw_text_is_nowhere_said_to_be_cut(app: FinetuiApp) -> None:
+    rows = [{"text": f"word {n} " * 100} for n in range(4)]
+    Path("plain.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    async with opened(app) as pilot:
+        app.set_setting(("data", "max_length"), "64")
+        app.set_setting(("data", "files"), "plain.jsonl")
+        await settle(pilot)
+        await settle(pilot)
+        assert app.main.data.rows is not None
+        assert not app.main.data.rows.word("is", "cut").any()
+        assert "✂" not in shown(app)
+        await pilot.press("right", "right", "a")
+        await settle(pilot)
+        text = " ".join(shown(app).split())
+        assert "A raw text is not cut" in text
+        assert "✂" not in text
+        assert "no length is proposed: a raw text" in [n.message for n in app._notifications][-1]
