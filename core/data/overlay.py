@@ -59,9 +59,12 @@ class Overlay:
         self._places: dict[str, str] = {}
         self._undo: list[dict[Key, Mark | None]] = []
         """What each decision changed: keys, and what had been decided about them before."""
+        self.torn = False
+        """Whether the last line of the file was passed over, since it has no end."""
         if self.path is not None and self.path.exists():
             for mark, taken_back in _read(self.path):
                 self._put(mark.key, None if taken_back else mark)
+            self.torn = _is_torn(self.path)
 
     def __len__(self) -> int:
         return len(self._marks)
@@ -300,6 +303,12 @@ def _append(path: Path, entries: list[dict[str, Any]]) -> None:
         except OSError:
             os.ftruncate(descriptor, size)  # half of what was decided is not left behind
             raise
+
+
+def _is_torn(path: Path) -> bool:
+    """Whether a file that could be read ends in a line that is none."""
+    last = path.read_bytes().rpartition(b"\n")[2]
+    return bool(last.strip()) and not _is_json(last)
 
 
 def _is_json(line: bytes) -> bool:

@@ -27,6 +27,8 @@ class Nearby:
     """Other files, by their names, about which it decides as well."""
     problem: str = ""
     """Why it cannot be read; empty when it can."""
+    torn: bool = False
+    """Whether its last line has no end, and is passed over."""
 
     @property
     def words(self) -> str:
@@ -106,12 +108,12 @@ def _overlays(files: Sequence[str]) -> Iterator[Path]:
 
 def _looked_into(path: Path, files: Sequence[str], stems: set[str]) -> Nearby | None:
     """What an overlay file has about these files; None for one that has nothing."""
+    ours = any(path.stem == stem or path.stem.startswith(f"{stem}-") for stem in stems)
     try:
-        if not begins_as_overlay(path):
+        if not begins_as_overlay(path) and not ours:
             return None
         overlay = Overlay(path)
     except FinetuiError as error:
-        ours = any(path.stem == stem or path.stem.startswith(f"{stem}-") for stem in stems)
         return Nearby(path, problem=error.message) if ours else None
     places = {overlay.place(name) for name in files}
     marks = [mark for mark in overlay.marks if mark.key[0] in places]
@@ -119,4 +121,4 @@ def _looked_into(path: Path, files: Sequence[str], stems: set[str]) -> Nearby | 
         return None
     dropped = sum(mark.value is None for mark in marks)
     others = dict.fromkeys(Path(m.key[0]).name for m in overlay.marks if m.key[0] not in places)
-    return Nearby(path, dropped, len(marks) - dropped, tuple(others))
+    return Nearby(path, dropped, len(marks) - dropped, tuple(others), torn=overlay.torn)

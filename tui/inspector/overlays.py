@@ -75,6 +75,9 @@ class Overlays:
         name = shown(first.path)
         beside = f"; more is there about {first.about_others}" if first.others else ""
         self._pane.say(f"taken from {name}: {first.words} by hand{beside}")
+        if first.torn:
+            self._warn(f"the last line of {name} breaks off: it is passed over, and what was "
+                       "decided in it is to be decided again")  # fmt: skip
         for other in others:
             self._warn(f"not taken: {shown(other.path)} has {other.words} by hand, too. "
                        "data.overlay says which file is taken")  # fmt: skip

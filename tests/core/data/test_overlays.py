@@ -66,9 +66,12 @@ def test_what_decides_about_other_data_is_not_ours(data: Path) -> None:
 
 
 def test_files_of_other_programs_are_passed_over_and_damage_is_told(data: Path) -> None:
-    path = data.with_name("rows.overlay")
+    path = data.with_name("device.overlay")
     path.write_text("something else\n", encoding="utf-8")
     assert near([str(data)]) == []
+    path = path.rename(data.with_name("rows.overlay"))  # the name of one that lost its beginning
+    (found,) = near([str(data)])
+    assert "rows.overlay:1 is no overlay of finetui" in found.problem
     path.write_text('{"finetui_overlay": 1}\n{"file": 3}\n', encoding="utf-8")
     (found,) = near([str(data)])
     assert "rows.overlay:2 is damaged" in found.problem

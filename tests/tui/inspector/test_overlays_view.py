@@ -69,6 +69,32 @@ async def test_decisions_are_found_again_and_go_on_in_the_same_file(
         assert "2 decisions about rows are kept in general.overlay" in await quit_with(pilot)
 
 
+@pytest.mark.parametrize("first", [b'{"finetui_over\n', b"\x00\xff garbage\n"])
+async def test_a_damaged_overlay_beside_the_data_is_told(
+    make_app: MakeApp, config: RunConfig, first: bytes
+) -> None:
+    path = Path("general.overlay")
+    Overlay(path).drop(next(read_rows(["general.jsonl"])))
+    path.write_bytes(first + path.read_bytes().partition(b"\n")[2])
+    app = make_app(config=config)
+    async with opened(app):
+        told = [n.message for n in app._notifications if "general.overlay" in n.message]
+        assert len(told) == 1
+        assert "is no overlay of finetui" in told[0]
+        assert "what it decides about this data is not taken" in told[0]
+
+
+async def test_a_last_line_that_breaks_off_is_told(make_app: MakeApp, config: RunConfig) -> None:
+    path = Path("general.overlay")
+    rows = list(read_rows(["general.jsonl"]))
+    Overlay(path).drop(*rows[:2])
+    path.write_bytes(path.read_bytes()[:-20])
+    app = make_app(config=config)
+    async with opened(app):
+        assert "taken from general.overlay: 1 row dropped by hand" in said(app)
+        assert "the last line of general.overlay breaks off" in said(app)
+
+
 async def test_what_is_found_again_is_nothing_to_ask_about(
     make_app: MakeApp, config: RunConfig
 ) -> None:
