@@ -88,7 +88,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("answer", "answer", "tokens that carry loss", 7,
            lambda rows, n: _optional(rows.answer(n)), True, "answer"),
     Column("chars", "chars", "length in characters", 8,
-           lambda rows, n: numbers.count(rows.glance(n).chars), True, "chars"),
+           lambda rows, n: _optional(rows.glance(n).chars or None), True, "chars"),
     Column("reason", "reason", "kept, or why not", _REASON_WIDTH, _reason, sorts="reason"),
     Column(WORDS, "first words", "what the user says first", 0,
            lambda rows, n: rows.glance(n).words),

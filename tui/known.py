@@ -84,6 +84,17 @@ class Known:
             return [KEPT], np.zeros(0, dtype=np.uint16)
         return list(self.survey.reasons), self.survey.reason
 
+    def late(self, name: str) -> int | None:
+        """How many rows the limits in tokens reject for a reason; None where no tokens are known.
+
+        Of a row that is rejected before its tokens count, nothing is known.
+        """
+        survey = self.survey
+        if survey is None or not survey.counted:
+            return None
+        code = survey.reasons.index(name) if name in survey.reasons else -1
+        return int((survey.late_reason == code).sum())
+
     def next_problem(self, after: int) -> int | None:
         """The number of the next rejected row behind `after`, beginning again at the top."""
         bad = np.flatnonzero(self.reasons()[1])

@@ -148,7 +148,9 @@ def sort(rows: Rows, numbers: Array, column: Column, *, down: bool, tick: Tick) 
     if keys is not None:
         numbers = numbers[numbers < len(keys)]
         values = keys[numbers]
-        return numbers[np.argsort(-values if down else values, kind="stable")]
+        # A dash is no number: such rows come last, whichever way it goes.
+        nothing = values == 0 if column.right else np.zeros(len(values), np.bool_)
+        return numbers[np.lexsort((-values if down else values, nothing))]
     watch = Stopwatch(tick, len(numbers))
     texts = []
     for done, number in enumerate(numbers.tolist()):

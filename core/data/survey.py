@@ -140,6 +140,7 @@ class Survey:
         """Held while rows come in, and while decisions change them."""
 
     reason = property(lambda self: self._column("reason"))
+    late_reason = property(lambda self: self._column("late_reason"))
     chars = property(lambda self: self._column("chars"))
     answer_chars = property(lambda self: self._column("answer_chars"))
     turns = property(lambda self: self._column("turns"))

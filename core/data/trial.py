@@ -7,15 +7,17 @@ from typing import Any
 
 from core.config.data import CleanConfig
 from core.config.schema import RunConfig
-from core.data.chats.formats import Chat
+from core.data.chats.formats import Chat, Defect
 from core.data.clean.preview import Pieces, preview
-from core.data.clean.rules import RULES, Rule
+from core.data.clean.rules import RULES, Cleaner, Rule
 from core.data.overlay import Overlay
-from core.data.pipeline import Kept, Pipeline
+from core.data.pipeline import Pipeline
 from core.data.read.sources import Rejected, Row
 
 EXAMPLES = 50
 """Rows kept as examples of one rule."""
+
+_EMPTY = ("empty_prompt", "empty_answer", "empty_text")
 
 BARE: dict[str, Any] = {
     name: [] if name == "languages" else False if isinstance(info.default, bool) else info.default
@@ -29,7 +31,9 @@ class Trial:
     """Rows as they come in, each looked at by every rule on its own.
 
     ``looked`` rows were looked at; ``found`` says how many of them a rule would repair, reject or
-    find something in. A rule on length or language says nothing without its value.
+    find something in. A rule on length or language says nothing without its value. ``empty`` is
+    about turns that are empty as they stand, which are always rejected, and about those that the
+    repairs that are on leave empty.
     """
 
     config: RunConfig
@@ -42,29 +46,42 @@ class Trial:
         bare = self.config.model_copy(update={"clean": CleanConfig(**BARE)})
         self._pipeline = Pipeline(bare)
         self._pipeline.overlay = self.overlay
-
-    def chat(self, row: Row | Rejected) -> Chat | None:
-        """A row as a chat, before any rule; None for one that is no chat."""
-        outcome = self._pipeline.outcome(row)
-        return outcome.chat if isinstance(outcome, Kept) else None
+        own = self.config.clean
+        repairs = {rule.name: getattr(own, rule.name) for rule in RULES if rule.repair}
+        self._emptied = Cleaner(CleanConfig(**(BARE | repairs | {"empty": True})))
 
     def look(self, number: int, row: Row | Rejected) -> None:
         """Let every rule look at a row."""
-        chat = self.chat(row)
+        outcome = self._pipeline.outcome(row)
         self.looked += 1
-        for rule in RULES if chat is not None else ():
-            if chat is not None and acts(rule, chat, self.config.clean):
-                self.found[rule.name] = self.found.get(rule.name, 0) + 1
-                examples = self.examples.setdefault(rule.name, [])
-                if len(examples) < EXAMPLES:
-                    examples.append(number)
+        if isinstance(outcome, Rejected):
+            if outcome.reason.startswith(_EMPTY):
+                self._enter("empty", number)
+            return
+        for rule in RULES:
+            if rule.name == "empty":
+                acted = isinstance(self._emptied.clean(outcome.chat, private_data=False), Defect)
+            else:
+                acted = acts(rule, outcome.chat, self.config.clean)
+            if acted:
+                self._enter(rule.name, number)
+
+    def _enter(self, name: str, number: int) -> None:
+        self.found[name] = self.found.get(name, 0) + 1
+        examples = self.examples.setdefault(name, [])
+        if len(examples) < EXAMPLES:
+            examples.append(number)
 
     def shown(self, rule: Rule, row: Row | Rejected) -> tuple[Pieces, Pieces] | str:
         """What a rule does to a row: before and after, or a sentence where there is nothing to
         point at."""
-        chat = self.chat(row)
-        if chat is None:
-            return "this row is no chat"
+        outcome = self._pipeline.outcome(row)
+        if isinstance(outcome, Rejected):
+            return f"{outcome.detail}: rejected whether this is on or off"
+        chat = outcome.chat
+        emptied = self._emptied.clean(chat, private_data=False) if rule.name == "empty" else None
+        if isinstance(emptied, Defect):
+            return emptied.detail
         pieces = preview(rule, chat)
         if pieces is not None:
             return pieces

@@ -17,6 +17,7 @@ from core.config.errors import InputError
 from core.config.files import check_value
 from core.data.clean.preview import Pieces
 from core.data.clean.rules import RULES, Rule
+from core.data.repeats.near import Cluster
 from core.data.trial import Trial
 from tui import numbers
 from tui.bindings import bindings
@@ -35,6 +36,10 @@ SAMPLE = 20_000
 """Rows that every rule looks at, spread evenly over all of them."""
 
 _NAME, _VALUE, _COUNT = 20, 16, 9
+_OF_TOKENS = {"min_answer_tokens": "too_short", "max_tokens": "too_long"}
+"""Limits that the survey judges, and their reasons."""
+_SHOWN_ROWS, _SHOWN_WORDS = 50, 200
+"""Rows of a group of near duplicates that are shown, and characters of each."""
 
 
 class RuleList(VirtualList):
@@ -186,8 +191,8 @@ class Rules(Listed):
         self._say()
 
     def action_filter(self) -> None:
-        """Go to the row of the example."""
-        numbers_ = self._examples()
+        """Go to the row of the example; of near duplicates, to the one that is kept."""
+        numbers_ = [one.kept for one in self._clusters()] or self._examples()
         if numbers_:
             self.post_message(self.Wanted(number=numbers_[self._example % len(numbers_)]))
 
@@ -196,13 +201,34 @@ class Rules(Listed):
     def _examples(self) -> Sequence[int]:
         return self.trial.examples.get(self._field, ()) if self.trial is not None else ()
 
+    def _clusters(self) -> Sequence[Cluster]:
+        """Groups of near duplicates, where the rule of the cursor is about them."""
+        survey = self.rows.survey if self.rows is not None else None
+        near = self._field.startswith("near_") and self._clean.near_duplicates
+        return survey.clusters if survey is not None and near else ()
+
+    def _show_cluster(self, rows: Rows, clusters: Sequence[Cluster]) -> None:
+        at = self._example % len(clusters)
+        one = clusters[at]
+        group = counted(len(one.others) + 1, "row")
+        cells: list[Cell] = [(f"group {at + 1} of {len(clusters)}: {group}\n", "dim")]
+        cells += [("kept", "success"), *_line_of(rows, one.kept)]
+        for number, share in one.others[:_SHOWN_ROWS]:
+            cells += [(f"{share:4.0%}", "error"), *_line_of(rows, number)]
+        if len(one.others) > _SHOWN_ROWS:
+            cells.append((f"… {len(one.others) - _SHOWN_ROWS:,} more", "dim"))
+        self._preview.show(cells)
+
     def _say(self) -> None:
         name = self._field
         text = help_of((SECTION, name), text_of(CleanConfig.model_fields[name].default))
         self._about.update(Content(inert(text)))
-        rule, examples = self._rules.get(name), self._examples()
+        rule, examples, clusters = self._rules.get(name), self._examples(), self._clusters()
+        if clusters and self.rows is not None:
+            self._show_cluster(self.rows, clusters)
+            return
         if rule is None or not examples or self.trial is None or self.rows is None:
-            self._preview.show([(_nothing(rule, self._done), "dim")])
+            self._preview.show([(self._nothing(name, rule), "dim")])
             return
         at = self._example % len(examples)
         number = examples[at]
@@ -238,14 +264,33 @@ class Rules(Listed):
             if "near_duplicate" in names:
                 return numbers.count(int((codes == names.index("near_duplicate")).sum()))
             return "0" if self.rows.survey is not None and self.rows.survey.complete else "–"
+        late = _OF_TOKENS.get(name)
+        if late is not None and self.rows is not None and getattr(self._clean, name):
+            count = self.rows.late(late)
+            return "–" if count is None else numbers.count(count)
         if self.trial is None or rule is None or not _counts(rule, self._clean):
             return "" if rule is None else "–"
         return numbers.count(self.trial.found.get(name, 0))
 
+    def _nothing(self, name: str, rule: Rule | None) -> str:
+        """Why there is no example."""
+        if name.startswith("near_"):
+            if not self._clean.near_duplicates:
+                return "Once near duplicates is on, they are counted, and their groups shown here."
+            whole = self.rows is not None and self.rows.looked_at
+            return "No two rows are that much alike." if whole else "looking …"
+        if rule is None:
+            return ""
+        if name in _OF_TOKENS:
+            return _of_tokens(bool(getattr(self._clean, name)))
+        if not _counts(rule, self._clean):
+            return "It has no value: once e gives it one, the rows that it rejects are counted."
+        return "It finds nothing in these rows." if self._done else "looking …"
+
 
 def _counts(rule: Rule, clean: CleanConfig) -> bool:
     """Whether a rule can count without a value that it has not."""
-    if rule.name in ("min_answer_tokens", "max_tokens"):
+    if rule.name in _OF_TOKENS:
         return False
     return isinstance(rule.default, bool | str) or bool(getattr(clean, rule.name))
 
@@ -277,9 +322,14 @@ def _seen(text: str) -> str:
     return text.replace(" ", "·").replace("\n", "↵\n").replace("\t", "→")
 
 
-def _nothing(rule: Rule | None, done: bool) -> str:
-    if rule is None:
-        return ""
-    if not rule.judge and not rule.repair and not rule.find:
-        return "Counted in tokens: its rows stand in problems, once it has a value."
-    return "It finds nothing in these rows." if done else "looking …"
+def _of_tokens(given: bool) -> str:
+    """Of a limit in tokens, which the survey counts."""
+    if given:
+        return "Counted in tokens, with a base model: its rows stand in problems."
+    return "It has no value: once e gives it one, the rows that it rejects are counted in tokens."
+
+
+def _line_of(rows: Rows, number: int) -> list[Cell]:
+    """A row of a group in a line."""
+    words = rows.glance(number).words
+    return [(f"  row {number + 1:,}  ", "dim"), (f"{inert(words)[:_SHOWN_WORDS]}\n", "")]

@@ -12,6 +12,7 @@ from textual.pilot import Pilot
 from using import opened
 
 from core.config.schema import RunConfig
+from core.data.clean.rules import RULES
 from core.data.overlay import Overlay
 from core.data.read.sources import read_rows
 from core.data.trial import Trial
@@ -54,6 +55,69 @@ def test_a_trial_counts_each_rule_on_its_own(dirty: str) -> None:
     assert trial.looked == 20
     assert trial.found == {"html": 4, "personal_data": 1, "placeholders": 1}
     assert trial.examples["html"] == [0, 5, 10, 15]
+
+
+def test_rows_that_are_empty_and_those_that_repairs_empty_are_told(tmp_path: Path) -> None:
+    rows = [{"instruction": "Ask", "output": output} for output in ("", "<p> </p>", "It is.")]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "empty.jsonl").write_text(text, encoding="utf-8")
+    found = list(read_rows([str(tmp_path / "empty.jsonl")]))
+    rule = next(rule for rule in RULES if rule.name == "empty")
+    for html, examples in ((False, [0]), (True, [0, 1])):
+        trial = Trial(RunConfig.model_validate({"clean": {"html": html}}), Overlay())
+        for number, row in enumerate(found):
+            trial.look(number, row)
+        assert trial.examples["empty"] == examples
+    assert trial.shown(rule, found[0]) == (
+        "turn 2 (assistant) is empty: rejected whether this is on or off"
+    )
+    assert trial.shown(rule, found[1]) == "turn 2 (assistant) is empty after the repairs"
+
+
+async def test_limits_in_tokens_are_counted_by_the_survey(
+    make_app: Callable[..., FinetuiApp], config: RunConfig
+) -> None:
+    limited = RunConfig.model_validate(
+        config.model_dump() | {"clean": {"min_answer_tokens": 8, "max_tokens": None}}
+    )
+    app = make_app(config=limited)
+    async with opened(app, (160, 48)) as pilot:
+        view = await at_rule(pilot, app, "min_answer_tokens")
+        assert view.rows is not None
+        names, codes = view.rows.reasons()
+        assert int((codes == names.index("too_short")).sum()) == 2
+        # Each rule looks on its own: a row that is also a duplicate counts here, too.
+        assert view._count("min_answer_tokens", view._rules["min_answer_tokens"]) == "3"
+        view.list.move_to(view._fields.index("max_tokens"))
+        await settle(pilot)
+        assert "It has no value" in shown(app)
+
+
+async def test_groups_of_near_duplicates_are_shown(
+    make_app: Callable[..., FinetuiApp], tmp_path: Path
+) -> None:
+    story = " ".join(f"word{n}" for n in range(80))
+    rows = [{"instruction": f"Say {n % 2}", "output": f"{story} {n}" if n < 4 else f"Only {n}"}
+            for n in range(8)]  # fmt: skip
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "near.jsonl").write_text(text, encoding="utf-8")
+    app = make_app(config=RunConfig.model_validate({"data": {"files": ["near.jsonl"]}}))
+    async with opened(app, (160, 48)) as pilot:
+        await pilot.press("z")
+        view = await at_rule(pilot, app, "near_duplicates")
+        assert "Once near duplicates is on, they are counted" in shown(app)
+        await pilot.press("space")
+        for _ in range(5):
+            await settle(pilot)
+        assert view.rows is not None
+        assert view._count("near_duplicates", None) == "3"
+        view._say()
+        await pilot.pause()
+        assert "group 1 of 1: 4 rows" in shown(app)
+        assert "kept  row 1  Say 0" in shown(app)
+        await pilot.press("f")
+        await settle(pilot)
+        assert app.main.data.table.list.cursor == 0
 
 
 async def test_rules_show_what_they_would_do(dirty_app: FinetuiApp) -> None:
