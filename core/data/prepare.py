@@ -329,7 +329,7 @@ class _Preparation:
         ]
         if cleaning:
             listed = ", ".join(f"{note} in {counted(rows, 'row')}" for note, rows in cleaning)
-            log(f"noted of rows: {listed}")
+            log(f"noted: {listed}")
         batch = self.config.effective_batch
         if event.train_sequences < batch:
             few = counted(event.train_sequences, "sequence is", "sequences are")

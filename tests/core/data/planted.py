@@ -7,6 +7,8 @@ takes them for real ones. What is hard on purpose is in here too, on both sides.
 
 from __future__ import annotations
 
+from hypothesis import strategies as st
+
 BODY = "N0tAReal0Key7Made4Up9Zq2Lx8Vb3Wc6Jh1Tf5Ry0Pd7Gs4Ku9Em2Ia8Ox3Nw6Bt1Ch5Dv0"
 HEX = "4f9a1c7e0b3d8265a1f0c9e7b4d2830617"
 
@@ -280,3 +282,9 @@ NEGATIVES: list[str] = [
     "password: see https://site.net/a?b=12&c=some-long-page",
     "the passwords were user12@mail-server-two and the like",
 ]
+
+FULL = [text.replace("{}", value) for _, value, text in POSITIVES]
+SIGNS = st.text("0123456789 ().-/+:,xaA_\t\n", max_size=24)
+WORDS = st.sampled_from(["river", "a table", "in 1990,", "12.5%", "\r", "\x7f", "\0", "é", "東京"])
+TEXTS = st.lists(st.sampled_from(FULL + NEGATIVES) | SIGNS | WORDS, max_size=4).map(" ".join)
+"""Some of all of them beside each other, and signs that look like a part of one."""

@@ -8,8 +8,7 @@ import pytest
 from dirty_files import BROKEN, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted import POSITIVES
-from test_glance import TEXTS
+from planted import POSITIVES, TEXTS
 
 from core.config.schema import RunConfig
 from core.data.batch import Batches

@@ -239,10 +239,8 @@ def test_what_was_repaired_and_found_is_logged(
     ]
     job = make_job([write_lines(*rows(20), *dirty)])
     prepare(job)
-    (line,) = [one.text for one in told(job, ev.LineLogged) if one.text.startswith("noted of")]
-    assert line == (
-        "noted of rows: mojibake in 2 rows, control_characters in 1 row, email_found in 1 row"
-    )
+    (line,) = [one.text for one in told(job, ev.LineLogged) if one.text.startswith("noted: ")]
+    assert line == ("noted: mojibake in 2 rows, control_characters in 1 row, email_found in 1 row")
 
 
 @pytest.mark.usefixtures("no_proof")

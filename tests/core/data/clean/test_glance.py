@@ -5,15 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from planted import NEGATIVES, POSITIVES
+from planted import FULL, TEXTS
 
 from core.data.clean import private, repairs
 from core.data.clean.glance import glance
-
-FULL = [text.replace("{}", value) for _, value, text in POSITIVES]
-SIGNS = st.text("0123456789 ().-/+:,xaA_\t\n", max_size=24)
-WORDS = st.sampled_from(["river", "a table", "in 1990,", "12.5%", "\r", "\x7f", "\0", "é", "東京"])
-TEXTS = st.lists(st.sampled_from(FULL + NEGATIVES) | SIGNS | WORDS, max_size=4).map(" ".join)
 
 
 def test_planted_ones_are_seen_whatever_stands_beside_them() -> None:
