@@ -9,6 +9,7 @@ from typing import Any, Literal
 from core.config.counted import counted
 from core.config.data import LONGEST
 from core.data.clean.private import PERSONAL, SECRET
+from core.data.overlay import DROPPED
 from core.data.stats import TokenStats
 from core.data.survey import Survey
 from core.data.tokens.forecast import Forecast
@@ -113,9 +114,10 @@ def _rejected(survey: Survey, facts: Mapping[str, Any]) -> Iterator[Finding]:
     tally = survey.tally
     lost = tally.rejected.total()
     repeated = sum(facts["duplicates"].values())
-    broken = lost - repeated
+    known = {*facts["duplicates"], DROPPED}  # what a person left out says nothing of the file
+    broken = lost - repeated - tally.rejected[DROPPED]
     if broken > 0.05 * tally.read:
-        reason = next(r for r, _ in tally.rejected.most_common() if r not in facts["duplicates"])
+        reason = next(r for r, _ in tally.rejected.most_common() if r not in known)
         yield Finding(
             "warning",
             f"{broken:,} of {counted(tally.read, 'row')} ({broken / tally.read:.0%}) cannot be "

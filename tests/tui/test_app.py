@@ -459,3 +459,15 @@ async def test_an_error_that_nobody_foresaw_leaves_no_traceback(
     assert isinstance(app.failure, RuntimeError)
     shown = capsys.readouterr()
     assert "Traceback" not in shown.out + shown.err
+
+
+async def test_data_that_is_given_is_named_while_it_is_read(
+    make_app: MakeApp, data_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait = threading.Event()
+    monkeypatch.setattr("tui.rows.Rows.open", lambda *_: wait.wait(20))
+    app = make_app(config=RunConfig.model_validate({"data": {"files": [str(data_file)]}}))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.pause(0.3)
+        assert "✓ training data  rows.jsonl, being read" in shown(app)
+        wait.set()

@@ -192,8 +192,8 @@ class Decide:
 
     # -- write ---------------------------------------------------------------------------------
 
-    def ask_write(self) -> None:
-        """Ask for a name, and write the rows that are kept."""
+    def ask_write(self, name: str = "") -> None:
+        """Ask for a name, or again for one, and write the rows that are kept."""
         from tui.screens.name import NameScreen
 
         rows = self._rows
@@ -208,7 +208,7 @@ class Decide:
             f"{kept} kept, and written as cleaned to a new file here: jsonl, or parquet with a "
             "name that ends so. Type a name, or take this one."
         )
-        screen = NameScreen("Write the cleaned rows", hint, _free_name(stem), _check_name)
+        screen = NameScreen("Write the cleaned rows", hint, name or _free_name(stem), _check_name)
         self._pane.app.push_screen(screen, lambda name: self.write(name) if name else None)
 
     def write(self, name: str) -> None:
@@ -230,7 +230,7 @@ class Decide:
             count = write_rows(path, chats(tick))
             return f"{counted(count, 'row')} written: {path}"
 
-        self._in_thread("writing", work)
+        self._in_thread("writing", work, failed=lambda: self.ask_write(name))
 
     # -- how -----------------------------------------------------------------------------------
 
@@ -281,7 +281,14 @@ class Decide:
             elif rows.overlay.written != before:
                 self._pane.call_later(self._pane.decided, path if fresh else None, rows)
 
-    def _in_thread(self, what: str, work: Callable[[scan.Tick], str]) -> None:
+    def _in_thread(
+        self,
+        what: str,
+        work: Callable[[scan.Tick], str],
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Do `work` in a thread, and say what it comes to, or why it could not be done; then
+        `failed` is called."""
         pane, table = self._pane, self._pane.table
         tick = table.find.begin_job(what)
 
@@ -292,6 +299,7 @@ class Decide:
                 said = f"{what} was ended: nothing was written"
             except FinetuiError as error:
                 pane.app.call_from_thread(self._fail, error)
+                pane.app.call_from_thread(failed)
                 return
             pane.app.call_from_thread(done, said)
 

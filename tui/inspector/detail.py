@@ -11,6 +11,7 @@ from textual.content import Content
 
 from core.config.errors import FinetuiError
 from core.data.filter import Pattern
+from core.data.read.sources import Rejected, Row
 from tui import views
 from tui.inert import inert
 from tui.look import Look, is_long
@@ -55,12 +56,14 @@ class Detail(Vertical):
             return
         same = seen[:2] == self._seen[:2]
         self._rows, self._seen = rows, seen
-        if not is_long(rows.source(number)):
+        source = rows.source(number)
+        if not is_long(source):
             self._draw(rows.look(number), stay=same)
             return
         if not same:
             self.look, self.caption = None, ""
             self._text.show([("one moment …", "dim")])
+            self._name_views(NAMES[self._view], source)
 
         def look() -> None:
             found = rows.look(number)
@@ -130,12 +133,12 @@ class Detail(Vertical):
         if self._patterns and not stay:
             self._text.go_to("match")
         self.caption = views.caption(look)
-        self._name_views(name, look)
+        self._name_views(name, look.source)
 
-    def _name_views(self, name: str, look: Look) -> None:
+    def _name_views(self, name: str, source: Row | Rejected) -> None:
         tabs: list[tuple[str, str]] = []
         for one in NAMES:
             shown = f"{one} + ids" if one == "tokens" and self._ids else one
             tabs += [(shown, "bold $accent" if one == name else ""), ("  ", "")]
-        where = f"{Path(look.source.file).name}:{look.source.line}"
+        where = f"{Path(source.file).name}:{source.line}"
         self._which.say(Content.assemble(*tabs, (inert(where), "$foreground 40%")))

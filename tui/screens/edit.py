@@ -58,6 +58,8 @@ class EditScreen(ModalScreen[dict[str, Any]]):
         Binding("f4,ctrl+n,tab", "turn(1)", show=False, priority=True),
         Binding("shift+f4,shift+tab", "turn(-1)", show=False, priority=True),
         Binding("f5", "reset", show=False, priority=True),
+        Binding("ctrl+home", "go_to_end(False)", show=False, priority=True),
+        Binding("ctrl+end", "go_to_end(True)", show=False, priority=True),
     ]
 
     def __init__(self, row: Row | Rejected, source: Row | Rejected) -> None:
@@ -75,7 +77,8 @@ class EditScreen(ModalScreen[dict[str, Any]]):
         self._area.cursor_blink = False
         self._names = Static(id="parts")
         self._told = Static(id="told", markup=False)
-        self._asked = False
+        self._asked = ""
+        """The key that would throw a change away when it is pressed once more."""
 
     def compose(self) -> ComposeResult:
         box = Vertical(classes="dialog")
@@ -107,10 +110,10 @@ class EditScreen(ModalScreen[dict[str, Any]]):
     def action_leave(self) -> None:
         """Leave; once more, when something would be lost."""
         stored = self._store()
-        if self._asked or (stored and self._whole() == self._before):
+        if self._asked == "esc" or (stored and self._whole() == self._before):
             self.dismiss(None)
             return
-        self._asked = True
+        self._asked = "esc"
         self._say("Changed, and not kept: F2 keeps it, esc once more throws it away.", wrong=True)
 
     def action_as_json(self) -> None:
@@ -127,7 +130,14 @@ class EditScreen(ModalScreen[dict[str, Any]]):
             self._show()
 
     def action_reset(self) -> None:
-        """Everything as the file has it."""
+        """Everything as the file has it; asked for twice, when something would be lost."""
+        stored = self._store()
+        if self._asked != "F5" and not (stored and self._whole() == self._before):
+            self._asked = "F5"
+            self._say("Changed, and not kept: F5 once more takes all of it as the file has it.",
+                      wrong=True)  # fmt: skip
+            return
+        self._asked = ""
         if isinstance(self._source, Row):
             self._value = copy.deepcopy(self._source.value)
             self._parts = list(parts(self._value))
@@ -136,10 +146,14 @@ class EditScreen(ModalScreen[dict[str, Any]]):
             self._value, self._text = None, self._source.raw
         self._show()
 
+    def action_go_to_end(self, down: bool) -> None:
+        """To the end of the text, or its beginning."""
+        self._area.move_cursor(self._area.document.end if down else (0, 0))
+
     def on_text_area_changed(self, event: TextArea.Changed) -> None:
         event.stop()
         if self._asked:
-            self._asked = False
+            self._asked = ""
             self._say_help()
 
     # -- what is edited ------------------------------------------------------------------------

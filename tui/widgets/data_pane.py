@@ -24,6 +24,7 @@ from tui.draft import Name
 from tui.inert import inert
 from tui.inspector.overlays import Overlays
 from tui.inspector.surveying import Surveying
+from tui.inspector.tokenizing import Tokenizing
 from tui.nearby import DATA, DATA_KINDS
 from tui.wanted import data_key
 from tui.widgets.one_line import OneLine
@@ -31,7 +32,6 @@ from tui.widgets.pane import Pane
 
 if TYPE_CHECKING:
     from core.data.overlays import Nearby
-    from core.data.tokens.codec import ChatCodec
     from tui.inspector.decide import Decide
     from tui.inspector.problems import Problems
     from tui.inspector.table import Table
@@ -87,13 +87,12 @@ class DataPane(Pane):
         self._at = 0
         self._config = RunConfig()
         self._rows: Rows | None = None
-        self._codec: ChatCodec | None = None
-        self._codec_ready = False
-        self._model_note = ""
+        self._tokenizing = Tokenizing(self)
         self._asked: tuple[object, ...] = ()
+        self._reading = ""
+        """Which data is on its way."""
         self.opening = object()
         """Another one each time that data is opened: what a thread finds of earlier data is old."""
-        self._model_asked: tuple[object, ...] = ()
         self._surveying = Surveying(self)
         self._seen: tuple[object, ...] = ()
         self._told = 0.0
@@ -163,7 +162,7 @@ class DataPane(Pane):
     def told(self) -> str:
         """The data in a few words; empty while there is none that can be used."""
         if self._rows is None:
-            return ""
+            return self._reading
         names = ", ".join(Path(name).name for name in self._rows.files)
         return f"{names}, {counted(self._rows.count, 'row')}"
 
@@ -187,12 +186,9 @@ class DataPane(Pane):
             self._open(config, seek=seek)
         elif seek:
             self.overlays.seek()
-        model = (config.model.name_or_path, config.model.revision)
-        if model != self._model_asked and config.data.files:
-            self._model_asked = model
-            self._load_codec(config)
+        self._tokenizing.follow(config, self._drawn)
         if self._rows is not None:
-            self._use_settings()
+            self.use_settings()
 
     # -- opening, in threads -----------------------------------------------------------------
 
@@ -203,6 +199,7 @@ class DataPane(Pane):
         if not files:
             self._say(_EMPTY)
             return
+        self._reading = f"{', '.join(Path(name).name or name for name in files)}, being read"
         self._say(f"reading {', '.join(Path(name).name for name in files)} …")
         self.opening = opening = object()
         drawn = self._drawn
@@ -239,6 +236,7 @@ class DataPane(Pane):
         self.run_worker(read, thread=True, group="rows")
 
     def _close(self) -> None:
+        self._reading = ""
         self.opening = object()
         self._surveying.stop()
         self._drawn = threading.Event()
@@ -247,30 +245,6 @@ class DataPane(Pane):
             for view in self._views:
                 view.show(None)
             rows.close()
-
-    def _load_codec(self, config: RunConfig) -> None:
-        name, revision = wanted = self._model_asked
-        self._codec_ready, drawn = False, self._drawn
-        assert isinstance(name, str)
-
-        def load() -> None:
-            drawn.wait(_DRAWN_SECONDS)  # what the rows need is loaded before what counts tokens
-            from core.data.tokens.codec import ChatCodec
-
-            codec, note = None, ""
-            if name:
-                try:
-                    codec = ChatCodec.load(name, config.model.revision)
-                except FinetuiError as error:
-                    note = error.message
-            self.app.call_from_thread(self._codec_loaded, wanted, codec, note)
-
-        self.run_worker(load, thread=True, exclusive=True, group="codec", name=str(revision))
-
-    def _codec_loaded(self, wanted: tuple[object, ...], codec: ChatCodec | None, note: str) -> None:
-        if wanted == self._model_asked:
-            self._model_note, self._codec, self._codec_ready = note, codec, True
-            self._use_settings()
 
     def _opened(
         self, opening: object, rows: Rows, found: list[Nearby], views: list[type[View]]
@@ -299,7 +273,7 @@ class DataPane(Pane):
         for view in self._views:
             view.show(rows)
         self._show_view()
-        self._use_settings()
+        self.use_settings()
         self._look()
         self.call_after_refresh(self._first_drawn, rows)
         if had_focus:
@@ -310,19 +284,20 @@ class DataPane(Pane):
     def _first_drawn(self, rows: Rows) -> None:
         if self._rows is rows:
             self._drawn.set()
-            self._use_settings()
+            self.use_settings()
 
-    def _use_settings(self) -> None:
+    def use_settings(self) -> None:
         """Let the rows, and the survey of them, follow tokenizer and settings."""
         rows, config = self._rows, self._config
         if rows is None:
             return
-        if rows.codec is not self._codec or rows.config is not config:
-            rows.use(self._codec, config)
+        codec = self._tokenizing.codec
+        if rows.codec is not codec or rows.config is not config:
+            rows.use(codec, config)
             for view in self._views:
                 view.look_again()
-        if self._codec_ready and self._drawn.is_set():
-            self._surveying.follow(rows, config, self._codec)
+        if self._tokenizing.ready and self._drawn.is_set():
+            self._surveying.follow(rows, config, codec)
             if self._timer is not None:
                 self._timer.resume()
 
@@ -391,7 +366,7 @@ class DataPane(Pane):
                 parts.append((f" {count}", style if number == self._at else "$warning"))
             parts.append(("   ", ""))
         self._names.say(Content.assemble(*parts, ("← →", "$foreground 40%")))
-        self.foot(self.view.caption or (self._model_note if self._at == 0 else ""))
+        self.foot(self.view.caption or (self._tokenizing.note if self._at == 0 else ""))
 
     def _look(self) -> None:
         """Show what threads have found meanwhile."""

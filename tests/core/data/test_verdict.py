@@ -14,6 +14,8 @@ from core.config.schema import RunConfig
 from core.data.blocks import Sample
 from core.data.facts import facts_of, sequences_of, steps_of, timed
 from core.data.inspect import Report, inspect
+from core.data.overlay import Overlay
+from core.data.read.sources import read_rows
 from core.data.stats import histogram, spread
 from core.data.survey import survey
 from core.data.tokens.codec import ChatCodec
@@ -53,6 +55,15 @@ def test_repetitions_and_broken_rows_have_their_shares_told(
     text = said(look(write_lines(*[row(n) for n in range(10)], row(1), b"{", b"[", b"{")))
     assert "3 of 14 rows (21%) cannot be used, most for not_json" in text
     assert "1 of 14 rows (7%) repeats another one and is left out" in text
+
+
+def test_rows_that_a_person_dropped_say_nothing_of_the_file(
+    write_lines: Callable[..., Path], tmp_path: Path
+) -> None:
+    path = write_lines(*[row(n) for n in range(10)])
+    overlay = Overlay(tmp_path / "rows.overlay")
+    overlay.drop(*list(read_rows([str(path)]))[:4])
+    assert "cannot be used" not in said(look(path, overlay=str(overlay.path)))
 
 
 def test_short_answers_and_prompts_of_one_form_are_noticed(

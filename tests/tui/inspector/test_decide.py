@@ -12,6 +12,7 @@ from idle import TRAINING, settle, shown
 from textual.widgets import Input, TextArea
 from using import give, opened, words
 
+from core.config.errors import FailedError
 from core.config.schema import RunConfig
 from core.data.overlay import Overlay
 from core.data.read.sources import read_rows
@@ -109,6 +110,27 @@ async def test_an_edit_is_not_lost_by_escape(app: FinetuiApp) -> None:
         await pilot.pause()
         assert app.screen is app.main
         assert not Path("general.overlay").exists()
+
+
+async def test_an_edit_is_not_lost_by_f5(app: FinetuiApp) -> None:
+    async with opened(app) as pilot:
+        await pilot.press("e")
+        await pilot.pause()
+        area = app.screen.query_one(TextArea)
+        before = area.text
+        await pilot.press("ctrl+end", "x")
+        await pilot.pause()
+        assert area.text == f"{before}x"
+        await pilot.press("f5")
+        await pilot.pause()
+        assert area.text == f"{before}x"
+        assert "F5 once more" in shown(app)
+        await pilot.press("escape")  # asks for itself
+        await pilot.pause()
+        assert isinstance(app.screen, EditScreen)
+        await pilot.press("f5", "f5")
+        await pilot.pause()
+        assert area.text == before
 
 
 async def test_a_row_without_an_answer_is_repaired_as_json(app: FinetuiApp) -> None:
@@ -271,6 +293,23 @@ async def test_what_is_kept_is_written(app: FinetuiApp, typed: str, name: str) -
         import pyarrow.parquet as pq
 
         assert pq.read_table(name).num_rows == kept
+
+
+async def test_a_write_that_fails_asks_again_with_the_name(
+    app: FinetuiApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: object) -> int:
+        raise FailedError(f"cannot write {path}: No space left on device", kind="not_written")
+
+    monkeypatch.setattr("tui.inspector.decide.write_rows", full)
+    async with opened(app) as pilot:
+        await pilot.press("w")
+        await pilot.pause()
+        app.screen.query_one(Input).value = "mine.jsonl"
+        await pilot.press("enter")
+        await settle(pilot)
+        assert app.screen.query_one(Input).value == "mine.jsonl"
+        assert "No space left" in [n.message for n in app._notifications][-1]
 
 
 async def test_a_name_that_cannot_be_written_stays_with_what_is_wrong(app: FinetuiApp) -> None:
