@@ -115,16 +115,27 @@ class Rows(Known):
     def require_unchanged(self) -> None:
         """Raise RefusedError when a file is not what it was when it was opened: what stands at the
         place of a row may be another one by now."""
-        for name, before in zip(self.files, self._opened_as, strict=True):
-            now = _state(Path(name))
-            if now != before:
-                what = "was changed" if now else "was moved or removed"
-                raise RefusedError(
-                    f"{Path(name).name} {what} since it was opened here, so this row may be "
-                    "another one by now: nothing was done",
-                    kind="data_changed",
-                    remedies=("r reads the data again; what was decided before is kept",),
-                )
+        for what in filter(None, map(self._change_of, range(len(self.files)))):
+            raise RefusedError(
+                f"{what}, so this row may be another one by now: nothing was done",
+                kind="data_changed",
+                remedies=("r reads the data again; what was decided before is kept",),
+            )
+
+    def change(self, number: int) -> str:
+        """What happened to the file of a row since it was opened; empty for nothing."""
+        return self._change_of(self._file_of(number))
+
+    def _change_of(self, file: int) -> str:
+        path = Path(self.files[file])
+        now = _state(path)
+        if now == self._opened_as[file]:
+            return ""
+        what = "was changed" if now else "was moved or removed"
+        return f"{path.name} {what} since it was opened here"
+
+    def _file_of(self, number: int) -> int:
+        return min(bisect_right(self._starts, number), len(self._indexes)) - 1
 
     def close(self) -> None:
         for index in self._indexes:
@@ -149,7 +160,7 @@ class Rows(Known):
 
     def source(self, number: int) -> Row | Rejected:
         """One row as its file has it."""
-        file = min(bisect_right(self._starts, number), len(self._indexes)) - 1
+        file = self._file_of(number)
         with self._lock:
             return self._indexes[file].row(number - self._starts[file])
 

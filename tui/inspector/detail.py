@@ -18,6 +18,7 @@ from tui.look import Look, is_long
 from tui.rows import Rows
 from tui.widgets.one_line import OneLine
 from tui.widgets.text_block import SHOWN_CHARACTERS, TextBlock
+from tui.widgets.virtual_list import Cell
 
 NAMES = ("rendered", "raw", "tokens")
 
@@ -54,6 +55,11 @@ class Detail(Vertical):
         seen = (rows, number, rows.version)
         if seen == self._seen:
             return
+        changed = rows.change(number)
+        if changed:
+            text = f"{changed}: what stands at this place may be another row by now. "
+            self.say([(text, "error"), ("r reads the data again.", "")])
+            return
         same = seen[:2] == self._seen[:2]
         self._rows, self._seen = rows, seen
         source = rows.source(number)
@@ -73,8 +79,12 @@ class Detail(Vertical):
 
     def clear(self) -> None:
         """Show nothing."""
+        self.say([])
+
+    def say(self, pieces: list[Cell]) -> None:
+        """Show a text in place of a row."""
         self._rows, self._seen, self.look, self.caption = None, (), None, ""
-        self._text.show([])
+        self._text.show(pieces)
         self._which.say(Content())
 
     def mark(self, patterns: Sequence[Pattern]) -> None:

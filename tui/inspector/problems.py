@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -126,9 +127,17 @@ class Problems(Listed):
         group, at = self._at(line)
         return int(group.numbers[max(0, at)]) if len(group.numbers) else None
 
+    def _mark(self, line: int) -> Mark | None:
+        """The decision of a line that fits no row any more."""
+        group, at = self._at(line)
+        return group.marks[at] if group.kind == UNMET and at >= 0 else None
+
     def _show_row(self) -> None:
         number = self._number(self.list.cursor) if self.groups else None
-        self.detail.set_class(number is None, "-hidden")
+        mark = self._mark(self.list.cursor) if self.groups else None
+        self.detail.set_class(number is None and mark is None, "-hidden")
+        if mark is not None:
+            self.detail.say(_typed(mark))
         if number is not None and self.rows is not None:
             self.detail.show(self.rows, number)
         self.post_message(self.Changed())
@@ -222,6 +231,14 @@ def _state(rows: Rows) -> tuple[object, ...]:
     """What the groups come from: another survey, of other rules, may know of as many rows."""
     return (id(rows), rows.version, id(rows.survey), rows.looked_at, rows.known, rows.revision,
             len(rows.overlay))  # fmt: skip
+
+
+def _typed(mark: Mark) -> list[Cell]:
+    """What was decided about a row that is gone; of an edited one all that was typed."""
+    if mark.value is None:
+        return [("This row was dropped, and is not there any more.", "dim")]
+    value = json.dumps(mark.value, ensure_ascii=False, indent=2)
+    return [("edited by hand, for a row that is not there any more\n", "head"), (value, "")]
 
 
 def _by_size(group: Group) -> tuple[int, str]:

@@ -234,6 +234,18 @@ async def test_decisions_are_there_at_the_next_start(
         assert "dropped by hand" in text
 
 
+async def test_what_was_typed_for_a_row_that_is_gone_can_be_read(app: FinetuiApp) -> None:
+    overlay, rows = Overlay("general.overlay"), list(read_rows(["general.jsonl"]))
+    overlay.edit(rows[0], {"instruction": "Typed", "output": "for a long time"})
+    lines = Path("general.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+    Path("general.jsonl").write_text("".join(lines[1:9]), encoding="utf-8")
+    async with opened(app, (160, 48)) as pilot:
+        await pilot.press("z", "right", "enter", "down")
+        await settle(pilot)
+        assert "edited by hand, for a row that is not there any more" in shown(app)
+        assert '"output": "for a long time"' in shown(app)
+
+
 async def test_decisions_whose_row_is_gone_are_listed_and_let_go(
     make_app: Callable[..., FinetuiApp], config: RunConfig
 ) -> None:

@@ -263,6 +263,23 @@ async def test_a_changed_file_takes_no_decision_until_it_is_read_again(app: Fine
         assert rows.reason(0) == "dropped_by_hand"
 
 
+async def test_a_row_of_a_changed_file_is_not_shown_until_it_is_read_again(
+    app: FinetuiApp,
+) -> None:
+    async with opened(app, (160, 48)) as pilot:
+        put_before("general.jsonl", {"instruction": "New", "output": "row"})
+        await pilot.press("down")
+        await settle(pilot)
+        detail = app.main.data.table.detail
+        assert detail.look is None
+        assert "general.jsonl was changed since it was opened here" in shown(app)
+        await pilot.press("r")
+        await settle(pilot)
+        await settle(pilot)
+        assert "was changed since it was opened here" not in shown(app)
+        assert detail.look is not None
+
+
 async def test_all_filtered_rows_of_a_changed_file_stay(app: FinetuiApp) -> None:
     async with opened(app) as pilot:
         await give(pilot, "f", ".topic:money")
