@@ -41,6 +41,9 @@ Array = npt.NDArray[Any]
 
 IN_PROCESS_BYTES = 24 << 20
 """Files up to this size are scanned here: other processes take half a second to start."""
+IN_PROCESS_TOKENS_BYTES = 2 << 20
+"""As above, where rows are counted in tokens: that takes 190 bytes of memory a character of a row,
+which a process gives back only at its end, and the screen's own goes on for long."""
 _TELL_ROWS = 1000
 _GUESS_SECONDS = 3.0
 """For so long a rate says little of the time to go."""
@@ -310,10 +313,12 @@ class Survey:
         """The pieces scanned, in order: here when they are few, else on all cores."""
         folder = self.spool.folder if self.spool is not None else None
         count = processes()
-        if pieces.total_bytes <= IN_PROCESS_BYTES or count == 1:
+        tokens = self.codec is not None
+        limit = min(IN_PROCESS_BYTES, IN_PROCESS_TOKENS_BYTES) if tokens else IN_PROCESS_BYTES
+        if pieces.total_bytes <= limit or count == 1:
             yield from map(Scanner(self.config, folder, False, self.codec), pieces)
         else:
-            settings = (self.config, folder, self.codec is not None)
+            settings = (self.config, folder, tokens)
             yield from in_order(Scanner, settings, pieces, count)
 
     def _enter(self, block: Block) -> None:
