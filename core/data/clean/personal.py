@@ -217,6 +217,7 @@ def _can_be_dialled(number: str, regions: tuple[str | None, ...]) -> bool:
 
 
 _CARD = re.compile(
+    r"(?<![\w.\-])"  # not in the midst of a number: the card behind it would be passed over
     r"(?:\d{4}(?P<a>[ \-])\d{4}(?P=a)\d{4}(?P=a)\d{4}"
     r"|\d{4}(?P<b>[ \-])\d{6}(?P=b)\d{4,5}"
     r"|\d{13,19})(?![\w]|[.\-]\d)"
@@ -244,8 +245,6 @@ def cards(text: str) -> Iterator[Found]:
 
 def _cards(hits: Iterator[re.Match[str]]) -> Iterator[Found]:
     for hit in hits:
-        if not _stands_apart(hit, ".-"):
-            continue
         digits = re.sub(r"\D", "", hit.group())
         if _ISSUER.fullmatch(digits) and len(set(digits)) > 1 and _luhn(digits):
             yield Found("card", hit.start(), hit.end())

@@ -215,3 +215,8 @@ def test_the_whole_of_a_password_with_signs_is_masked(before: str, value: str) -
     result = clean(f"{before}{value}' or so.", secrets="mask")
     assert isinstance(result, Cleaned)
     assert result.chat[1]["content"] == f"{before}<SECRET>' or so."
+
+
+def test_a_card_behind_another_number_is_found() -> None:
+    found = find("call +49 170 1234567 4111 1111 1111 1111")
+    assert [place.kind for place in found] == ["phone", "card"]
