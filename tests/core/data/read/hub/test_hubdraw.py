@@ -58,7 +58,8 @@ def reach(hub: LocalHub, cache: Path, patch: pytest.MonkeyPatch) -> None:
     """That hub is the hub, here and in the process that streams; and its set is large."""
     patch.setenv("HF_ENDPOINT", hub.endpoint)
     patch.setenv("NO_PROXY", "127.0.0.1")
-    patch.delenv("HF_HUB_OFFLINE", raising=False)
+    patch.setenv("HF_HUB_OFFLINE", "0")
+    patch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     api = partial(huggingface_hub.HfApi, endpoint=hub.endpoint)
     patch.setattr("huggingface_hub.HfApi", api)
     patch.setattr(datahub, "LARGE_BYTES", 1_000_000)
