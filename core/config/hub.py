@@ -113,11 +113,16 @@ def _transport_error(ask: Callable[[], object]) -> Exception | None:
     except HfHubHTTPError:
         return None  # the download meets it again, and it is told there
     except Exception as error:
-        transport = type(error).__module__.startswith(("httpx", "httpcore", "requests"))
-        if transport or isinstance(error, OSError):
+        if is_transport(error):
             return error
         raise
     return None
+
+
+def is_transport(error: Exception) -> bool:
+    """Whether no answer came: the hub's client lets its transport's own errors through."""
+    own = type(error).__module__.startswith(("httpx", "httpcore", "requests"))
+    return own or isinstance(error, OSError)
 
 
 def _nearest_model(name: str) -> tuple[str, ...]:

@@ -176,7 +176,7 @@ class Overlay:
         return list(self._undo[-1]) if self._undo else []
 
     def undo(self) -> list[Key]:
-        """Take the last decision of this session back, all of it when it was about many rows."""
+        """Take back what was decided last since the data was opened, of all its rows at once."""
         if not self._undo:
             return []
         self._write(*self._undo[-1].items())

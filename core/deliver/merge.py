@@ -30,6 +30,7 @@ from core.model.load import load_base, load_tokenizer, progress_bars
 from core.model.room import free_memory_bytes
 from core.model.shapes import ModelShape, shape_of
 from core.record.events import Merged
+from core.record.folder import sync
 from core.record.job import Job, Result
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def merge(job: Job) -> Result:
         difference = _build(job, staging, shape)
         size = _seal(staging)
         staging.rename(job.folder.merged)
-    _sync(job.folder.path)
+    sync(job.folder.path)
     path = str(job.folder.merged)
     seconds = time.monotonic() - started
     serve = f"vllm serve {shlex.quote(path)} --served-model-name {shlex.quote(job.folder.name)}"
@@ -279,10 +280,10 @@ def _seal(staging: Path) -> int:
     size = 0
     for path in staging.iterdir():
         path.chmod(0o644)
-        _sync(path)
+        sync(path)
         size += path.stat().st_size
     staging.chmod(0o755)
-    _sync(staging)
+    sync(staging)
     return size
 
 
@@ -300,14 +301,6 @@ def _compared(job: Job) -> Result:
         "base_matches": event.base_matches,
         "merged_matches": event.merged_matches,
     }
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _is_full(error: Exception) -> bool:

@@ -256,6 +256,15 @@ def write_private(path: Path, text: str) -> None:
         raise
 
 
+def sync(path: Path) -> None:
+    """Force a file, or a folder's list of names, to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _changed(run: RunFolder) -> float:
     newest = run.events if run.events.exists() else run.config
     try:

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from core.config.errors import RefusedError
 from core.data.tokens.pack import Packed
-from core.record.folder import RunFolder
+from core.record.folder import RunFolder, sync
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -50,11 +50,7 @@ def staged(folder: RunFolder) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    descriptor = os.open(folder.path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(folder.path)
 
 
 def write(path: Path, sequences: Iterable[Packed]) -> int:

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from core.config.counted import counted
 from core.config.errors import FinetuiError, InputError
+from core.config.hub import is_transport
 from core.config.names import nearest_path
 from core.data.read.hub import draw as hubdraw
 from core.data.read.hub import sample as hubsample
@@ -238,9 +239,7 @@ def told_error(repo: str, error: Exception) -> FinetuiError | None:
                 "for gated data sets log in with hf auth login",
             ),
         )
-    # The hub's client lets its transport's own errors through.
-    transport = type(error).__module__.startswith(("httpx", "httpcore", "requests"))
-    return _unreachable(repo) if transport or isinstance(error, OSError) else None
+    return _unreachable(repo) if is_transport(error) else None
 
 
 def _nearest(repo: str) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from core.data.read.hub.sample import (
     size_words,
 )
 from core.data.read.row import reason_of
-from core.record.folder import write_private
+from core.record.folder import sync, write_private
 
 if TYPE_CHECKING:  # the first asks us; nobody pays for processes who has no large data set
     from core.data.read.hub.dataset import Plan
@@ -111,7 +111,7 @@ def _streamed(planned: Plan, path: Path, sampling: Sampling, say: Say) -> Told:
     try:
         told = _followed(request, say)
         part.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
     return told
@@ -185,7 +185,7 @@ def _noted(sample: HubSample) -> HubSample:
     plain = sample.as_dict() | {"file": sample.path.name}
     try:
         write_private(about, json.dumps(plain, indent=1) + "\n")
-        _sync(about.parent)
+        sync(about.parent)
     except OSError as error:
         raise not_kept(about.parent, error) from error
     return sample
@@ -240,11 +240,3 @@ def _locked(folder: Path) -> int | None:
         pass  # another has it, or has removed it
     os.close(descriptor)
     return None
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
