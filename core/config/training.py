@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from core.config.setting import Section, setting
 
 
@@ -65,6 +67,17 @@ class TrainConfig(Section):
     full_determinism: bool = setting(
         False, "Deterministic GPU kernels: slower, and the same bits at every run."
     )
+    fp8: bool = setting(
+        False,
+        "The fused path multiplies in FP8 (e4m3) instead of bf16: faster, rounds more. Ada, "
+        "Hopper, Blackwell and newer GPUs.",
+    )
+
+    @model_validator(mode="after")
+    def fp8_on_the_fused_path(self) -> TrainConfig:
+        if self.fp8 and self.path == "peft":
+            raise ValueError("fp8 is for the fused path: set path to auto, or fp8 to no")
+        return self
 
 
 class MemoryConfig(Section):

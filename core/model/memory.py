@@ -11,6 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from core.config.schema import RunConfig
 from core.model.fast import plan as fast
@@ -152,6 +153,8 @@ def estimate(
     path, why = path_of(config, shape, gpu=gpu)
     if path == "fused":
         return _fused(config, shape, dims)
+    if config.train.fp8:
+        why = f"{why}, and train.fp8 is for the fused path alone: this training is refused"
     live = activations(path, dims, work)
     tile = loss_bytes(dims, work)
     return Estimate(
@@ -201,12 +204,18 @@ def _bf16(config: RunConfig) -> bool:
 
 def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> fast.Dims:
     """The numbers that the fused path's plan is made from."""
+    precision: dict[str, Any] = {"fp8": True} if config.train.fp8 else {}
     return fast.Dims(
         dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
         shape.tied, config.adapter.r, dims.heads,
         math.ceil(_PROCESSORS / dims.heads) if config.train.full_determinism else 1,
-        dims.head_norms,
+        dims.head_norms, **precision,
     )  # fmt: skip
+
+
+def told_of(config: RunConfig, plan: fast.Plan) -> str:
+    """How the fused path runs, in a few words for the log: its plan, and FP8 where it is on."""
+    return f"{plan.told}, products in FP8 (e4m3)" if config.train.fp8 else plan.told
 
 
 def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
@@ -224,6 +233,7 @@ def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
     if plan is None:
         return None
     parts = fast.parts(numbers, plan, fast.state_bytes(config.train.optim))
+    told = told_of(config, plan)
     ends = parts["embedding and head"]
     head = min(ends, dims.vocab * dims.hidden * 2)
     return Estimate(
@@ -239,7 +249,7 @@ def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
         scratch=parts["dequantized weights, logits"] + parts["workspace of products"],
         context=fast.CONTEXT_BYTES,
         path="fused",
-        why=plan.told if limit else f"at least; more is used to save work. {plan.told}",
+        why=told if limit else f"at least; more is used to save work. {told}",
         notes=_notes(shape, config.data.max_length),
     )
 

@@ -104,7 +104,10 @@ class DataPrepared(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLoaded(Event):
-    """Base and adapter are ready. ``path`` says which training path runs, ``why`` its reason."""
+    """Base and adapter are ready. ``path`` says which training path runs, ``why`` its reason.
+
+    ``fp8``: it multiplies in FP8, not in ``compute_dtype``.
+    """
 
     name: str
     parameters: int
@@ -115,6 +118,7 @@ class ModelLoaded(Event):
     path: str
     why: str
     seconds: float
+    fp8: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

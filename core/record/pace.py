@@ -20,7 +20,7 @@ LEAST_STEPS = 10
 """Fewer measured steps say too little."""
 _TRAIN = (
     "per_device_train_batch_size", "gradient_accumulation_steps", "optim", "path",
-    "activation_checkpointing", "full_determinism",
+    "activation_checkpointing", "full_determinism", "fp8",
 )  # fmt: skip
 
 

@@ -40,6 +40,10 @@ _FREE = frozenset(
 )  # fmt: skip
 
 
+_LATER = {"train.fp8": False}
+"""Settings that came later, with what runs from before them did."""
+
+
 @dataclass(frozen=True)
 class Difference:
     """One entry that is not as it was."""
@@ -177,7 +181,7 @@ def check(old: Fingerprint, new: Fingerprint) -> tuple[tuple[str, ...], tuple[st
     wrong = [
         difference
         for part, title in (("base", "base model: "), ("data", "data: "), ("config", ""))
-        for difference in differences(old[part], new[part], title)
+        for difference in differences(_whole(part, old), new[part], title)
     ]
     if wrong:
         raise RefusedError(
@@ -191,6 +195,11 @@ def check(old: Fingerprint, new: Fingerprint) -> tuple[tuple[str, ...], tuple[st
     reasons = differences(old["environment"], new["environment"])
     changes = differences(old["free"], new["free"])
     return tuple(map(str, reasons)), tuple(map(str, changes))
+
+
+def _whole(part: str, old: Fingerprint) -> dict[str, Any]:
+    """A part of a run's fingerprint, with the settings that did not exist at its start."""
+    return (_LATER if part == "config" else {}) | old[part]
 
 
 def differences(

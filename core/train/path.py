@@ -16,13 +16,15 @@ from core.config.schema import RunConfig
 from core.model import load as models
 from core.model.fast.plan import CONTEXT_BYTES, GIB, TILE_TOKENS, Plan, choose, state_bytes
 from core.model.fast.route import kernels_fail, obstacle
-from core.model.memory import dims_of, fused_dims, path_of
+from core.model.memory import dims_of, fused_dims, path_of, told_of
 from core.model.room import free_memory_bytes
 from core.model.shapes import configured
 from core.train.tally import Tally
 
 _SHARE = 0.9
 """Part of the free memory that is planned with, where no limit is set."""
+_FP8_CAPABILITY = (8, 9)
+"""The first that multiplies in FP8: Ada. Hopper has 9.0, Blackwell 10.0 and 12.0."""
 
 
 @dataclass(frozen=True)
@@ -38,34 +40,64 @@ def foresee(config: RunConfig, tally: Tally, device: str, dtype: torch.dtype) ->
     """The path of a run as far as it can be told before its model is loaded.
 
     A resumed run stays on its path, of which its optimizer's state is. Raises RefusedError where
-    that cannot be.
+    that cannot be, or where FP8 was asked for and the fused path cannot run.
     """
     if tally.step and not tally.micro_batch:
-        return Choice(None, "this run began on PEFT's layers")
+        return _plain(config, tally, "this run began on PEFT's layers")
     why = no_fast_path(config, device, dtype)
     plan = None if why else memory_plan(config, tally)
     if plan is None:
-        return _plain(tally, why or "the fused path needs more free memory (RAM) of the host")
-    return Choice(plan, plan.told)
+        why = why or "the fused path needs more free memory (RAM) of the host"
+        return _plain(config, tally, why)
+    return Choice(plan, told_of(config, plan))
 
 
-def settle(foreseen: Choice, model: Any, tally: Tally, device: str) -> Choice:
-    """The path of a run whose PEFT model is loaded; what it needs there is on the device."""
+def settle(foreseen: Choice, model: Any, config: RunConfig, tally: Tally, device: str) -> Choice:
+    """The path of a run whose PEFT model is loaded; what it needs there is on the device.
+
+    Raises RefusedError like ``foresee``.
+    """
     why = None if foreseen.plan is None else obstacle(model)
     if why is None:
         return foreseen
-    found = _plain(tally, why)
+    found = _plain(config, tally, why)
     models.to_device(model.get_base_model(), device)
     return found
 
 
-def _plain(tally: Tally, why: str) -> Choice:
+def check_fp8(config: RunConfig) -> None:
+    """Raise RefusedError where FP8 is asked for and settings, shape or machine rule it out.
+
+    Asked before rows are prepared, which may take minutes.
+    """
+    if not config.train.fp8:
+        return
+    device = models.device_of(config)
+    why = no_fast_path(config, device, models.compute_dtype(config, device))
+    if why:
+        raise _no_fp8(why)
+
+
+def _no_fp8(why: str) -> RefusedError:
+    return RefusedError(
+        f"train.fp8 is on, and this run cannot multiply in FP8: {why}",
+        kind="no_fp8",
+        remedies=(
+            "set train.fp8 to no: it then trains in bf16, or as finetui estimate says",
+            "or change what stands in the way",
+        ),
+    )
+
+
+def _plain(config: RunConfig, tally: Tally, why: str) -> Choice:
     if tally.micro_batch:
         raise RefusedError(
             f"this run was trained on the fused path, and cannot go on without it: {why}",
             kind="changed",
             remedies=("resume it where it began", "or start a new run with the same settings"),
         )
+    if config.train.fp8:
+        raise _no_fp8(why)
     return Choice(None, why)
 
 
@@ -77,7 +109,20 @@ def no_fast_path(config: RunConfig, device: str, dtype: torch.dtype) -> str | No
         return why
     if dtype != torch.bfloat16 or models.storage_dtype(config, device) != dtype:
         return f"the fused path computes in bf16 alone, not in {dtype}"
-    return kernels_fail(torch.device(device))
+    old = _before_fp8(device) if config.train.fp8 else None
+    return old or kernels_fail(torch.device(device))
+
+
+def _before_fp8(device: str) -> str | None:
+    """Why a GPU does not multiply in FP8; None when it does."""
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= _FP8_CAPABILITY:
+        return None
+    major, minor = capability
+    return (
+        f"{torch.cuda.get_device_name(device)} has compute capability {major}.{minor}, and FP8 "
+        "takes 8.9 or more (Ada, Hopper, Blackwell)"
+    )
 
 
 def memory_plan(config: RunConfig, tally: Tally) -> Plan | None:

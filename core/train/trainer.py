@@ -149,6 +149,7 @@ def frozen_data(job: Job) -> Frozen:
     from core.data.prepare import load_frozen, prepare
 
     if not job.folder.data.exists():
+        path.check_fp8(job.config)
         prepare(job)
     return load_frozen(job.folder)
 
@@ -249,7 +250,8 @@ def assemble(
         processing_class=tokenizer,
     )
     if plan is not None:
-        trainer.fast = FastModel(trainer.model, plan)
+        precision: dict[str, Any] = {"fp8": True} if config.train.fp8 else {}
+        trainer.fast = FastModel(trainer.model, plan, **precision)
     if held_out is not None:
         counted = data.report.get("eval") or {}
         trainer.held_out_rows = int(counted.get("rows", len(held_out)))
@@ -273,7 +275,7 @@ def _loaded(
     )
     model = _adapted(base, config)
     trainable, total = adapters.trainable_parameters(model)
-    settled = path.settle(foreseen, model, tally, device)
+    settled = path.settle(foreseen, model, config, tally, device)
     plan, why = settled.plan, settled.why
     if plan is None and (more := liger.put_on(base, device)):
         why = f"{why}; {more}"
@@ -287,6 +289,7 @@ def _loaded(
             parameters=total - trainable,
             trainable=trainable,
             quantization=config.quantization.label,
+            fp8=config.train.fp8,
             compute_dtype=str(dtype).removeprefix("torch."),
             device=device,
             path="PEFT" if plan is None else "fused",

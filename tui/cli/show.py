@@ -66,8 +66,9 @@ def _facts(run: RunFolder, state: RunState) -> list[tuple[str, str]]:
 def _results(state: RunState) -> list[tuple[str, str]]:
     facts = []
     if state.model is not None:
+        fp8 = ", products in FP8" if state.model.fp8 else ""
         facts.append(
-            ("model", f"{state.model.name}, {state.model.quantization}, trains "
+            ("model", f"{state.model.name}, {state.model.quantization}{fp8}, trains "
              f"{numbers.short(state.model.trainable)} of {numbers.short(state.model.parameters)}")
         )  # fmt: skip
     if state.data is not None:

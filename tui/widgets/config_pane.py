@@ -209,7 +209,8 @@ def _train(config: RunConfig) -> str:
     steps, epochs = counted(train.max_steps, "step"), counted(train.num_train_epochs, "epoch")
     length = steps if train.max_steps > 0 else epochs
     batch = f"{train.per_device_train_batch_size} × {train.gradient_accumulation_steps}"
+    fp8 = " · FP8" if train.fp8 else ""
     return (
         f"{numbers.rate(train.learning_rate)} · batch {batch} = {config.effective_batch} · "
-        f"{length} · {train.lr_scheduler_type}"
+        f"{length} · {train.lr_scheduler_type}{fp8}"
     )

@@ -52,6 +52,7 @@ def test_every_field_has_help_and_a_default() -> None:
         ("[adapter]\nr = 'many'\n", ["run.toml:2", "adapter.r", "many"]),
         ("[train]\nr = 8\n", ["adapter.r"]),
         ("[quantization]\nload_in_8bit = true\n", ["load_in_4bit and load_in_8bit"]),
+        ("[train]\npath = 'peft'\nfp8 = true\n", ["[train] fp8 is for the fused path", "auto"]),
         ("[data\n", ["not valid TOML"]),
         ("learning_rate = 1e-4\n", ["belongs under [train]"]),
         ("train = 3\n", ["run.toml:1", "write [train]"]),

@@ -12,7 +12,8 @@ import pytest
 
 from core.config.files import from_overrides
 from core.config.schema import RunConfig
-from core.model.memory import Estimate, dims_of, estimate, linears_of
+from core.model.fast.plan import Plan
+from core.model.memory import Estimate, dims_of, estimate, linears_of, told_of
 from core.model.shapes import ModelShape, shape_of
 
 GIB = 1 << 30
@@ -86,6 +87,19 @@ def test_the_path_that_is_reckoned_for_is_the_one_that_runs() -> None:
     assert exact.activations > needed(config(**auto), LLAMA_8B).activations
     other = replace(LLAMA_8B, architecture="GemmaForCausalLM")
     assert "GemmaForCausalLM" in needed(config(**auto), other).why
+
+
+def test_fp8_is_told_with_the_path() -> None:
+    eight = config(**{"train.path": "auto", "train.fp8": "yes"})
+    told = "1 sequence a pass, gate and up computed twice"
+    assert told_of(eight, Plan(0)) == f"{told}, products in FP8 (e4m3)"
+    assert told_of(config(), Plan(0)) == told
+    on_cpu = needed(eight, LLAMA_8B, gpu=False)
+    assert (on_cpu.path, on_cpu.why) == (
+        "PEFT",
+        "the fused path is for NVIDIA GPUs, and train.fp8 is for the fused path alone: this "
+        "training is refused",
+    )
 
 
 def test_parts_follow_the_settings() -> None:

@@ -66,7 +66,8 @@ def test_another_device_begins_anew(tmp_path: Path) -> None:
     "other",
     [{"train": {"per_device_train_batch_size": 4}}, {"model": {"name_or_path": "another/model"}},
      {"data": {"max_length": 512}}, {"quantization": {"load_in_4bit": False}},
-     {"adapter": {"r": 64}}, {"train": {"path": "peft"}}],
+     {"adapter": {"r": 64}}, {"train": {"path": "peft"}},
+     {"train": {"fp8": True}}],
 )  # fmt: skip
 def test_a_run_with_other_settings_says_nothing(tmp_path: Path, other: dict[str, Any]) -> None:
     run = make(tmp_path, "one", config_of(), started("GPU"), *steps(*[100.0] * 50))

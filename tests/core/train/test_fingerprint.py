@@ -48,6 +48,15 @@ def test_what_differs_is_named_with_both_values(config: RunConfig) -> None:
     assert caught.value.exit_code == 3
 
 
+def test_a_run_from_before_a_setting_goes_on_as_it_was(config: RunConfig) -> None:
+    old = fingerprint.take(config, "abc", "cpu")
+    del old["config"]["train.fp8"]
+    assert fingerprint.check(old, fingerprint.take(config, "abc", "cpu")) == ((), ())
+    config.train.fp8 = True
+    with pytest.raises(RefusedError, match=r"train\.fp8 was False, is now True"):
+        fingerprint.check(old, fingerprint.take(config, "abc", "cpu"))
+
+
 def test_a_tokenizer_or_template_change_is_another_base(
     config: RunConfig, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -63,6 +63,16 @@ def test_show_tells_where_a_run_stands(call: Call, make_run: Make) -> None:
     assert "lower data.max_length" in call("show", "two").out
 
 
+def test_show_tells_that_a_run_trained_in_fp8(call: Call, make_run: Make) -> None:
+    loaded = ev.ModelLoaded(
+        name="m", parameters=8_000_000_000, trainable=42_000_000, quantization="NF4",
+        compute_dtype="bfloat16", device="cuda:0", path="fused", why="told", seconds=1.0, fp8=True,
+    )  # fmt: skip
+    make_run("one", ev.JobStarted(job="train"), loaded, FINISHED)
+    assert "m, NF4, products in FP8, trains 42.0M of 8.0B" in call("show", "one").out
+    assert call("show", "one", "--json").document["state"]["model"]["fp8"] is True
+
+
 def test_merge_says_where_the_model_is(call: Call, fake: type[FakeLink], make_run: Make) -> None:
     make_run("one", *DONE)
     fake.script = [MERGED, COMPARED, ev.JobFinished(job="merge")]

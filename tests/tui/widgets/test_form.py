@@ -4,7 +4,7 @@ import pytest
 from textual.app import App, ComposeResult
 
 from core.config.schema import SECTIONS, RunConfig
-from tui.widgets.config_pane import ConfigPane
+from tui.widgets.config_pane import ConfigPane, summary
 from tui.widgets.form import FormRows
 
 
@@ -33,3 +33,10 @@ async def test_the_cursor_stays_in_view_whatever_the_help_says(size: tuple[int, 
             heights.add(form.size.height)
             assert form.scroll_offset.y <= rows.cursor < form.scroll_offset.y + form.size.height
         assert len(heights) > 1
+
+
+def test_a_training_in_fp8_is_known_by_its_line() -> None:
+    config = RunConfig()
+    assert "FP8" not in summary(config, "train")
+    config.train.fp8 = True
+    assert summary(config, "train").endswith("cosine · FP8")

@@ -1,0 +1,105 @@
+"""``train.fp8`` where it cannot be: refused with the reason, never trained in another way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+
+from core.config.errors import RefusedError
+from core.config.schema import RunConfig
+from core.model.fast.plan import Plan
+from core.record import events as ev
+from core.record.folder import create
+from core.record.job import Job
+from core.train import path, trainer
+from core.train.tally import Tally
+
+if TYPE_CHECKING:
+    from conftest import Lab
+
+
+def config_of(model: Path, **train: Any) -> RunConfig:
+    return RunConfig.model_validate(
+        {"model": {"name_or_path": str(model)}, "train": {"fp8": True} | train,
+         "run": {"devices": "cpu"}}
+    )  # fmt: skip
+
+
+def a_card(patch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    patch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    patch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA A100")
+    patch.setattr(path, "kernels_fail", lambda _: None)
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)])
+def test_a_card_before_ada_is_named_with_its_capability(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
+) -> None:
+    a_card(monkeypatch, capability)
+    why = path.no_fast_path(config_of(tiny_model), "cuda:0", torch.bfloat16)
+    if capability >= (8, 9):
+        assert why is None
+    else:
+        told = "NVIDIA A100 has compute capability {}.{}, and FP8 takes 8.9 or more"
+        assert why is not None
+        assert why.startswith(told.format(*capability))
+    in_bf16 = config_of(tiny_model, fp8=False)
+    assert path.no_fast_path(in_bf16, "cuda:0", torch.bfloat16) is None
+
+
+def test_it_is_refused_before_rows_are_prepared(tiny_model: Path, tmp_path: Path) -> None:
+    config = config_of(tiny_model)
+    job = Job("train", create(tmp_path, "run", ""), config, lambda event: None)
+    with pytest.raises(RefusedError, match="the fused path is for NVIDIA GPUs") as caught:
+        trainer.frozen_data(job)
+    assert (caught.value.kind, caught.value.exit_code) == ("no_fp8", 3)
+    assert any("train.fp8 to no" in remedy for remedy in caught.value.remedies)
+    assert not job.folder.data.exists()
+
+
+def test_no_plan_is_no_reason_to_train_otherwise(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(path, "no_fast_path", lambda *_: None)
+    monkeypatch.setattr(path, "memory_plan", lambda *_: None)
+    with pytest.raises(RefusedError, match=r"cannot multiply in FP8: .* free memory \(RAM\)"):
+        path.foresee(config_of(tiny_model), Tally(), "cuda:0", torch.bfloat16)
+    plain = path.foresee(config_of(tiny_model, fp8=False), Tally(), "cuda:0", torch.bfloat16)
+    assert plain.plan is None
+
+
+@pytest.mark.trains
+def test_what_the_loaded_model_cannot_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused(monkeypatch)
+    outcome = lab.train(*lab.run("fp8-dora", {"train.fp8": True, "adapter.use_dora": True}))
+    assert isinstance(outcome.error, RefusedError)
+    assert "cannot multiply in FP8: the adapter has DoRA" in str(outcome.error)
+    assert outcome.of(ev.ModelLoaded) == outcome.of(ev.StepDone) == []
+
+
+@pytest.mark.trains
+def test_a_run_in_fp8_is_labelled_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused(monkeypatch)
+    asked: list[bool] = []
+    kind = trainer.FastModel
+
+    def made(model: Any, plan: Plan, *, fp8: bool = False) -> Any:
+        asked.append(fp8)
+        return kind(model, plan)
+
+    monkeypatch.setattr(trainer, "FastModel", made)
+    for on in (True, False):
+        outcome = lab.train(*lab.run(f"fp8-{on}", {"train.fp8": on, "train.max_steps": 1}))
+        (loaded,) = outcome.of(ev.ModelLoaded)
+        assert (outcome.error, loaded.path, loaded.fp8) == (None, "fused", on)
+        assert loaded.why.endswith(", products in FP8 (e4m3)") == on
+    assert asked == [True, False]
+
+
+def fused(patch: pytest.MonkeyPatch) -> None:
+    """Take the fused path although there is no GPU."""
+    patch.setattr(path, "no_fast_path", lambda *_: None)
+    patch.setattr(path, "memory_plan", lambda *_: Plan(2, micro_batch=2, longest=64))
