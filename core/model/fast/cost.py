@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 _PRODUCTS = 700e9
 """Operations of matrix products a millisecond."""
+_FP8_PRODUCTS = 1150e9
+"""The same in FP8, where the larger part is scaled behind the product."""
+_ROUNDED = 900e6
+"""Elements a millisecond that are rounded to FP8."""
 _ATTENTION_FORWARD, _ATTENTION_BACKWARD = 478e9, 341e9
 """Operations of attention a millisecond."""
 _BACKWARD_OF_ATTENTION = 2.5
@@ -88,17 +92,22 @@ def _tokens(plan: Plan) -> int:
 
 
 def _products(dims: Dims, plan: Plan) -> float:
-    return 2 * dims.layers * dims.linear_weights * _tokens(plan) / _PRODUCTS
+    return 2 * dims.layers * dims.linear_weights * _tokens(plan) / _rate(dims)
+
+
+def _rate(dims: Dims) -> float:
+    return _FP8_PRODUCTS if dims.fp8 else _PRODUCTS
 
 
 def _again(dims: Dims, plan: Plan) -> float:
-    whole = 4 * dims.layers * dims.hidden * dims.intermediate * _tokens(plan) / _PRODUCTS
+    whole = 4 * dims.layers * dims.hidden * dims.intermediate * _tokens(plan) / _rate(dims)
     return whole * (1 - plan.kept / (dims.layers * plan.pieces))
 
 
 def _elements(dims: Dims, plan: Plan) -> float:
     width = 3 * dims.intermediate + 6 * dims.hidden + 2 * (dims.queries + 2 * dims.keys)
-    return dims.layers * width * _tokens(plan) / _ELEMENTS
+    rounded = width + 2 * dims.hidden if dims.fp8 else 0  # inputs and gradients of all linears
+    return dims.layers * (width / _ELEMENTS + rounded / _ROUNDED) * _tokens(plan)
 
 
 def _dequantization(dims: Dims) -> float:

@@ -63,13 +63,15 @@ def rms_norm(
 
 
 def rms_norm_backward(
-    dy: Tensor, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None, out: Tensor
-) -> None:
+    dy: Tensor, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None, out: Tensor,
+    scales: Tensor | None = None,
+) -> None:  # fmt: skip
     block = triton.next_power_of_2(x.shape[1])
     beside = dy if residual is None else residual
     kernels.rms_backward_kernel[(x.shape[0],)](
-        dy, x, weight, beside, out, dy.stride(0), x.stride(0), beside.stride(0), out.stride(0),
-        x.shape[1], eps, RESIDUAL=residual is not None, BLOCK=block, num_warps=_warps(block),
+        dy, x, weight, beside, out, dy if scales is None else scales, dy.stride(0), x.stride(0),
+        beside.stride(0), out.stride(0), x.shape[1], eps, RESIDUAL=residual is not None,
+        SCALED=scales is not None, BLOCK=block, num_warps=_warps(block),
     )  # fmt: skip
 
 
@@ -102,16 +104,18 @@ def _warps(block: int) -> int:
 
 
 def swiglu(
-    gate_up: Tensor, a: Tensor, out: Tensor, tail: Tensor, mask: Mask | None, kept: Tensor
-) -> None:
+    gate_up: Tensor, a: Tensor, out: Tensor, tail: Tensor, mask: Mask | None, kept: Tensor,
+    scales: Tensor | None = None,
+) -> None:  # fmt: skip
     (tokens, width), rank = out.shape, len(a)
     if rank > _ROWS:
         rank = 0  # projected apart
     splits = _splits(triton.cdiv(tokens, 32), width // 1024)
     parts = _sums(out, splits, tokens, rank)
     thin.swiglu_kernel[(triton.cdiv(tokens, 32), splits)](
-        gate_up, a, out, parts, tokens, width, gate_up.stride(0), a.stride(0), out.stride(0),
-        rank, *_drawn(mask, out), DROPOUT=mask is not None, TOKENS=32, BLOCK=_columns(rank),
+        gate_up, a, out, parts, parts if scales is None else scales, tokens, width,
+        gate_up.stride(0), a.stride(0), out.stride(0), rank, *_drawn(mask, out),
+        DROPOUT=mask is not None, SCALED=scales is not None, TOKENS=32, BLOCK=_columns(rank),
         SPLITS=splits, RANK=_lanes(rank), num_warps=4, num_stages=3,
     )  # fmt: skip
     if rank:
@@ -121,15 +125,18 @@ def swiglu(
 
 
 def swiglu_backward(
-    gate_up: Tensor, grad: Tensor, tail: Tensor, grad_a: Tensor, mask: Mask | None
-) -> None:
+    gate_up: Tensor, grad: Tensor, tail: Tensor, grad_a: Tensor, mask: Mask | None,
+    scales: Tensor | None = None, grad_scales: Tensor | None = None,
+) -> None:  # fmt: skip
     (tokens, width), rank = grad.shape, len(grad_a) if len(grad_a) <= _ROWS else 0
     blocks = triton.cdiv(width, 128)
     splits = _splits(blocks, tokens // 256, 3 * _PROGRAMS)
     parts = _sums(grad, splits, rank, width)
     thin.swiglu_backward_kernel[(blocks, splits)](
-        gate_up, grad, tail, parts, tokens, width, gate_up.stride(0), grad.stride(0),
-        tail.stride(0), rank, *_drawn(mask, grad), DROPOUT=mask is not None, BLOCK=128, TOKENS=16,
+        gate_up, grad, tail, parts, parts if scales is None else scales,
+        parts if grad_scales is None else grad_scales, tokens, width, gate_up.stride(0),
+        grad.stride(0), tail.stride(0), rank, *_drawn(mask, grad), DROPOUT=mask is not None,
+        SCALED=scales is not None, GRAD_SCALED=grad_scales is not None, BLOCK=128, TOKENS=16,
         SPLITS=splits, RANK=_lanes(rank), WRITTEN=not rank, num_warps=8, num_stages=3,
     )  # fmt: skip
     if rank:

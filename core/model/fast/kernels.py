@@ -108,8 +108,8 @@ def rms_kernel(
 
 @triton.jit
 def rms_backward_kernel(
-    dy, x, weight, residual, out, dy_pitch, x_pitch, residual_pitch, out_pitch, width, eps,
-    RESIDUAL: tl.constexpr, BLOCK: tl.constexpr,
+    dy, x, weight, residual, out, scales, dy_pitch, x_pitch, residual_pitch, out_pitch, width, eps,
+    RESIDUAL: tl.constexpr, SCALED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
@@ -117,6 +117,8 @@ def rms_backward_kernel(
     value = tl.load(x + row * x_pitch + column, mask=inside, other=0.0).to(tl.float32)
     grad = tl.load(dy + row * dy_pitch + column, mask=inside, other=0.0).to(tl.float32)
     grad *= tl.load(weight + column, mask=inside, other=0.0).to(tl.float32)
+    if SCALED:
+        grad *= tl.load(scales + row)
     scale = tl.rsqrt(tl.sum(value * value) / width + eps)
     value *= scale
     result = scale * (grad - value * (tl.sum(grad * value) / width))

@@ -114,10 +114,10 @@ class Layer:
             mask = self._mask(batch, 2, tokens.start)
             self.gate_up.project(normed, weights.gate_up, mask, slot.tails.gate_up[tokens])
             gu, hidden = self._tile(slot, tokens, middle)
-            self.gate_up.forward(normed, weights.gate_up, gu.main)
+            scales = self.gate_up.forward_raw(normed, weights.gate_up, gu.main)
             mask, tail = self._mask(batch, 3, tokens.start), slot.tails.down[tokens]
             a = self.down.a(weights.down)
-            self.pieces.swiglu(gu.main, a, hidden.main, hidden.tail, mask, tail)
+            self.pieces.swiglu(gu.main, a, hidden.main, hidden.tail, mask, tail, scales)
             self.down.forward(hidden, weights.down, running[tokens], onto=True)
 
     # --- backward ---
@@ -142,8 +142,8 @@ class Layer:
         self.qkv.backward_adapters(dqkv, weights.qkv, slot.tails.qkv)
         self.qkv.backward_project(dqkv, normed.main, mask)
         if not first:
-            self.qkv.backward_input(dqkv, weights.qkv, normed.main, mask)
-            self._through_norm(normed.main, slot.x, self.first_norm, grad)
+            scales = self.qkv.backward_input_raw(dqkv, weights.qkv, normed.main, mask)
+            self._through_norm(normed.main, scales, slot.x, self.first_norm, grad)
 
     def _mlp_backward(
         self, weights: Expanded, slot: Slot, normed: Wide, grad: Wide, tokens: slice, batch: Batch,
@@ -152,16 +152,20 @@ class Layer:
         gu, hidden = self._tile(slot, tokens, middle)
         if slot.gate_up is None:
             normed.tail.copy_(slot.tails.gate_up[tokens])
-            self.gate_up.forward(normed, weights.gate_up, gu.main)
+            scales = self.gate_up.forward_raw(normed, weights.gate_up, gu.main)
+        else:
+            scales = self.gate_up.scales(normed.main, slot.tails.gate_up[tokens])
         mask = self._mask(batch, 3, tokens.start)
         self.down.backward_adapters(grad, weights.down, slot.tails.down[tokens])
-        self.down.backward_input(grad, weights.down, hidden.main, mask)
-        self.pieces.swiglu_backward(gu.main, hidden.main, grad.tail, self.down.grad_a, mask)
+        d_scales = self.down.backward_input_raw(grad, weights.down, hidden.main, mask)
+        self.pieces.swiglu_backward(
+            gu.main, hidden.main, grad.tail, self.down.grad_a, mask, scales, d_scales
+        )
         mask = self._mask(batch, 2, tokens.start)
         self.gate_up.backward_adapters(gu, weights.gate_up, slot.tails.gate_up[tokens])
         self.gate_up.backward_project(gu, normed.main, mask)
-        self.gate_up.backward_input(gu, weights.gate_up, normed.main, mask)
-        self._through_norm(normed.main, slot.h[tokens], self.second_norm, grad)
+        scales = self.gate_up.backward_input_raw(gu, weights.gate_up, normed.main, mask)
+        self._through_norm(normed.main, scales, slot.h[tokens], self.second_norm, grad)
 
     def _attention_backward(
         self, weights: Expanded, slot: Slot, grad: Wide, batch: Batch, work: Work
@@ -189,9 +193,12 @@ class Layer:
 
     # --- parts ---
 
-    def _through_norm(self, dn: Tensor, x: Tensor, weight: Tensor, grad: Wide) -> None:
+    def _through_norm(
+        self, dn: Tensor, scales: Tensor | None, x: Tensor, weight: Tensor, grad: Wide
+    ) -> None:
         """Add to the residual's gradient what comes through the norm."""
-        self.pieces.rms_norm_backward(dn, x, weight, self.sizes.eps, grad.main, grad.main)
+        eps = self.sizes.eps
+        self.pieces.rms_norm_backward(dn, x, weight, eps, grad.main, grad.main, scales)
 
     def _tile(self, slot: Slot, tokens: slice, middle: Middle) -> tuple[Wide, Wide]:
         """Where a tile has gate and up, kept or not, and what they become."""

@@ -62,7 +62,7 @@ class Group:
         """Elements that ``expanded`` takes."""
         return (self.rows + self.pad) * (self.columns + self.pad)
 
-    def expanded(self, scratch: Tensor) -> Tensor:
+    def expanded(self, scratch: Tensor) -> Any:
         """The dequantized weights with the adapter around them, written into ``scratch``.
 
         The ``weight`` of all that follows: A and B are there in the products' precision, and read
@@ -73,26 +73,26 @@ class Group:
         self.pieces.expand(list(self.weights), a, b, self.adapters.scaling, out)
         return out
 
-    def a(self, weight: Tensor) -> Tensor:
+    def a(self, weight: Any) -> Tensor:
         """(R, K), below the weights."""
-        return weight[self.rows : self.rows + self.place.ranks, : self.columns]
+        part: Tensor = weight[self.rows : self.rows + self.place.ranks, : self.columns]
+        return part
 
-    def b(self, weight: Tensor) -> Tensor:
+    def b(self, weight: Any) -> Tensor:
         """(N, R) beside the weights, times the scaling; each linear's has columns of its own."""
-        return weight[: self.rows, self.columns : self.columns + self.place.ranks]
+        part: Tensor = weight[: self.rows, self.columns : self.columns + self.place.ranks]
+        return part
 
     @property
     def grad_a(self) -> Tensor:
         """(R, K), fp32."""
         return self.adapters.grad_a(self.place)
 
-    def project(
-        self, x: Wide, weight: Tensor, mask: Mask | None, kept: Tensor | None = None
-    ) -> None:
+    def project(self, x: Wide, weight: Any, mask: Mask | None, kept: Tensor | None = None) -> None:
         """Write ``x A'`` beside x, and into ``kept``."""
         self.pieces.project(x.main, self.a(weight), x.tail, len(self.weights), mask, kept)
 
-    def forward(self, x: Wide, weight: Tensor, out: Tensor, *, onto: bool = False) -> None:
+    def forward(self, x: Wide, weight: Any, out: Tensor, *, onto: bool = False) -> None:
         """``out`` (T, N) from x with its tail, plus bias; ``onto``: added to what is there."""
         matrix = weight[: self.rows].t()
         if onto:
@@ -102,7 +102,16 @@ class Group:
         else:
             torch.addmm(self.bias, x.whole, matrix, out=out)
 
-    def backward_adapters(self, dy: Wide, weight: Tensor, tail: Tensor) -> None:
+    def forward_raw(self, x: Wide, weight: Any, out: Tensor) -> Tensor | None:
+        """``forward``, but for a factor of each row (T,) that is returned; None without."""
+        self.forward(x, weight, out)
+        return None
+
+    def scales(self, x: Tensor, tail: Tensor) -> Tensor | None:
+        """What ``forward_raw`` returned for x with this tail."""
+        return None
+
+    def backward_adapters(self, dy: Wide, weight: Any, tail: Tensor) -> None:
         """Write ``s dY B`` beside dY, and add the gradient of B. ``tail`` is ``x A'``."""
         self.pieces.outward(
             dy.main, self.b(weight), tail, dy.tail, self.adapters.grad_b(self.place),
@@ -113,10 +122,17 @@ class Group:
         """Add the gradient of A, once dY has its tail."""
         self.pieces.project_backward(x, dy.tail, self.grad_a, len(self.weights), mask)
 
-    def backward_input(self, dy: Wide, weight: Tensor, out: Tensor, mask: Mask | None) -> None:
+    def backward_input(self, dy: Wide, weight: Any, out: Tensor, mask: Mask | None) -> None:
         """The gradient of the input into ``out`` (T, K), from dy with its tail."""
         if mask is None:
             torch.mm(dy.whole, weight[:, : self.columns], out=out)
             return
         torch.mm(dy.main, weight[: self.rows, : self.columns], out=out)
         self.pieces.spread(out, dy.tail, self.a(weight), len(self.weights), mask)
+
+    def backward_input_raw(
+        self, dy: Wide, weight: Any, out: Tensor, mask: Mask | None
+    ) -> Tensor | None:
+        """``backward_input``, but for a factor of each row (T,) that is returned; None without."""
+        self.backward_input(dy, weight, out, mask)
+        return None

@@ -29,16 +29,19 @@ Tensor = torch.Tensor
 
 
 class FastModel:
-    """A PEFT model that ``route.obstacle`` has nothing against, run by hand."""
+    """A PEFT model that ``route.obstacle`` has nothing against, run by hand.
 
-    def __init__(self, model: Any, plan: Plan):
+    ``fp8``: products with the frozen weights are made in FP8, not in the model's precision.
+    """
+
+    def __init__(self, model: Any, plan: Plan, *, fp8: bool = False):
         self._model = model
         self._causal = model.get_base_model()
         # Embedding and head may lie in the host's memory.
         device = self._causal.model.norm.weight.device
         dtype = self._causal.get_output_embeddings().weight.dtype
         self.plan = plan
-        self._layers, self.adapters = layers_of(model, dtype, device)
+        self._layers, self.adapters = layers_of(model, dtype, device, fp8=fp8)
         self._pieces = pieces_for(device)
         self._work = Work(self._layers[0], tile=plan.mlp_tokens, dtype=dtype, device=device)
         self._stash = Stash(

@@ -44,6 +44,14 @@ class Nf4:
         weights: torch.Tensor = dequantize_4bit(self.packed, self.state)
         return weights.to(dtype)
 
+    def largest(self) -> float:
+        """The largest absolute weight. Waits for the device."""
+        if not self.nested:
+            return float(self.scales.abs().max())
+        outer = self.nested_scales.repeat_interleave(NESTED_BLOCK)[: self.scales.numel()]
+        scales = self.codes[self.scales.view(-1).long()] * outer + self.offset
+        return float(scales.abs().max())
+
 
 def unsupported(linear: Any) -> str | None:
     """Why a linear's weight is not NF4 as it is known here; None when it is."""

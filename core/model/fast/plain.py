@@ -50,12 +50,16 @@ def rms_norm(
 
 
 def rms_norm_backward(
-    dy: Tensor, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None, out: Tensor
-) -> None:
-    """Gradient of the norm's input, plus that of the residual beside it, into ``out``."""
+    dy: Tensor, x: Tensor, weight: Tensor, eps: float, residual: Tensor | None, out: Tensor,
+    scales: Tensor | None = None,
+) -> None:  # fmt: skip
+    """Gradient of the norm's input, plus that of the residual beside it, into ``out``.
+
+    ``scales`` (T,), here and below: a factor that rows of the gradient still lack.
+    """
     wide = x.to(_statistics(x))
     scale = _inverse_rms(wide, eps)
-    normed, grad = wide * scale, dy.to(wide.dtype) * weight
+    normed, grad = wide * scale, _scaled(dy, scales, wide.dtype) * weight
     dx = scale * (grad - normed * (grad * normed).mean(-1, keepdim=True))
     out.copy_(dx if residual is None else dx + residual)
 
@@ -84,24 +88,26 @@ def head_norm_backward(dy: Tensor, qk: Tensor, weight: Tensor, eps: float) -> No
 
 
 def swiglu(
-    gate_up: Tensor, a: Tensor, out: Tensor, tail: Tensor, mask: Mask | None, kept: Tensor
-) -> None:
+    gate_up: Tensor, a: Tensor, out: Tensor, tail: Tensor, mask: Mask | None, kept: Tensor,
+    scales: Tensor | None = None,
+) -> None:  # fmt: skip
     """``silu(gate) * up`` of ``gate_up`` (T, 2 f) into ``out``, and its projection beside it."""
-    gate, up = gate_up.to(_statistics(gate_up)).chunk(2, -1)
+    gate, up = _scaled(gate_up, scales, _statistics(gate_up)).chunk(2, -1)
     out.copy_(torch.nn.functional.silu(gate) * up)
     project(out, a, tail, 1, mask, kept)
 
 
 def swiglu_backward(
-    gate_up: Tensor, grad: Tensor, tail: Tensor, grad_a: Tensor, mask: Mask | None
-) -> None:
+    gate_up: Tensor, grad: Tensor, tail: Tensor, grad_a: Tensor, mask: Mask | None,
+    scales: Tensor | None = None, grad_scales: Tensor | None = None,
+) -> None:  # fmt: skip
     """``gate_up`` becomes its gradient, from ``grad`` (T, f) of the output, which is used up.
 
     The gradient of down_proj's A is added to ``grad_a`` (r, f); ``tail`` (T, r) is what
     ``outward`` made of the gradient of its output.
     """
-    gate, up = gate_up.to(_statistics(gate_up)).chunk(2, -1)
-    down = grad.to(gate.dtype)
+    gate, up = _scaled(gate_up, scales, _statistics(gate_up)).chunk(2, -1)
+    down = _scaled(grad, grad_scales, gate.dtype)
     sigmoid = torch.sigmoid(gate)
     silu = gate * sigmoid
     d_gate = down * up * (sigmoid + silu * (1 - sigmoid))
@@ -188,6 +194,10 @@ def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:
 def embed(weight: Tensor, ids: Tensor, out: Tensor) -> None:
     """Rows ``ids`` of the embedding into ``out`` (T, h)."""
     out.copy_(weight[ids])
+
+
+def _scaled(x: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
+    return x.to(dtype) if scales is None else x.to(dtype) * scales[:, None].to(dtype)
 
 
 def _inverse_rms(x: Tensor, eps: float) -> Tensor:

@@ -26,6 +26,8 @@ PASS_TOKENS = 16384
 """No pass is made longer than this by putting micro-batches together."""
 
 _PAD = 32
+_FP8_COLUMNS = 16
+"""Rows of matrices in FP8 have a multiple of so many bytes."""
 _RING = 2
 _TILES = (16384, 8192, 4096, 2048, 1024, 512)
 _WORKSPACE = 64 << 20
@@ -50,6 +52,8 @@ class Dims:
     """Parts of the queries' gradient that attention adds up: more where that is deterministic."""
     head_norms: bool = False
     """Queries and keys are normalized, as in Qwen3."""
+    fp8: bool = False
+    """Products are in FP8: weights are dequantized for either direction, a byte each."""
 
     @property
     def linear_weights(self) -> int:
@@ -82,9 +86,22 @@ class Dims:
     def scratch(self) -> int:
         """Elements of a layer's dequantized weights, with the adapters around them."""
         h, f, q, k = self.hidden, self.intermediate, self.queries, self.keys
+        if self.fp8:
+            groups = ((3, h, q + 2 * k), (1, q, h), (2, h, 2 * f), (1, f, h))
+            return sum(self._fp8_room(linears, *shape) for linears, *shape in groups)
         two, one, three = self.pad(2), self.pad(1), self.pad(3)
         attention = (q + 2 * k + three) * (h + three) + (h + one) * (q + one)
         return attention + (2 * f + two) * (h + two) + (h + one) * (f + one)
+
+    def _fp8_room(self, linears: int, columns: int, rows: int) -> int:
+        ranks, tail = linears * self.rank, fp8_tail(linears * self.rank)
+        both = rows * (columns + tail) + columns * (rows + tail)
+        return both // 2 + ranks * (rows + columns)
+
+
+def fp8_tail(ranks: int) -> int:
+    """Columns that adapters of so many rows of A take beside a matrix in FP8."""
+    return -(-3 * ranks // _FP8_COLUMNS) * _FP8_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -252,6 +269,9 @@ def _in_turn(dims: Dims, plan: Plan) -> int:
     mlp = dims.intermediate + dims.pad(1)
     mlp += dims.gate_up if plan.kept < dims.layers * plan.pieces else 0
     mlp += 2 * dims.rank * -(-2 * dims.intermediate // 256)  # sums of thin products, fp32
+    if dims.fp8:  # gate's and up's gradient rounded, or what goes into down_proj and its product
+        half = fp8_tail(2 * dims.rank) // 2
+        mlp += half + max(dims.intermediate, dims.intermediate // 2 + dims.hidden)
     attention = (
         q + (q + k if dims.head_norms else 0)  # gradient of its output, normed heads
         + (q + 2 * k) + q  # what attention returns

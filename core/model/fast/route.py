@@ -8,12 +8,14 @@ from typing import Any
 import torch
 
 from core.model.fast import plain
-from core.model.fast.adapters import Adapters
+from core.model.fast.adapters import Adapters, Place
 from core.model.fast.attention import Attentions
+from core.model.fast.fp8 import plain as fp8_plain
+from core.model.fast.fp8.group import Fp8Group, scale_for
 from core.model.fast.head import Head
 from core.model.fast.layer import Layer, Sizes
 from core.model.fast.linear import Group
-from core.model.fast.nf4 import nf4_of, unsupported
+from core.model.fast.nf4 import Nf4, nf4_of, unsupported
 from core.model.fast.plan import Plan
 from core.model.fast.streamed import Belt, StreamedHead
 
@@ -99,8 +101,10 @@ def _odd_layers(model: Any) -> str | None:
     )
 
 
-def layers_of(model: Any, dtype: torch.dtype, device: torch.device) -> tuple[list[Layer], Adapters]:
-    """The parts of a model that ``obstacle`` has nothing against."""
+def layers_of(
+    model: Any, dtype: torch.dtype, device: torch.device, *, fp8: bool = False
+) -> tuple[list[Layer], Adapters]:
+    """The parts of a model that ``obstacle`` has nothing against; ``fp8``: products in FP8."""
     causal = model.get_base_model()
     linears = [
         [[getattr(getattr(layer, parent), name) for name in names] for parent, names in _GROUPS]
@@ -123,8 +127,8 @@ def layers_of(model: Any, dtype: torch.dtype, device: torch.device) -> tuple[lis
     layers = []
     for number, (module, groups) in enumerate(zip(causal.model.layers, linears, strict=True)):
         qkv, output, gate_up, down = [
-            Group(tuple(nf4_of(_frozen(one)) for one in group), next(places), _bias(group, dtype),
-                  adapters, pieces)
+            _group(tuple(nf4_of(_frozen(one)) for one in group), next(places), _bias(group, dtype),
+                   adapters, device, fp8=fp8)
             for group in groups
         ]  # fmt: skip
         attention = module.self_attn
@@ -173,6 +177,27 @@ def pieces_for(device: torch.device) -> Any:
     if device.type != "cuda":
         return plain
     from core.model.fast import fused
+
+    return fused
+
+
+def _group(
+    weights: tuple[Nf4, ...], place: Place, bias: torch.Tensor | None, adapters: Adapters,
+    device: torch.device, *, fp8: bool,
+) -> Group:  # fmt: skip
+    pieces = pieces_for(device)
+    if not fp8:
+        return Group(weights, place, bias, adapters, pieces)
+    eight, scale = fp8_pieces_for(device), scale_for(weights)
+    return Fp8Group(weights, place, bias, adapters, pieces, eight, scale)
+
+
+@functools.cache
+def fp8_pieces_for(device: torch.device) -> Any:
+    """What products in FP8 are made of: the kernels on a GPU, their twins elsewhere."""
+    if device.type != "cuda":
+        return fp8_plain
+    from core.model.fast.fp8 import fused
 
     return fused
 

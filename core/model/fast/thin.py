@@ -168,9 +168,9 @@ def spread_kernel(
 
 @triton.jit(do_not_specialize=["salt", "limit"])
 def swiglu_kernel(
-    gate_up, a, out, parts, tokens, width, pitch, a_pitch, out_pitch, rank, seed, salt, limit,
-    scale, DROPOUT: tl.constexpr, TOKENS: tl.constexpr, BLOCK: tl.constexpr, SPLITS: tl.constexpr,
-    RANK: tl.constexpr,
+    gate_up, a, out, parts, scales, tokens, width, pitch, a_pitch, out_pitch, rank, seed, salt,
+    limit, scale, DROPOUT: tl.constexpr, SCALED: tl.constexpr, TOKENS: tl.constexpr,
+    BLOCK: tl.constexpr, SPLITS: tl.constexpr, RANK: tl.constexpr,
 ):  # fmt: skip
     # What is written is projected at once: reading it again would take as long as writing it.
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
@@ -180,12 +180,15 @@ def swiglu_kernel(
     total = tl.zeros((TOKENS, RANK), dtype=tl.float32)
     source = gate_up + token[:, None].to(tl.int64) * pitch
     target = out + token[:, None].to(tl.int64) * out_pitch
+    factors = tl.load(scales + token, mask=token < tokens, other=0.0)[:, None] if SCALED else 1.0
     share = tl.cdiv(tl.cdiv(width, SPLITS), BLOCK) * BLOCK
     for begin in range(split * share, min(width, (split + 1) * share), BLOCK):
         column = begin + tl.arange(0, BLOCK)
         inside = there & (column < width)[None, :]
         gate = tl.load(source + column[None, :], mask=inside, other=0.0).to(tl.float32)
         up = tl.load(source + width + column[None, :], mask=inside, other=0.0).to(tl.float32)
+        if SCALED:
+            gate, up = gate * factors, up * factors
         value = (gate * tl.sigmoid(gate) * up).to(out.dtype.element_ty)
         tl.store(target + column[None, :], value, mask=inside)
         if DROPOUT:
@@ -224,9 +227,10 @@ def tail_kernel(
 
 @triton.jit(do_not_specialize=["salt", "limit"])
 def swiglu_backward_kernel(
-    gate_up, grad, tail, parts, tokens, width, pitch, grad_pitch, tail_pitch, rank, seed, salt,
-    limit, scale, DROPOUT: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr,
-    SPLITS: tl.constexpr, RANK: tl.constexpr, WRITTEN: tl.constexpr,
+    gate_up, grad, tail, parts, scales, grad_scales, tokens, width, pitch, grad_pitch, tail_pitch,
+    rank, seed, salt, limit, scale, DROPOUT: tl.constexpr, SCALED: tl.constexpr,
+    GRAD_SCALED: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr, SPLITS: tl.constexpr,
+    RANK: tl.constexpr, WRITTEN: tl.constexpr,
 ):  # fmt: skip
     # What went into down_proj is only needed for the gradient of its A. It never leaves, but where
     # A has too many rows for one program: then it takes the gradient's place.
@@ -250,6 +254,11 @@ def swiglu_backward_kernel(
         up = tl.load(gates + width + offset, mask=here, other=0.0).to(tl.float32)
         down = tl.load(grad + first * grad_pitch + down_offset, mask=here, other=0.0)
         down = down.to(tl.float32)
+        if SCALED:
+            factors = tl.load(scales + start + row, mask=there, other=0.0)
+            gate, up = gate * factors, up * factors
+        if GRAD_SCALED:
+            down *= tl.load(grad_scales + start + row, mask=there, other=0.0)
         sigmoid = tl.sigmoid(gate)
         silu = gate * sigmoid
         hidden = (silu * up).to(kind)

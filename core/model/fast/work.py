@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,12 +24,12 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Expanded:
-    """The dequantized weights of a layer's groups, with their adapters around them."""
+    """The dequantized weights of a layer's groups, with their adapters, each as it wants them."""
 
-    qkv: Tensor
-    output: Tensor
-    gate_up: Tensor
-    down: Tensor
+    qkv: Any
+    output: Any
+    gate_up: Any
+    down: Any
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from core.model.fast.dropout import Mask
+from core.model.fast.fp8.group import Fp8Weight
+from core.model.fast.nf4 import Nf4
+from core.model.fast.plan import fp8_tail
 
 triton = pytest.importorskip("triton", reason="comes with torch for GPUs")
 if os.environ.get("TRITON_INTERPRET") == "1":
@@ -21,6 +24,7 @@ from triton.runtime import driver  # noqa: E402
 from triton.runtime.jit import JITFunction  # noqa: E402
 
 from core.model.fast import fused  # noqa: E402
+from core.model.fast.fp8 import fused as eight  # noqa: E402
 
 TOKENS, HIDDEN, WIDE = 4096, 3584, 18944
 SHARED = {89: 99 << 10, 90: 227 << 10}
@@ -78,5 +82,40 @@ def test_every_rank_fits_into_the_memory_of_a_program(
     fused.swiglu_backward(gate_up, hidden, tail[:, :rank], grad_a, mask)
     names = {kernel.metadata.name for kernel in kernels}
     assert {"project_kernel", "project_backward_kernel", "swiglu_backward_kernel"} <= names
+    for kernel in kernels:
+        assert kernel.metadata.shared <= room, kernel.metadata.name
+
+
+@pytest.mark.parametrize("rank", [16, 256])
+def test_products_in_fp8_fit_too(rank: int, compiled: tuple[int, list[Any]]) -> None:
+    room, kernels = compiled
+    fp8, fp32, byte = torch.float8_e4m3fn, torch.float32, torch.uint8
+    rows, ranks = (HIDDEN, 512, 512), 3 * rank
+    count, tail = sum(rows), fp8_tail(ranks)
+    weights = [
+        Nf4(empty(n, HIDDEN // 2, dtype=byte), empty(n, HIDDEN // 64, dtype=byte), True,
+            empty(256, dtype=fp32), empty(n, dtype=fp32), empty(dtype=fp32), empty(16, dtype=fp32),
+            n, HIDDEN, None)
+        for n in rows
+    ]  # fmt: skip
+    weight = Fp8Weight(
+        empty(count, HIDDEN + tail, dtype=fp8), empty(HIDDEN, count + tail, dtype=fp8),
+        empty(ranks, HIDDEN), empty(count, ranks),
+    )  # fmt: skip
+    a, b = empty(ranks, HIDDEN, dtype=fp32), empty(count, rank, dtype=fp32)
+    eight.expand(weights, a, b, 2.0, 1e-3, weight)
+    scales = empty(TOKENS, dtype=fp32)
+    for width, beside in ((HIDDEN, ranks), (2 * WIDE, 2 * rank), (WIDE, rank), (count, 0)):
+        rounded = empty(TOKENS, width + fp8_tail(max(beside, rank)), dtype=fp8)
+        eight.quantize(empty(TOKENS, width), empty(TOKENS, beside), rounded, scales, 1.0)
+    eight.add_rows(empty(TOKENS, HIDDEN), scales, empty(TOKENS, HIDDEN))
+    gate_up, hidden, seen = empty(TOKENS, 2 * WIDE), empty(TOKENS, WIDE), empty(TOKENS, rank)
+    fused.swiglu(gate_up, empty(rank, WIDE), hidden, seen, None, seen, scales)
+    grad_a = empty(rank, WIDE, dtype=fp32)
+    fused.swiglu_backward(gate_up, hidden, seen, grad_a, None, scales, scales)
+    x = empty(TOKENS, HIDDEN)
+    fused.rms_norm_backward(x, x, empty(HIDDEN), 1e-6, x, x, scales)
+    names = {kernel.metadata.name for kernel in kernels}
+    assert {"expand_kernel", "adapters_kernel", "quantize_kernel", "add_rows_kernel"} <= names
     for kernel in kernels:
         assert kernel.metadata.shared <= room, kernel.metadata.name

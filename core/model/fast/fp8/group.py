@@ -1,0 +1,144 @@
+"""Linears whose frozen weights are multiplied in FP8 (e4m3), with their adapters beside them.
+
+Weights get one scale a group, activations and gradients one a token, since some tokens are a
+thousand times larger than others. e4m3 has 4 bits of exponent, so that scales decide about its
+range only; what it rounds, 3.7 % of a product, is nothing that finer scales would change. NF4
+rounds the same weights by 10 %.
+
+An adapter learns in steps that e4m3 would swallow. What belongs to it is therefore the sum of two
+such numbers, near bf16: with ``x A' = u + v`` and ``s B = C + D``, the columns ``[u, v, u]`` beside
+x meet ``[C, C, D]`` beside W. Gradients of A and B are computed in bf16 as elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+
+from core.model.fast.dropout import Mask
+from core.model.fast.fp8.plain import FP8, LARGEST
+from core.model.fast.linear import Group, Wide
+from core.model.fast.nf4 import Nf4
+from core.model.fast.plan import fp8_tail
+
+Tensor = torch.Tensor
+_ALIGNED = 256
+_ROOM = 8
+"""So many times larger than the largest weight may a number of its adapter become. Weights have
+exponents enough for that: they lose no precision above a 7,000th of the largest."""
+
+
+def scale_for(weights: Sequence[Nf4]) -> float:
+    """A group's scale. Waits for the device."""
+    return _ROOM * max(weight.largest() for weight in weights) / LARGEST
+
+
+@dataclass(frozen=True)
+class Fp8Weight:
+    """A group's weights divided by its scale, for both directions, and its adapter."""
+
+    forward: Tensor
+    """(N, K + tail): W, C, C, D."""
+    backward: Tensor
+    """(K, N + tail): the same of W' and A'."""
+    a: Tensor
+    """(R, K) in the precision of activations."""
+    b: Tensor
+    """(N, R), times the scaling; each linear's has columns of its own."""
+
+
+@dataclass(frozen=True)
+class Fp8Group(Group):
+    """``Group`` with products in FP8."""
+
+    eight: Any
+    """``fp8.plain`` or ``fp8.fused``."""
+    scale: float
+    """What stands for 1 in the weights' e4m3 numbers."""
+
+    @property
+    def tail(self) -> int:
+        return fp8_tail(self.place.ranks)
+
+    @property
+    def room(self) -> int:
+        size = torch.bfloat16.itemsize
+        return -(-sum(_aligned(prod(shape) * kind.itemsize) for shape, kind in self._parts(None))
+                 // size)  # fmt: skip
+
+    def expanded(self, scratch: Tensor) -> Fp8Weight:
+        at, found, flat = 0, [], scratch.view(torch.uint8)
+        for shape, kind in self._parts(scratch.dtype):
+            size = prod(shape) * kind.itemsize
+            found.append(flat[at : at + size].view(kind).view(shape))
+            at += _aligned(size)
+        weight = Fp8Weight(*found)
+        a, b = self.adapters.a(self.place), self.adapters.b(self.place)
+        self.eight.expand(list(self.weights), a, b, self.adapters.scaling, self.scale, weight)
+        return weight
+
+    def _parts(self, dtype: torch.dtype | None) -> list[tuple[tuple[int, int], torch.dtype]]:
+        dtype, ranks = dtype or torch.bfloat16, self.place.ranks
+        return [
+            ((self.rows, self.columns + self.tail), FP8),
+            ((self.columns, self.rows + self.tail), FP8),
+            ((ranks, self.columns), dtype),
+            ((self.rows, ranks), dtype),
+        ]
+
+    def a(self, weight: Fp8Weight) -> Tensor:
+        return weight.a
+
+    def b(self, weight: Fp8Weight) -> Tensor:
+        return weight.b
+
+    def forward(self, x: Wide, weight: Fp8Weight, out: Tensor, *, onto: bool = False) -> None:
+        if onto:
+            raw = torch.empty(len(out), self.rows, dtype=out.dtype, device=out.device)
+            self.eight.add_rows(raw, self.forward_raw(x, weight, raw), out)
+            return
+        rounded, scales = self._rounded(x.main, x.tail)
+        self.eight.multiply(rounded, weight.forward, scales, out)
+        if self.bias is not None:
+            out.add_(self.bias)
+
+    def forward_raw(self, x: Wide, weight: Fp8Weight, out: Tensor) -> Tensor:
+        assert self.bias is None
+        rounded, scales = self._rounded(x.main, x.tail)
+        self.eight.multiply(rounded, weight.forward, None, out)
+        return scales
+
+    def scales(self, x: Tensor, tail: Tensor) -> Tensor:
+        return self._rounded(x, tail)[1]
+
+    def backward_input(self, dy: Wide, weight: Fp8Weight, out: Tensor, mask: Mask | None) -> None:
+        ranks = self.place.ranks if mask is None else 0
+        rounded, scales = self._rounded(dy.main, dy.tail[:, :ranks])
+        self.eight.multiply(rounded, weight.backward, scales, out)
+        if mask is not None:
+            self.pieces.spread(out, dy.tail, weight.a, len(self.weights), mask)
+
+    def backward_input_raw(
+        self, dy: Wide, weight: Fp8Weight, out: Tensor, mask: Mask | None
+    ) -> Tensor | None:
+        if mask is not None:
+            return super().backward_input_raw(dy, weight, out, mask)
+        rounded, scales = self._rounded(dy.main, dy.tail)
+        self.eight.multiply(rounded, weight.backward, None, out)
+        return scales
+
+    def _rounded(self, x: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
+        """x with its tail in FP8 (T, width + tail), and the factor of each row."""
+        ranks = min(tail.shape[1], self.place.ranks)
+        rounded = torch.empty(len(x), x.shape[1] + self.tail, dtype=FP8, device=x.device)
+        scales = torch.empty(len(x), dtype=torch.float32, device=x.device)
+        self.eight.quantize(x, tail[:, :ranks], rounded, scales, self.scale)
+        return rounded, scales
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNED) * _ALIGNED
