@@ -31,7 +31,12 @@ def verdict(fit: Fit) -> str:
     total, free = numbers.gib(fit.estimate.total), numbers.gib(fit.free_bytes)
     if fit.fits:
         return f"fits: {total} of {free} GiB that are free on {fit.device}"
+    if fit.room_bytes < fit.free_bytes:
+        room = f"memory.limit_gib allows {fit.room_bytes / numbers.GIB:.3g}"
+    else:
+        room = f"{free} are free on {fit.device}"
+    batch = "" if fit.estimate.path == "fused" else "train.per_device_train_batch_size or "
     return (
-        f"does not fit: {total} GiB, and {free} are free on {fit.device}. Lower "
-        "train.per_device_train_batch_size or data.max_length, or take a smaller model"
+        f"does not fit: {total} GiB, and {room}. Lower {batch}data.max_length, or take a smaller "
+        "model"
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from core.config.errors import InputError
 from core.config.schema import RunConfig
 from core.model import liger
 from core.model.memory import Estimate, activations, dims_of, estimate, linears_of, work_of
-from core.model.room import free_memory_bytes
-from core.model.shapes import ModelShape, shape_of
-from core.monitor.devices import Listing, listing, pick
+from core.model.room import SHARE, free_memory_bytes
+from core.model.shapes import ModelShape, configured, shape_of
+from core.monitor.devices import Gpu, Listing, listing, pick
 from core.monitor.doctor import Finding, Level
 
 _GIB = 1 << 30
@@ -27,10 +28,19 @@ class Fit:
     """Name of the GPU, or CPU."""
     free_bytes: int
     on_gpu: bool
+    limit_bytes: int | None = None
+    """``memory.limit_gib``, on a GPU."""
+
+    @property
+    def room_bytes(self) -> int:
+        """What it may take: what is free, or less where a limit is set."""
+        return self.free_bytes if self.limit_bytes is None else min(
+            self.free_bytes, self.limit_bytes
+        )  # fmt: skip
 
     @property
     def fits(self) -> bool:
-        return self.estimate.total <= self.free_bytes
+        return self.estimate.total <= self.room_bytes
 
 
 def reckon(config: RunConfig, card_bytes: int | None = None) -> Fit | None:
@@ -39,22 +49,50 @@ def reckon(config: RunConfig, card_bytes: int | None = None) -> Fit | None:
     ``card_bytes`` reckons for a GPU with so much memory instead, whatever this machine has. Raises
     InputError for what is no model, and for a device that is not there.
     """
-    shape = shape_of(config.model.name_or_path, config.model.revision)
+    shape = _shape(config)
+    limit = config.memory.limit_gib
     if card_bytes is not None:
-        device, free, gpu = "a GPU", card_bytes, True
+        place, host = _Place("a GPU", card_bytes), None
     else:
-        device, free, gpu = _device(config)
-    found = estimate(config, shape, gpu=gpu)
-    return None if found is None else Fit(found, device, free, gpu)
+        place, host = _device(config), int(free_memory_bytes() * SHARE)
+    found = estimate(
+        config, shape, gpu=place.on_gpu, bf16=place.bf16, free_bytes=place.free_bytes,
+        host_bytes=host,
+    )  # fmt: skip
+    if found is None:
+        return None
+    limit_bytes = int(limit * _GIB) if limit and place.on_gpu else None
+    return Fit(found, place.name, place.free_bytes, place.on_gpu, limit_bytes)
 
 
-def _device(config: RunConfig) -> tuple[str, int, bool]:
+def _shape(config: RunConfig) -> ModelShape:
+    """The model, from its config.json alone where that is all there is of it."""
+    name, revision = config.model.name_or_path, config.model.revision
+    try:
+        return shape_of(name, revision)
+    except InputError as error:
+        if error.kind != "no_weights":
+            raise
+        return configured(name, revision)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a run would compute."""
+
+    name: str
+    free_bytes: int
+    on_gpu: bool = True
+    bf16: bool = True
+
+
+def _device(config: RunConfig) -> _Place:
     found = listing()
     chosen = pick(config.run.devices, found)
     if chosen.uuid is None:
-        return "CPU", free_memory_bytes(), False
-    free = next((gpu.free_bytes for gpu in found.gpus if gpu.uuid == chosen.uuid), 0)
-    return chosen.name, free, True
+        return _Place("CPU", free_memory_bytes(), on_gpu=False)
+    gpu = next(gpu for gpu in found.gpus if gpu.uuid == chosen.uuid)
+    return _Place(chosen.name, gpu.free_bytes, bf16=gpu.bf16)
 
 
 # --- sizes on a card ------------------------------------------------------------------------------
@@ -83,10 +121,11 @@ METHODS = ("QLoRA", "LoRA 16-bit", "full")
 WORKLOAD = "1 x 2048 tokens, rank 16"
 
 
-def need(method: str, shape: ModelShape) -> int:
+def need(method: str, shape: ModelShape, *, bf16: bool = True) -> int:
     """Bytes that training a size takes: one sequence of 2,048 tokens, rank 16, all linear layers.
 
-    ``full`` is for comparison: finetui trains adapters.
+    ``bf16`` False is for a GPU that does not have it, and so no fused path. ``full``
+    is for comparison: finetui trains adapters.
     """
     config = RunConfig.model_validate(
         {
@@ -94,7 +133,7 @@ def need(method: str, shape: ModelShape) -> int:
             "train": {"per_device_train_batch_size": 1},
         }
     )
-    found, dims = estimate(config, shape), dims_of(shape)
+    found, dims = estimate(config, shape, bf16=bf16), dims_of(shape)
     assert found is not None
     assert dims is not None
     if method != "full":
@@ -110,30 +149,36 @@ def findings(found: Listing | None = None) -> Iterator[Finding]:
     """Which model sizes each GPU can train, by method; nothing where there is no GPU."""
     for gpu in (listing() if found is None else found).gpus:
         for method in METHODS:
-            yield _finding(gpu.index, gpu.total_bytes, method)
+            yield _finding(gpu, method)
 
 
 def paths(found: Listing | None = None) -> Iterator[Finding]:
     """How models of each kind train here; nothing where there is no GPU."""
-    if not (listing() if found is None else found).gpus:
+    gpus = (listing() if found is None else found).gpus
+    if not gpus:
         return
     version = liger.installed()
     layers = f"with those of Liger {version}" if version else "with Liger's where it is installed"
+    fused = "fused for Llama, Mistral, Qwen 2 and Qwen 3 in NF4; "
+    others = "other dense models and DoRA"
+    if not any(gpu.bf16 for gpu in gpus):
+        fused = ""
+        others = "dense models (the fused path computes in bf16, which no GPU here does)"
     text = (
-        "fused for Llama, Mistral, Qwen 2 and Qwen 3 in NF4; PEFT's layers for other dense models "
-        f"and DoRA, {layers}; PEFT's as they are for mixtures of experts (16 bit) and for models "
-        "of more than text"
+        f"{fused}PEFT's layers for {others}, {layers}; PEFT's as they are for mixtures of experts "
+        "(16 bit) and for models of more than text"
     )
     fix = "" if version else "for Liger's layers: python -m pip install 'finetui[liger]'"
     yield Finding("Paths", "ok", text, fix)
 
 
-def _finding(index: int, total_bytes: int, method: str) -> Finding:
-    needs = {shape.name: need(method, shape) for shape in SIZES}
+def _finding(gpu: Gpu, method: str) -> Finding:
+    needs = {shape.name: need(method, shape, bf16=gpu.bf16) for shape in SIZES}
+    total_bytes = gpu.total_bytes
     fitting = [name for name, size in needs.items() if size <= total_bytes]
     listed = ", ".join(f"{name} {size / _GIB:.1f}" for name, size in needs.items())
     said = f"up to {fitting[-1]}" if fitting else "none of the usual sizes"
     text = f"{said} in {total_bytes / _GIB:.1f} GiB (estimates: {listed}; {WORKLOAD})"
     level: Level = "ok" if fitting or method != "QLoRA" else "warn"
     fix = "" if level == "ok" else "take a smaller model: finetui estimate says what it needs"
-    return Finding(f"Fits {index}", level, f"{method}: {text}", fix)
+    return Finding(f"Fits {gpu.index}", level, f"{method}: {text}", fix)

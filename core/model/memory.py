@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 from core.config.schema import RunConfig
 from core.model.fast import plan as fast
+from core.model.fast.known import ARCHITECTURES
+from core.model.room import device_budget_bytes
 from core.model.shapes import Linear, ModelShape, beyond_context
 
 CONTEXT_BYTES = 512 << 20
@@ -31,9 +33,11 @@ _LEAST_8BIT = 4096
 _STATE_BLOCK = 256
 _BYTES_A_LOGIT = 12
 """Backward pass of one tile: log-probabilities, their gradient and its product, in fp32."""
+_TOLD_BYTES = fast.GIB // 10
+"""Less than this is not worth a note."""
 _PROCESSORS = 132
 """Multiprocessors of a large GPU (H100), over which flash attention spreads its sums."""
-_FUSED = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
+NO_HOST_ROOM = "the fused path needs more free memory (RAM) of the host"
 _GROUPS = {
     "q_proj": "attention", "k_proj": "attention", "v_proj": "attention", "o_proj": "output",
     "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "down",
@@ -134,12 +138,17 @@ def estimate(
     shape: ModelShape,
     *,
     gpu: bool = True,
+    bf16: bool = True,
     adapter_bytes: int = 4,
+    free_bytes: int | None = None,
+    host_bytes: int | None = None,
 ) -> Estimate | None:
     """The peak of a training with these settings; None when the shape tells too little.
 
     Rows are taken to be as long as ``data.max_length`` allows. ``gpu`` False reckons for a CPU,
-    where everything unquantized is fp32. Adapters are kept in fp32 (``adapter_bytes``).
+    where everything unquantized is fp32; ``bf16`` False for a GPU that does not have it. Adapters
+    are kept in fp32 (``adapter_bytes``). The fused path is planned for ``free_bytes`` of the GPU
+    and ``host_bytes`` of RAM; where they are None, as small as it can be, in any amount of RAM.
     """
     dims = dims_of(shape)
     if dims is None:
@@ -150,9 +159,12 @@ def estimate(
     count = sum(_adapter_tensors_size(config, one) * one.count for one in adapted)
     head, embedding = _ends(shape, dims, storage)
     work = work_of(config, adapted, compute)
-    path, why = path_of(config, shape, gpu=gpu)
+    path, why = path_of(config, shape, gpu=gpu, bf16=bf16)
     if path == "fused":
-        return _fused(config, shape, dims)
+        found = _fused(config, shape, dims, free_bytes, host_bytes)
+        if found is not None:
+            return found
+        path, why = "PEFT", NO_HOST_ROOM
     if config.train.fp8:
         why = f"{why}, and train.fp8 is for the fused path alone: this training is refused"
     live = activations(path, dims, work)
@@ -172,11 +184,13 @@ def estimate(
         context=CONTEXT_BYTES if gpu else 0,
         path=path,
         why=why,
-        notes=_notes(shape, config.data.max_length),
+        notes=_notes(config, shape, path),
     )
 
 
-def path_of(config: RunConfig, shape: ModelShape, *, gpu: bool) -> tuple[str, str]:
+def path_of(
+    config: RunConfig, shape: ModelShape, *, gpu: bool, bf16: bool = True
+) -> tuple[str, str]:
     """Which training path a run takes by its settings, and why the fused one is not taken.
 
     The model itself is looked at once it is loaded (``core.model.fast.route``).
@@ -191,7 +205,10 @@ def path_of(config: RunConfig, shape: ModelShape, *, gpu: bool) -> tuple[str, st
         "the fused path is for NF4 bases": config.quantization.label != "NF4",
         "the fused path knows no DoRA": config.adapter.use_dora,
         "the fused path computes in bf16 alone": not _bf16(config),
-        f"the fused path does not know {shape.architecture}": shape.architecture not in _FUSED,
+        "the fused path computes in bf16, which this GPU does not": not bf16,
+        f"the fused path does not know {shape.architecture}": shape.architecture
+        not in ARCHITECTURES,
+        f"the fused path is not written for this: {shape.odd}": bool(shape.odd),
     }
     found = [text for text, holds in why.items() if holds]
     return ("PEFT", found[0]) if found else ("fused", "")
@@ -218,24 +235,20 @@ def told_of(config: RunConfig, plan: fast.Plan) -> str:
     return f"{plan.told}, products in FP8 (e4m3)" if config.train.fp8 else plan.told
 
 
-def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
-    """The fused path within ``memory.limit_gib``; without a limit, the least that it needs."""
-    numbers = fused_dims(config, shape, dims)
-    limit = config.memory.limit_gib
-    plan = fast.choose(
-        numbers,
-        length=config.data.max_length,
-        effective_batch=config.effective_batch,
-        limit_bytes=int((limit or 0) * fast.GIB),
-        host_limit_bytes=sys.maxsize,
-        state_bytes=fast.state_bytes(config.train.optim),
-    )
-    if plan is None:
+def _fused(
+    config: RunConfig, shape: ModelShape, dims: Dims, free: int | None, host: int | None
+) -> Estimate | None:
+    """The plan that a run would make there; None where it takes more RAM than there is."""
+    numbers, limit = fused_dims(config, shape, dims), config.memory.limit_gib
+    budget = int((limit or 0) * fast.GIB) if free is None else device_budget_bytes(limit, free)
+    plan, least = (_planned(config, numbers, room, host) for room in (budget, 0))
+    if plan is None or least is None:
         return None
-    parts = fast.parts(numbers, plan, fast.state_bytes(config.train.optim))
-    told = told_of(config, plan)
+    state = fast.state_bytes(config.train.optim)
+    parts = fast.parts(numbers, plan, state)
     ends = parts["embedding and head"]
     head = min(ends, dims.vocab * dims.hidden * 2)
+    total, smallest = (fast.peak_bytes(numbers, one, state) for one in (plan, least))
     return Estimate(
         weights=parts["weights"],
         head=head,
@@ -249,9 +262,53 @@ def _fused(config: RunConfig, shape: ModelShape, dims: Dims) -> Estimate | None:
         scratch=parts["dequantized weights, logits"] + parts["workspace of products"],
         context=fast.CONTEXT_BYTES,
         path="fused",
-        why=told if limit else f"at least; more is used to save work. {told}",
-        notes=_notes(shape, config.data.max_length),
+        why=told_of(config, plan),
+        notes=tuple(
+            filter(
+                None,
+                (
+                    beyond_limit(config, shape, dims, plan),
+                    *_room_notes(total, smallest, fast.host_bytes(numbers, plan), free is None),
+                    *_notes(config, shape, "fused"),
+                ),
+            )
+        ),
     )
+
+
+def beyond_limit(config: RunConfig, shape: ModelShape, dims: Dims, plan: fast.Plan) -> str:
+    """A sentence where the fused path's smallest plan takes more than its limit; else empty."""
+    limit, state = config.memory.limit_gib, fast.state_bytes(config.train.optim)
+    needs = fast.peak_bytes(fused_dims(config, shape, dims), plan, state)
+    if limit is None or needs <= limit * fast.GIB:
+        return ""
+    return f"memory.limit_gib is {limit:g}, and it takes {needs / fast.GIB:.1f} at the least"
+
+
+def _planned(
+    config: RunConfig, numbers: fast.Dims, limit_bytes: int, host: int | None
+) -> fast.Plan | None:
+    return fast.choose(
+        numbers,
+        length=config.data.max_length,
+        effective_batch=config.effective_batch,
+        limit_bytes=limit_bytes,
+        host_limit_bytes=sys.maxsize if host is None else host,
+        state_bytes=fast.state_bytes(config.train.optim),
+    )
+
+
+def _room_notes(total: int, smallest: int, host: int, unknown: bool) -> Iterator[str]:
+    """How much less would do, and what it takes beside the device's memory."""
+    if total - smallest > _TOLD_BYTES:
+        yield (
+            f"memory is used to save work: {smallest / fast.GIB:.1f} GiB would do, more slowly "
+            "(memory.limit_gib)"
+        )
+    elif unknown:
+        yield "this is the least that it needs; it uses what is free to save work"
+    if host > _TOLD_BYTES:
+        yield f"{host / fast.GIB:.1f} GiB of RAM hold what waits for the GPU"
 
 
 # --- shape ----------------------------------------------------------------------------------------
@@ -295,6 +352,7 @@ def linears_of(shape: ModelShape, dims: Dims) -> tuple[Linear, ...]:
 def adapted_of(config: RunConfig, layers: tuple[Linear, ...]) -> tuple[Linear, ...]:
     """The layers that get an adapter."""
     targets = config.adapter.target_modules
+    layers = tuple(one for one in layers if one.text)
     if isinstance(targets, str):
         mixture = any(one.expert for one in layers)
         return tuple(one for one in layers if not mixture or _GROUPS.get(one.name) in _ATTENTION)
@@ -317,8 +375,14 @@ def _others(shape: ModelShape, dims: Dims, layers: tuple[Linear, ...]) -> int:
     return max(0, shape.parameters - known - ends)
 
 
-def _notes(shape: ModelShape, max_length: int) -> tuple[str, ...]:
-    notes = [beyond_context(max_length, shape.context_length)]
+def _notes(config: RunConfig, shape: ModelShape, path: str) -> tuple[str, ...]:
+    notes = [beyond_context(config.data.max_length, shape.context_length)]
+    if shape.quantization:
+        notes.append(f"it is quantized already ({shape.quantization}): a training refuses it")
+    if config.memory.limit_gib and path == "PEFT":
+        notes.append(
+            "memory.limit_gib shapes the fused path alone: PEFT's layers take what is here"
+        )
     if shape.linears is None:
         notes.append("the weights are not here: layers are taken to be those of a Llama")
     if shape.experts > 1:

@@ -1,10 +1,14 @@
-"""How much memory this process may still take: the machine's, or less inside a container."""
+"""How much memory a training may take: of this machine or container, and of a GPU."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import psutil
+
+SHARE = 0.9
+"""Part of the free memory that is planned with."""
 
 _CGROUPS = Path("/sys/fs/cgroup")
 _LAYOUTS = (
@@ -35,3 +39,12 @@ def free_memory_bytes(cgroups: Path = _CGROUPS) -> int:
         droppable = sum(int(line.split()[1]) for line in lines if line.split()[0] == cache)
         free = min(free, max(0, left + droppable))
     return free
+
+
+def device_budget_bytes(limit_gib: float | None, free_bytes: float) -> int:
+    """Device memory that a plan may fill: ``memory.limit_gib``, or a part of what is free.
+
+    A limit above what is free is none: what is planned beyond would not be there.
+    """
+    limit = math.inf if limit_gib is None else limit_gib * (1 << 30)
+    return int(limit if limit <= free_bytes else free_bytes * SHARE)

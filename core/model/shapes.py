@@ -17,6 +17,7 @@ from typing import Any
 
 from core.config.errors import InputError
 from core.config.hub import local_folder, model_file
+from core.model.fast.known import odd_architecture
 
 INDEX_NAME = "model.safetensors.index.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -30,7 +31,24 @@ _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 _HIDDEN = ("hidden_size", "n_embd", "d_model")
 _HEADS = ("num_attention_heads", "n_head", "n_heads")
 _EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+_HEADS_OF_OUTPUT = ("lm_head.weight", "embed_out.weight", "output.weight")
 _NO_ADAPTER = {"lm_head", "wte", "wpe", "shared", "embed_out"}
+_NOT_TEXT = ("vision", "visual", "image", "audio", "multi_modal", "mm_")
+"""Parts of names of modules that read something else than text."""
+_TIED = frozenset(
+    {
+        "gemma", "gemma2", "gemma3", "gemma3_text", "gemma3n", "gemma3n_text", "gemma4",
+        "gemma4_text", "cohere", "cohere2", "falcon", "gpt2", "gpt_bigcode", "bloom", "opt",
+        "smollm3", "starcoder2", "ernie4_5",
+    }
+)  # fmt: skip
+"""Model types whose head is the embedding where config.json does not say; of others it is not."""
+_UNSAID: dict[str, dict[str, int]] = {
+    "gemma3_text": {
+        "vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+    },
+}  # fmt: skip
+"""Sizes that published models leave to transformers' defaults."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +73,8 @@ class Linear:
     count: int
     expert: bool = False
     """One of a mixture; loading joins them into one tensor, which is no linear layer any more."""
+    text: bool = True
+    """It belongs to the language model, which alone is trained."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +112,8 @@ class ModelShape:
     """It takes images or sound as well."""
     linears: tuple[Linear, ...] | None = None
     """The linear layers without the output head; None while the weights are not there."""
+    odd: str = ""
+    """What it has that the fused path was not written for, were it of a family that it knows."""
 
 
 def shape_of(name_or_path: str, revision: str | None = None) -> ModelShape:
@@ -116,6 +138,7 @@ def _shape(
     # Models of several modalities keep the language model's numbers one level down.
     nested = config.get("text_config")
     text: dict[str, Any] = nested if isinstance(nested, dict) else config
+    text = _UNSAID.get(str(text.get("model_type")), {}) | text
     architectures = config.get("architectures") or ["unknown"]
     vocab = _number(text, "vocab_size")
     quantization = config.get("quantization_config")
@@ -130,7 +153,7 @@ def _shape(
         layers=_number(text, "num_hidden_layers", "n_layer", "num_layers"),
         vocab_size=vocab,
         context_length=_number(text, "max_position_embeddings", "n_positions"),
-        tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", False))),
+        tied=_tied(config, text, tensors),
         quantization=str(method),
         linear_names=None if linears is None else tuple(sorted({one.name for one in linears})),
         parameters=sum(t.count for t in floats) if tensors is not None else None,
@@ -144,7 +167,20 @@ def _shape(
         experts=_number(text, *_EXPERTS) or 0,
         more_than_text=any(name in config for name in ("vision_config", "audio_config")),
         linears=linears,
+        odd=odd_architecture(text) or "",
     )
+
+
+def _tied(
+    config: Mapping[str, Any], text: Mapping[str, Any], tensors: Mapping[str, Tensor] | None
+) -> bool:
+    """Whether embedding and head are one: as told, else as stored, else as is usual."""
+    for told in (config.get("tie_word_embeddings"), text.get("tie_word_embeddings")):
+        if isinstance(told, bool):
+            return told
+    if tensors is not None:
+        return not any(name.endswith(_HEADS_OF_OUTPUT) for name in tensors)
+    return text.get("model_type", config.get("model_type")) in _TIED
 
 
 def beyond_context(max_length: int, context_length: int | None) -> str:
@@ -302,18 +338,19 @@ def _shards(index: Path) -> list[str]:
 
 
 def _linears(tensors: Mapping[str, Tensor], vocab: int | None) -> tuple[Linear, ...]:
-    counts: dict[tuple[str, int, int, bool], int] = {}
+    counts: dict[tuple[str, int, int, bool, bool], int] = {}
     for name, tensor in tensors.items():
         module, _, kind = name.rpartition(".")
         leaf = module.rpartition(".")[2]
         if kind != "weight" or len(tensor.shape) != 2 or not leaf:
             continue
         if leaf not in _NO_ADAPTER and "embed" not in leaf and tensor.shape[0] != vocab:
-            key = (leaf, *tensor.shape, ".experts." in name)
+            text = not any(part in name for part in _NOT_TEXT)
+            key = (leaf, *tensor.shape, ".experts." in name, text)
             counts[key] = counts.get(key, 0) + 1
     return tuple(
-        Linear(leaf, outputs, inputs, count, expert)
-        for (leaf, outputs, inputs, expert), count in sorted(counts.items())
+        Linear(leaf, outputs, inputs, count, expert, text)
+        for (leaf, outputs, inputs, expert, text), count in sorted(counts.items())
     )
 
 

@@ -33,6 +33,13 @@ class Gpu:
     free_bytes: int
     total_bytes: int
     users: tuple[User, ...] = ()
+    capability: tuple[int, int] | None = None
+    """CUDA compute capability, where NVML tells it."""
+
+    @property
+    def bf16(self) -> bool:
+        """Whether it computes in bf16: Ampere and newer, and what is not told."""
+        return self.capability is None or self.capability >= (8, 0)
 
     @property
     def label(self) -> str:
@@ -143,6 +150,7 @@ def _gpu(nvml: Nvml, place: int, handle: object) -> Gpu:
         memory.free_bytes if memory else 0,
         memory.total_bytes if memory else 0,
         users,
+        nvml.compute_capability(handle),
     )
 
 

@@ -14,15 +14,21 @@ import torch
 from core.config.errors import RefusedError
 from core.config.schema import RunConfig
 from core.model import load as models
-from core.model.fast.plan import CONTEXT_BYTES, GIB, TILE_TOKENS, Plan, choose, state_bytes
+from core.model.fast.plan import TILE_TOKENS, Plan, choose, state_bytes
 from core.model.fast.route import kernels_fail, obstacle
-from core.model.memory import dims_of, fused_dims, path_of, told_of
-from core.model.room import free_memory_bytes
+from core.model.memory import (
+    CONTEXT_BYTES,
+    NO_HOST_ROOM,
+    beyond_limit,
+    dims_of,
+    fused_dims,
+    path_of,
+    told_of,
+)
+from core.model.room import SHARE, device_budget_bytes, free_memory_bytes
 from core.model.shapes import configured
 from core.train.tally import Tally
 
-_SHARE = 0.9
-"""Part of the free memory that is planned with, where no limit is set."""
 _FP8_CAPABILITY = (8, 9)
 """The first that multiplies in FP8: Ada. Hopper has 9.0, Blackwell 10.0 and 12.0."""
 
@@ -47,9 +53,16 @@ def foresee(config: RunConfig, tally: Tally, device: str, dtype: torch.dtype) ->
     why = no_fast_path(config, device, dtype)
     plan = None if why else memory_plan(config, tally)
     if plan is None:
-        why = why or "the fused path needs more free memory (RAM) of the host"
-        return _plain(config, tally, why)
-    return Choice(plan, told_of(config, plan))
+        return _plain(config, tally, why or NO_HOST_ROOM)
+    return Choice(plan, _told(config, plan))
+
+
+def _told(config: RunConfig, plan: Plan) -> str:
+    shape = configured(config.model.name_or_path, config.model.revision)
+    dims = dims_of(shape)
+    assert dims is not None
+    told = told_of(config, plan), beyond_limit(config, shape, dims, plan)
+    return "; ".join(filter(None, told))
 
 
 def settle(foreseen: Choice, model: Any, config: RunConfig, tally: Tally, device: str) -> Choice:
@@ -131,15 +144,15 @@ def memory_plan(config: RunConfig, tally: Tally) -> Plan | None:
     dims = dims_of(shape)
     if dims is None:
         return None
-    limit = config.memory.limit_gib
+    # What was free before this process came, as the estimate has it from NVML.
     free, _ = torch.cuda.mem_get_info()
     free += torch.cuda.memory_reserved() + CONTEXT_BYTES
     return choose(
         fused_dims(config, shape, dims),
         length=config.data.max_length,
         effective_batch=config.effective_batch,
-        limit_bytes=int(limit * GIB if limit else free * _SHARE),
-        host_limit_bytes=int(free_memory_bytes() * _SHARE),
+        limit_bytes=device_budget_bytes(config.memory.limit_gib, free),
+        host_limit_bytes=int(free_memory_bytes() * SHARE),
         state_bytes=state_bytes(config.train.optim),
         began=_began(tally),
         exact=config.train.full_determinism,

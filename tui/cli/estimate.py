@@ -16,6 +16,7 @@ from tui.cli.check import configuration
 from tui.cli.parser import Asked
 from tui.memory import verdict
 
+_LARGEST_GIB = 4096
 _ABOUT = {
     "weights": "the base's layers, as they are stored",
     "head": "output head, not quantized",
@@ -41,7 +42,7 @@ def show(asked: Asked) -> int:
             remedies=("set model.name_or_path to a model folder or a hub id",),
         )
     card = asked.options.gib
-    if card is not None and card <= 0:
+    if card is not None and not 0 < card <= _LARGEST_GIB:
         raise InputError(f"--gib {card:g} is no size of a GPU", kind="bad_value")
     fit = fits.reckon(config, None if card is None else int(card * numbers.GIB))
     if fit is None:

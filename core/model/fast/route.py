@@ -13,14 +13,12 @@ from core.model.fast.attention import Attentions
 from core.model.fast.fp8 import plain as fp8_plain
 from core.model.fast.fp8.group import Fp8Group, scale_for
 from core.model.fast.head import Head
+from core.model.fast.known import FAMILIES, odd_architecture
 from core.model.fast.layer import Layer, Sizes
 from core.model.fast.linear import Group
 from core.model.fast.nf4 import Nf4, nf4_of, unsupported
 from core.model.fast.plan import Plan
 from core.model.fast.streamed import Belt, StreamedHead
-
-FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
-"""Model types whose decoder layer is the one that is written here."""
 
 _GROUPS = (
     ("self_attn", ("q_proj", "k_proj", "v_proj")),
@@ -38,20 +36,7 @@ def obstacle(model: Any) -> str | None:
     config = model.get_base_model().config
     if config.model_type not in FAMILIES:
         return f"it is written for {', '.join(FAMILIES)}, not for {config.model_type}"
-    return _odd_architecture(config) or _odd_adapter(model) or _odd_layers(model)
-
-
-def _odd_architecture(config: Any) -> str | None:
-    if getattr(config, "hidden_act", "silu") != "silu":
-        return f"the activation is {config.hidden_act}, not silu"
-    sliding = getattr(config, "sliding_window", None)
-    if sliding and getattr(config, "use_sliding_window", config.model_type == "mistral"):
-        return f"attention slides over a window of {sliding} tokens"
-    if getattr(config, "attention_dropout", 0):
-        return "attention has dropout"
-    if getattr(config, "pretraining_tp", 1) > 1:
-        return "its products are cut into pieces (pretraining_tp)"
-    return None
+    return odd_architecture(config.to_dict()) or _odd_adapter(model) or _odd_layers(model)
 
 
 def _odd_adapter(model: Any) -> str | None:

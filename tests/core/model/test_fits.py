@@ -14,8 +14,11 @@ from core.monitor.devices import Gpu, Listing
 GIB = 1 << 30
 
 
-def card(gib: float, free: float | None = None) -> Listing:
-    return Listing((Gpu(0, "GPU-1", "Card", int((free or gib) * GIB), int(gib * GIB)),))
+def card(
+    gib: float, free: float | None = None, capability: tuple[int, int] | None = (9, 0)
+) -> Listing:
+    free_bytes, total_bytes = int((free or gib) * GIB), int(gib * GIB)
+    return Listing((Gpu(0, "GPU-1", "Card", free_bytes, total_bytes, capability=capability),))
 
 
 def test_a_run_is_reckoned_for_the_device_it_would_take(
@@ -36,6 +39,50 @@ def test_a_run_is_reckoned_for_the_device_it_would_take(
     imagined = fits.reckon(config, GIB // 10)
     assert imagined is not None
     assert not imagined.fits
+
+
+def test_a_limit_counts_where_it_is_less_than_what_is_free(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(fits, "listing", lambda: card(24, 20))
+
+    def room(limit: str) -> tuple[float, bool]:
+        given = {"model.name_or_path": str(tiny_model), "memory.limit_gib": limit}
+        found = fits.reckon(from_overrides(given).config)
+        assert found is not None
+        return found.room_bytes / GIB, found.fits
+
+    assert room("") == (20, True)
+    assert room("100") == (20, True)
+    assert room("2") == (2, True)
+    assert room("0.5") == (0.5, False)
+
+
+def test_a_gpu_without_bf16_takes_pefts_layers(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    config = from_overrides({"model.name_or_path": str(tiny_model)}).config
+    for capability, path in (((7, 5), "PEFT"), ((8, 6), "fused"), (None, "fused")):
+        listed = card(24, capability=capability)
+        monkeypatch.setattr(fits, "listing", lambda listed=listed: listed)
+        found = fits.reckon(config)
+        assert found is not None
+        assert found.estimate.path == path
+    assert "no GPU here does" in next(iter(fits.paths(card(16, capability=(7, 5))))).text
+
+
+def test_a_config_json_alone_is_enough(tiny_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
+    given = {"model.name_or_path": str(tmp_path), "train.path": "peft"}
+    found = fits.reckon(from_overrides(given).config, 24 * GIB)
+    assert found is not None
+    assert any("weights are not here" in note for note in found.estimate.notes)
+    given["model.name_or_path"] = str(tiny_model)
+    whole = fits.reckon(from_overrides(given).config, 24 * GIB)
+    assert whole is not None
+    assert found.estimate.total == pytest.approx(whole.estimate.total, rel=0.001)
 
 
 def test_a_folder_that_is_no_model_is_an_input_error(tmp_path: Path) -> None:

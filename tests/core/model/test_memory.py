@@ -13,7 +13,14 @@ import pytest
 from core.config.files import from_overrides
 from core.config.schema import RunConfig
 from core.model.fast.plan import Plan
-from core.model.memory import Estimate, dims_of, estimate, linears_of, told_of
+from core.model.memory import (
+    NO_HOST_ROOM,
+    Estimate,
+    dims_of,
+    estimate,
+    linears_of,
+    told_of,
+)
 from core.model.shapes import ModelShape, shape_of
 
 GIB = 1 << 30
@@ -100,6 +107,53 @@ def test_fp8_is_told_with_the_path() -> None:
         "the fused path is for NVIDIA GPUs, and train.fp8 is for the fused path alone: this "
         "training is refused",
     )
+
+
+def test_what_is_free_is_planned_with_as_a_run_would() -> None:
+    wish = config(**{"train.path": "auto"})
+    least, small, large = (
+        needed(wish, LLAMA_8B, free_bytes=None if gib is None else gib * GIB)
+        for gib in (None, 10, 24)
+    )
+    assert least.total < small.total <= 9 * GIB < large.total <= 24 * GIB * 0.9
+    assert any("this is the least" in note for note in least.notes)
+    told = f"{least.total / GIB:.1f} GiB would do"
+    assert any(told in note for note in large.notes)
+    assert not any("would do" in note for note in least.notes)
+    assert any("GiB of RAM hold" in note for note in large.notes)
+    limited = config(**{"train.path": "auto", "memory.limit_gib": "8"})
+    assert needed(limited, LLAMA_8B, free_bytes=24 * GIB).total <= 8 * GIB
+    beyond = config(**{"train.path": "auto", "memory.limit_gib": "100"})
+    assert needed(beyond, LLAMA_8B, free_bytes=24 * GIB) == large
+
+
+def test_a_limit_that_cannot_be_kept_is_told() -> None:
+    wish = config(**{"train.path": "auto", "memory.limit_gib": "3"})
+    found = needed(wish, LLAMA_8B, free_bytes=24 * GIB)
+    assert found.total > 3 * GIB
+    assert f"memory.limit_gib is 3, and it takes {found.total / GIB:.1f} at the least" in (
+        found.notes
+    )
+    plain = needed(config(**{"memory.limit_gib": "3"}), LLAMA_8B)
+    assert any("shapes the fused path alone" in note for note in plain.notes)
+
+
+def test_without_ram_for_the_fused_path_it_is_reckoned_for_peft() -> None:
+    wish = config(**{"train.path": "auto"})
+    found = needed(wish, LLAMA_8B, free_bytes=7 * GIB, host_bytes=GIB // 8)
+    assert (found.path, found.why) == ("PEFT", NO_HOST_ROOM)
+
+
+def test_what_the_fused_path_was_not_written_for_is_foreseen() -> None:
+    wish = config(**{"train.path": "auto"})
+    odd = needed(wish, replace(LLAMA_8B, odd="attention has dropout"))
+    assert (odd.path, odd.why) == (
+        "PEFT", "the fused path is not written for this: attention has dropout"
+    )  # fmt: skip
+    old = needed(wish, LLAMA_8B, bf16=False)
+    assert (old.path, "bf16, which this GPU does not" in old.why) == ("PEFT", True)
+    quantized = needed(wish, replace(LLAMA_8B, quantization="awq"))
+    assert any("quantized already (awq)" in note for note in quantized.notes)
 
 
 def test_parts_follow_the_settings() -> None:

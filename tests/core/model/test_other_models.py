@@ -104,6 +104,22 @@ def test_every_adapter_learns(folders: dict[str, Path], kind: str, learning: set
     assert any(bool(grad.any()) for grad in trained.values() if grad is not None)
 
 
+@pytest.mark.parametrize("kind", ["gemma3", "gemma3_text", "phi3", "mixtral"])
+def test_the_adapters_that_are_counted_are_those_that_learn(
+    folders: dict[str, Path], kind: str
+) -> None:
+    wish = config(folders[kind])
+    expected = estimate(wish, shape_of(str(folders[kind])), gpu=False)
+    assert expected is not None
+    base = load.load_base(wish, quantized=True, device="cpu")
+    assert expected.embedding == base.get_input_embeddings().weight.nbytes
+    assert bool(expected.head) is not base.get_output_embeddings().weight.is_set_to(
+        base.get_input_embeddings().weight
+    )
+    learning = adapters.trainable_parameters(adapters.attach(base, wish))[0]
+    assert expected.adapter == 4 * learning
+
+
 @pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe"])
 def test_weights_of_experts_are_counted_as_they_are_loaded(
     folders: dict[str, Path], kind: str

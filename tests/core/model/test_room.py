@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.model.room import free_memory_bytes
+from core.model.room import device_budget_bytes, free_memory_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +36,12 @@ def test_older_containers_are_known_too(tmp_path: Path) -> None:
     (tmp_path / "memory/memory.usage_in_bytes").write_text("600\n")
     (tmp_path / "memory/memory.stat").write_text("total_inactive_file 50\n")
     assert free_memory_bytes(tmp_path) == 250
+
+
+@pytest.mark.parametrize(
+    ("limit_gib", "gib"), [(None, 18), (8, 8), (20, 20), (20.5, 18), (4096, 18)]
+)
+def test_a_plan_may_fill_the_limit_or_a_part_of_what_is_free(
+    limit_gib: float | None, gib: float
+) -> None:
+    assert device_budget_bytes(limit_gib, 20 << 30) == int(gib * (1 << 30))

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core.config.errors import InputError
+from core.model import shapes
 from core.model.shapes import Linear, check_target_modules, configured, read_header, shape_of
 
 
@@ -74,6 +75,57 @@ def test_numbers_of_a_multimodal_model_are_one_level_down(tmp_path: Path) -> Non
     text = {"hidden_size": 4, "num_hidden_layers": 3, "vocab_size": 12}
     folder = write_sharded(tmp_path / "m", text_config=text)
     assert shape_of(str(folder)).layers == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "head", "tied"),
+    [
+        ({"model_type": "gemma2"}, True, False),
+        ({"model_type": "gemma2"}, False, True),
+        ({"model_type": "llama"}, False, True),
+        ({"model_type": "llama", "tie_word_embeddings": False}, False, False),
+        ({"model_type": "gemma2"}, None, True),
+        ({"model_type": "llama"}, None, False),
+        ({"model_type": "g", "text_config": {"model_type": "gemma3_text"}}, None, True),
+        ({"text_config": {"model_type": "gemma3_text", "tie_word_embeddings": False}}, None, False),
+    ],
+)  # fmt: skip
+def test_a_tied_head_is_told_stored_or_usual(
+    tmp_path: Path, config: dict[str, object], head: bool | None, tied: bool
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 12} | config))
+    if head is not None:
+        names = ["model.embed_tokens.weight", *(["lm_head.weight"] if head else [])]
+        write_safetensors(tmp_path / "model.safetensors", dict.fromkeys(names, (12, 4)))
+    found = configured(str(tmp_path)) if head is None else shape_of(str(tmp_path))
+    assert found.tied is tied
+
+
+def test_usual_ties_and_sizes_are_those_of_transformers() -> None:
+    from transformers import AutoConfig
+
+    for kind in shapes._TIED:
+        assert AutoConfig.for_model(kind).get_text_config().tie_word_embeddings, kind
+    for kind, sizes in shapes._UNSAID.items():
+        values = AutoConfig.for_model(kind)
+        assert {name: getattr(values, name) for name in sizes} == sizes
+
+
+def test_what_reads_pictures_is_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"vocab_size": 12, "vision_config": {}}))
+    write_safetensors(
+        tmp_path / "model.safetensors",
+        {
+            "model.vision_tower.l.0.q_proj.weight": (4, 4),
+            "model.language_model.l.0.q_proj.weight": (4, 4),
+            "multi_modal_projector.linear.weight": (8, 4),
+        },
+    )
+    assert shape_of(str(tmp_path)).linears == (
+        Linear("linear", 8, 4, 1, text=False),
+        Linear("q_proj", 4, 4, 1, text=False),
+        Linear("q_proj", 4, 4, 1),
+    )
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:

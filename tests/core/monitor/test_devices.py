@@ -24,6 +24,7 @@ def test_listing_tells_who_uses_a_gpu(nvml: Callable[..., FakeNvml]) -> None:
     fake = nvml(FakeGpu("GPU-a", used=3 * GIB, processes=[(os.getpid(), 3 * GIB)]))
     (gpu,) = listing().gpus
     assert (gpu.uuid, gpu.free_bytes, gpu.total_bytes) == ("GPU-a", 77 * GIB, 80 * GIB)
+    assert gpu.bf16
     assert gpu.users[0].pid == os.getpid()
     assert "py" in gpu.users[0].name
     assert fake.opened == 0

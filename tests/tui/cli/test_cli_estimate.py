@@ -41,7 +41,16 @@ def test_a_card_that_is_not_there_can_be_asked_about(call: Call, sized: Path) ->
     large = call("estimate", "--gib=24", "--model.name_or_path", sized, "--json").document
     assert (large["device"], large["fits"]) == ("a GPU", True)
     assert large["parts_bytes"]["context"] > 0
-    assert call("estimate", "--model.name_or_path", sized, "--gib", "-1").code == 2
+    for none in ("-1", "nan", "inf", "1e300"):
+        said = call("estimate", "--model.name_or_path", sized, "--gib", none)
+        assert (said.code, "is no size of a GPU" in said.err) == (2, True)
+
+
+def test_a_limit_that_is_too_small_is_what_does_not_fit(call: Call, sized: Path) -> None:
+    words = ("estimate", "--model.name_or_path", sized, "--gib", "24", "--limit_gib", "0.001")
+    said = call(*words)
+    assert "memory.limit_gib allows 0.001" in said.out
+    assert call(*words, "--json").document["fits"] is False
 
 
 def test_a_configuration_file_is_taken(call: Call, sized: Path, tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+"""Which models the fused path knows, told from config.json alone: no torch, nothing loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
+"""Model types whose decoder layer is the one that is written here."""
+ARCHITECTURES = tuple(
+    f"{name}ForCausalLM" for name in ("Llama", "Mistral", "Qwen2", "Qwen3")
+)  # fmt: skip
+_MISTRAL_WINDOW = 4096
+"""What transformers takes where a Mistral's config.json names no window; null means none."""
+_BLOCK = 64
+"""Weights that share a constant in NF4; no row of a matrix may end within one."""
+
+
+def odd_architecture(config: Mapping[str, Any]) -> str | None:
+    """What a model of the families has that the path was not written for; None when nothing.
+
+    ``config`` holds the fields of its config.json.
+    """
+    if config.get("hidden_act", "silu") != "silu":
+        return f"the activation is {config['hidden_act']}, not silu"
+    mistral = config.get("model_type") == "mistral"
+    window = config.get("sliding_window", _MISTRAL_WINDOW if mistral else None)
+    if window and config.get("use_sliding_window", mistral):
+        return f"attention slides over a window of {window:,} tokens"
+    if config.get("attention_dropout"):
+        return "attention has dropout"
+    if (config.get("pretraining_tp") or 1) > 1:
+        return "its products are cut into pieces (pretraining_tp)"
+    if config.get("attention_bias") or config.get("mlp_bias"):
+        return "o_proj or the MLP has a bias"
+    return _odd_width(config)
+
+
+def _odd_width(config: Mapping[str, Any]) -> str | None:
+    """Matrices whose rows do not end with a block of constants."""
+    for name in ("hidden_size", "intermediate_size"):
+        width = config.get(name)
+        if isinstance(width, int) and width % _BLOCK:
+            return f"{name} is {width}, which is no multiple of {_BLOCK}"
+    return None
