@@ -29,6 +29,7 @@ sys.path[:0] = [str(HERE), str(REPOSITORY)]
 from peers import table, weights  # noqa: E402
 from peers.shapes import ENTRANTS, GROUPS, ROWS, Row, dry  # noqa: E402
 
+from core.monitor.devices import listing, visible  # noqa: E402
 from core.monitor.peak import Peak  # noqa: E402
 
 SIGN = "RESULT "
@@ -160,7 +161,7 @@ def prepare(row: Row, options: argparse.Namespace, env: dict[str, str]) -> None:
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """All measurements that were asked for and that time allows."""
     end = time.monotonic() + options.budget_seconds
-    card, found = Peak(), _done(options)
+    card, found = Peak(_uuid()), _done(options)
     have = [(r["row"], r["entrant"], r["turn"]) for r in found if r["outcome"] == "measured"]
     envs = {name: environment(name, path, options.env) for name, path in paths(options).items()}
     gpu = Path("/dev/nvidiactl").exists()
@@ -190,6 +191,12 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
                 file.write(json.dumps(result) + "\n")
             _say("  " + json.dumps({key: result[key] for key in _SHOWN if key in result}))
     return found
+
+
+def _uuid() -> str | None:
+    """The GPU that everybody trains on, where CUDA_VISIBLE_DEVICES names one."""
+    gpus = visible(listing().gpus, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    return gpus[0].uuid if gpus else None
 
 
 def _wanted(options: argparse.Namespace) -> list[str]:
