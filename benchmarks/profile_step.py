@@ -1,6 +1,6 @@
 """Where the time of a training step goes on the GPU: kernel by kernel, and between them.
 
-    python benchmarks/profile_step.py 8b-2x2048 --set memory.limit_gib=7.7
+    python benchmarks/profile_step.py 8b-2x2048 --set memory.limit_gib=7.7 [--set train.fp8=true]
 
 Runs a workload of ``train.py`` with finetui on a random base, records two of its steps with torch's
 profiler, and prints for one step: time that the GPU computes, gaps by length and what stands before
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import tempfile
 from collections import Counter
@@ -32,16 +33,17 @@ GPU = torch.cuda.is_available()
 _RECORDED = 2
 """Steps that are recorded, the last but one of the run being the last of them."""
 _KINDS = {
+    "rounding to FP8": ("^_?quantize", "add_rows"),
     "attention": ("flash", "fmha", "sdpa", "attention"),
     "products": ("gemm", "nvjet", "cutlass", "xmma", "mm"),
     "SwiGLU": ("swiglu",),
     "thin products": ("project", "outward", "settle", "tail_kernel", "gather_kernel", "spread"),
     "norms, rotation": ("rms_", "head_norm", "rotate"),
-    "dequantization": ("expand",),
+    "dequantization": ("expand", "adapters_kernel"),
     "loss, embedding": ("cross_entropy", "embed"),
     "copies to and from the host": ("Memcpy HtoD", "Memcpy DtoH"),
 }
-"""What the names of kernels contain, by what they do; the first that fits counts."""
+"""Patterns in the names of kernels, by what they do; the first that fits counts."""
 
 
 class Recorder(Meter):
@@ -144,7 +146,8 @@ def told(found: list[Launch], rows: int) -> str:
 
 def _kind(name: str) -> str:
     return next(
-        (kind for kind, parts in _KINDS.items() if any(part in name for part in parts)), "other"
+        (kind for kind, parts in _KINDS.items() if any(re.search(part, name) for part in parts)),
+        "other",
     )
 
 

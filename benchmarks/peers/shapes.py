@@ -73,6 +73,7 @@ class Entrant:
 ENTRANTS: dict[str, Entrant] = {
     "finetui": Entrant("finetui"),
     "finetui-peft": Entrant("finetui", {"set": {"train.path": "peft"}}, "its plain path"),
+    "finetui-fp8": Entrant("finetui", {"set": {"train.fp8": "true"}}, "products in FP8, e4m3"),
     "unsloth": Entrant("unsloth"),
     # Turns on its compiled blocks, which padding-free batches do without.
     "unsloth-padded": Entrant("unsloth", {"padding": "padded"}, "padded, blocks compiled"),
@@ -116,7 +117,8 @@ class Row:
     """Settings of finetui that belong to the workload."""
 
 
-_ALL = ("finetui", "unsloth", "unsloth-padded", "trl", "axolotl", "finetui-peft")
+_ALL = ("finetui", "unsloth", "unsloth-padded", "trl", "axolotl", "finetui-peft", "finetui-fp8")
+_ON_CPU = tuple(name for name in _ALL if name != "finetui-fp8")
 
 ROWS: dict[str, Row] = {
     row.name: row
@@ -127,17 +129,17 @@ ROWS: dict[str, Row] = {
         ),
         Row(
             "8b-8x2048", "Llama-3.1-8B, 8 x 2048", "llama31-8b",
-            ("finetui", "unsloth", "unsloth-padded", "trl", "axolotl"),
+            ("finetui", "unsloth", "unsloth-padded", "trl", "axolotl", "finetui-fp8"),
             batch=8, steps=7, warm_up=3, settings={"memory.limit_gib": "8.3"},
         ),
         Row(
             "8b-spare", "Llama-3.1-8B, 2 x 2048, up to 21 GiB", "llama31-8b",
             # 21 without what CUDA itself takes.
-            ("finetui", "unsloth-kept"), settings={"memory.limit_gib": "22"},
+            ("finetui", "unsloth-kept", "finetui-fp8"), settings={"memory.limit_gib": "22"},
         ),
         Row(
             "8b-packed", "Llama-3.1-8B, 2 x 2048, chat lengths, packed", "llama31-8b",
-            ("finetui", "unsloth", "trl-liger", "axolotl"), mixed=True,
+            ("finetui", "unsloth", "trl-liger", "axolotl", "finetui-fp8"), mixed=True,
             settings={"memory.limit_gib": "7.2"},
         ),
         Row(
@@ -168,8 +170,8 @@ ROWS: dict[str, Row] = {
         # What cards of 48 GB have at the least: 48e9 bytes.
         Row(
             "70b-48gib", "Llama-3.1-70B, 1 x 2048, within 48 GB", "llama31-70b",
-            ("finetui",), batch=1, accumulation=1, steps=6, warm_up=2, random_base=True,
-            device_gib=44.7, settings={"memory.limit_gib": "44.7"},
+            ("finetui", "finetui-fp8"), batch=1, accumulation=1, steps=6, warm_up=2,
+            random_base=True, device_gib=44.7, settings={"memory.limit_gib": "44.7"},
         ),
         Row(
             "longest-24", "Llama-3.1-8B, longest sequence on 24 GB, rank 32", "llama31-8b",
@@ -182,7 +184,7 @@ ROWS: dict[str, Row] = {
             device_gib=79.0, settings={"memory.limit_gib": "79"},
         ),
         Row(
-            "tiny", "tiny, 2 x 64, dry run", "tiny", _ALL,
+            "tiny", "tiny, 2 x 64, dry run", "tiny", _ON_CPU,
             length=64, accumulation=2, steps=6, warm_up=2,
         ),
         Row(

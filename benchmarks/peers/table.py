@@ -11,7 +11,7 @@ from typing import Any
 from peers.shapes import ENTRANTS, ROWS
 
 Result = dict[str, Any]
-_OURS = ("finetui", "finetui-peft")
+_OURS = tuple(name for name, entrant in ENTRANTS.items() if entrant.peer == "finetui")
 _HEAD = (
     "workload", "who", "tokens/s", "ratio", "peak GiB", "ratio", "reserved", "device", "first step",
 )  # fmt: skip

@@ -59,7 +59,63 @@ def test_curves_are_compared_with_the_first(curves: Any) -> None:
         "fp8": curves.curve_of(told([2.5, 0.9])),
     }
     last = curves.table(found).splitlines()[-1]
-    assert last == "| fp8 | fused | 2 | 2.5000 | 1.7000 | 0.5000 | +0.2000 | 2: 0.5000 |"
+    assert last == "| fp8 | fused | 2 | 2.5000 | 1.7000 | 0.5000 | 0.2000 | +0.2000 | 2: 0.5000 |"
+
+
+def test_smoothed_curves_are_as_far_as_their_means(curves: Any) -> None:
+    noisy = [2.0 + (0.5 if step % 2 else -0.5) for step in range(100)]
+    found = {
+        "fused": curves.curve_of(told([2.0] * 100)),
+        "FP8": curves.curve_of(told([*noisy[:60], *[loss + 0.1 for loss in noisy[60:]]])),
+    }
+    head, _, fused, other = (line.split(" | ") for line in curves.table(found).splitlines())
+    assert head[4:7] == ["last 50", "greatest difference", "of smoothed"]
+    assert fused[4:7] == ["2.0000", "0.0000", "0.0000"]
+    assert other[4:7] == ["2.0800", "0.6000", "0.1000"]
+
+
+def asked(*words: str, curves: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What the command line asks for, of a training that is not done."""
+    taken: list[Any] = []
+    monkeypatch.setattr(curves, "run", taken.append)
+    base = ("curves.py", "run", "--model", "m", "--data", "d")
+    monkeypatch.setattr("sys.argv", [*base, *words])
+    curves.main()
+    return curves.wanted_of(taken[0])
+
+
+def test_variants_are_chosen_by_name(curves: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(*words: str) -> list[str]:
+        known, wanted = asked(*words, curves=curves, monkeypatch=monkeypatch)
+        assert known["FP8"] == {"train.path": "auto", "train.fp8": "true"}
+        return list(wanted)
+
+    assert names() == ["fused", "PEFT"]
+    assert names("--variants", "fused,FP8") == ["fused", "FP8"]
+    assert names("--variant", "slow:train.learning_rate=1e-5") == ["fused", "PEFT", "slow"]
+    with pytest.raises(SystemExit, match="no variant is called fp9; known: fused, PEFT, FP8"):
+        names("--variants", "fused,fp9")
+
+
+def test_only_the_variants_that_were_named_are_drawn(
+    curves: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, picture = tmp_path / "curves.jsonl", tmp_path / "curves.svg"
+    lines = [{"variant": name, **curves.curve_of(told([2.0, 1.0]))} for name in ("PEFT", "fused")]
+    results.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    monkeypatch.setattr(curves, "train", lambda name, changes, _: {
+        "variant": name, **curves.curve_of(told([2.5, 1.5])),
+    })  # fmt: skip
+    monkeypatch.setattr("sys.argv", [
+        "curves.py", "run", "--model", "m", "--data", "d", "--variants", "fused,FP8",
+        "--out", str(results), "--picture", str(picture),
+    ])  # fmt: skip
+    curves.main()
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| fused", "| FP8"]
+    texts = ElementTree.fromstring(picture.read_text(encoding="utf-8")).itertext()
+    assert {"fused", "FP8"} <= (drawn := set(texts))
+    assert "PEFT" not in drawn
 
 
 def test_a_variant_is_a_name_with_settings(curves: Any) -> None:

@@ -66,6 +66,32 @@ def test_rows_name_known_models_and_entrants(modules: Any) -> None:
             assert all(shapes.ENTRANTS[name].peer == "finetui" for name in row.entrants)
 
 
+def test_fp8_is_an_entrant_of_its_own_where_there_is_a_gpu(
+    modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peers import finetui
+
+    shapes, row = modules["shapes"], modules["shapes"].ROWS["8b-2x2048"]
+    options = shapes.ENTRANTS["finetui-fp8"].options
+    assert finetui.settings(row, options, tmp_path, "cuda")["train.fp8"] == "true"
+    assert "train.fp8" not in finetui.settings(row, {}, tmp_path, "cuda")
+    assert "finetui-fp8" in row.entrants
+    assert not any("finetui-fp8" in one.entrants for one in shapes.ROWS.values() if shapes.dry(one))
+    lines = (
+        modules["table"]
+        .markdown([result("finetui-fp8", 20000, 6.0), result("unsloth", 10000, 8.0)])
+        .splitlines()
+    )
+    assert any("| finetui-fp8 | 20,000 | 2.00 | 6.00 | 0.75" in line for line in lines)
+    assert any(line.startswith("- finetui-fp8 (products in FP8, e4m3)") for line in lines)
+    words = ["train.py", "--rows", "8b-2x2048", "--random-base", "--out", "/dev/null",
+             "--logs", str(tmp_path)]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", words)
+    assert modules["train"]._wanted(modules["train"].parse()) == [
+        "finetui", "finetui-peft", "finetui-fp8",
+    ]  # fmt: skip
+
+
 def test_a_group_stands_for_its_rows(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     groups, rows = modules["shapes"].GROUPS, modules["shapes"].ROWS
     assert all(set(names) <= set(rows) for names in groups.values())
@@ -169,6 +195,22 @@ def test_gaps_are_when_nothing_computes(monkeypatch: pytest.MonkeyPatch) -> None
     assert report.endswith("| gaps | 0.0 |")
 
 
+def test_kernels_in_fp8_count_as_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import profile_step as profile
+
+    kinds = {
+        "nvjet_sm90_qqtst_128x256_128x4_2x1_v_bz_coopA_TNT": "products",
+        "quantize_kernel": "rounding to FP8",
+        "add_rows_kernel": "rounding to FP8",
+        "expand_kernel": "dequantization",
+        "adapters_kernel": "dequantization",
+        "dequantize_blockwise": "other",
+        "Memcpy DtoH (Device -> Pinned)": "copies to and from the host",
+    }
+    assert {name: profile._kind(name) for name in kinds} == kinds
+
+
 @pytest.mark.trains
 def test_gradients_of_both_paths_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
@@ -177,6 +219,6 @@ def test_gradients_of_both_paths_are_compared(monkeypatch: pytest.MonkeyPatch) -
     shape, fused, peft = gradients.compare("tiny", 2, 128)
     assert shape == "tiny"
     cosines = [float(part) for cell in (fused, peft) for part in cell.split("; ")]
-    # Without a GPU all three are computed in fp32.
+    # Without a GPU all three are computed in fp32, and nothing in FP8.
     assert len(cosines) == 4
     assert min(cosines) > 0.99999
