@@ -11,7 +11,7 @@ from core.model import liger
 from core.model.memory import Estimate, activations, dims_of, estimate, linears_of, work_of
 from core.model.room import SHARE, free_memory_bytes
 from core.model.shapes import ModelShape, configured, shape_of
-from core.monitor.devices import Gpu, Listing, listing, pick
+from core.monitor.devices import Gpu, Listing, before_fp8, listing, pick
 from core.monitor.doctor import Finding, Level
 
 _GIB = 1 << 30
@@ -56,8 +56,8 @@ def reckon(config: RunConfig, card_bytes: int | None = None) -> Fit | None:
     else:
         place, host = _device(config), int(free_memory_bytes() * SHARE)
     found = estimate(
-        config, shape, gpu=place.on_gpu, bf16=place.bf16, free_bytes=place.free_bytes,
-        host_bytes=host,
+        config, shape, gpu=place.on_gpu, bf16=place.bf16, no_fp8=place.no_fp8,
+        free_bytes=place.free_bytes, host_bytes=host,
     )  # fmt: skip
     if found is None:
         return None
@@ -84,6 +84,8 @@ class _Place:
     free_bytes: int
     on_gpu: bool = True
     bf16: bool = True
+    no_fp8: str = ""
+    """Why it does not multiply in FP8, if so."""
 
 
 def _device(config: RunConfig) -> _Place:
@@ -92,7 +94,8 @@ def _device(config: RunConfig) -> _Place:
     if chosen.uuid is None:
         return _Place("CPU", free_memory_bytes(), on_gpu=False)
     gpu = next(gpu for gpu in found.gpus if gpu.uuid == chosen.uuid)
-    return _Place(chosen.name, gpu.free_bytes, bf16=gpu.bf16)
+    no_fp8 = before_fp8(chosen.name, gpu.capability)
+    return _Place(chosen.name, gpu.free_bytes, bf16=gpu.bf16, no_fp8=no_fp8)
 
 
 # --- sizes on a card ------------------------------------------------------------------------------

@@ -139,6 +139,7 @@ def estimate(
     *,
     gpu: bool = True,
     bf16: bool = True,
+    no_fp8: str = "",
     adapter_bytes: int = 4,
     free_bytes: int | None = None,
     host_bytes: int | None = None,
@@ -146,9 +147,10 @@ def estimate(
     """The peak of a training with these settings; None when the shape tells too little.
 
     Rows are taken to be as long as ``data.max_length`` allows. ``gpu`` False reckons for a CPU,
-    where everything unquantized is fp32; ``bf16`` False for a GPU that does not have it. Adapters
-    are kept in fp32 (``adapter_bytes``). The fused path is planned for ``free_bytes`` of the GPU
-    and ``host_bytes`` of RAM; where they are None, as small as it can be, in any amount of RAM.
+    where everything unquantized is fp32; ``bf16`` False for a GPU that does not have it,
+    ``no_fp8`` why it does not multiply in FP8. Adapters are kept in fp32 (``adapter_bytes``). The
+    fused path is planned for ``free_bytes`` of the GPU and ``host_bytes`` of RAM; where they are
+    None, as small as it can be, in any amount of RAM.
     """
     dims = dims_of(shape)
     if dims is None:
@@ -159,7 +161,7 @@ def estimate(
     count = sum(_adapter_tensors_size(config, one) * one.count for one in adapted)
     head, embedding = _ends(shape, dims, storage)
     work = work_of(config, adapted, compute)
-    path, why = path_of(config, shape, gpu=gpu, bf16=bf16)
+    path, why = path_of(config, shape, gpu=gpu, bf16=bf16, no_fp8=no_fp8)
     if path == "fused":
         found = _fused(config, shape, dims, free_bytes, host_bytes)
         if found is not None:
@@ -189,11 +191,12 @@ def estimate(
 
 
 def path_of(
-    config: RunConfig, shape: ModelShape, *, gpu: bool, bf16: bool = True
+    config: RunConfig, shape: ModelShape, *, gpu: bool, bf16: bool = True, no_fp8: str = ""
 ) -> tuple[str, str]:
     """Which training path a run takes by its settings, and why the fused one is not taken.
 
-    The model itself is looked at once it is loaded (``core.model.fast.route``).
+    ``no_fp8`` says why the GPU does not multiply in FP8, if so. The model itself is looked at once
+    it is loaded (``core.model.fast.route``).
     """
     why = {
         f"{shape.architecture} takes more than text: its language model alone is trained, on the "
@@ -206,6 +209,7 @@ def path_of(
         "the fused path knows no DoRA": config.adapter.use_dora,
         "the fused path computes in bf16 alone": not _bf16(config),
         "the fused path computes in bf16, which this GPU does not": not bf16,
+        no_fp8: config.train.fp8 and bool(no_fp8),
         f"the fused path does not know {shape.architecture}": shape.architecture
         not in ARCHITECTURES,
         f"the fused path is not written for this: {shape.odd}": bool(shape.odd),

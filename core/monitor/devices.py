@@ -12,6 +12,8 @@ from core.config.errors import InputError
 from core.monitor.nvml import NoNvmlError, Nvml
 
 _GIB = 1 << 30
+_FP8_CAPABILITY = (8, 9)
+"""The first that multiplies in FP8: Ada. Hopper has 9.0, Blackwell 10.0 and 12.0."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,17 @@ def pick(
             remedies=("set run.devices to auto or cpu", "see what finetui doctor says"),
         )
     return _named(wanted, gpus, mask)
+
+
+def before_fp8(name: str, capability: tuple[int, int] | None) -> str:
+    """Why a GPU does not multiply in FP8; empty when it does, and where its age is not told."""
+    if capability is None or capability >= _FP8_CAPABILITY:
+        return ""
+    major, minor = capability
+    return (
+        f"{name} has compute capability {major}.{minor}, and FP8 takes 8.9 or more (Ada, Hopper, "
+        "Blackwell)"
+    )
 
 
 def visible(gpus: tuple[Gpu, ...], mask: str) -> tuple[Gpu, ...]:

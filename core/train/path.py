@@ -27,10 +27,8 @@ from core.model.memory import (
 )
 from core.model.room import SHARE, device_budget_bytes, free_memory_bytes
 from core.model.shapes import configured
+from core.monitor.devices import before_fp8
 from core.train.tally import Tally
-
-_FP8_CAPABILITY = (8, 9)
-"""The first that multiplies in FP8: Ada. Hopper has 9.0, Blackwell 10.0 and 12.0."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +94,7 @@ def _no_fp8(why: str) -> RefusedError:
         f"train.fp8 is on, and this run cannot multiply in FP8: {why}",
         kind="no_fp8",
         remedies=(
-            "set train.fp8 to no: it then trains in bf16, or as finetui estimate says",
+            "set train.fp8 to no: finetui estimate then says which path it takes",
             "or change what stands in the way",
         ),
     )
@@ -117,25 +115,16 @@ def _plain(config: RunConfig, tally: Tally, why: str) -> Choice:
 def no_fast_path(config: RunConfig, device: str, dtype: torch.dtype) -> str | None:
     """Why the fused path is out of the question, by settings, shape and machine."""
     shape = configured(config.model.name_or_path, config.model.revision)
-    path, why = path_of(config, shape, gpu=device != "cpu")
+    gpu, old = device != "cpu", ""
+    if gpu and config.train.fp8:
+        name = torch.cuda.get_device_name(device)
+        old = before_fp8(name, torch.cuda.get_device_capability(device))
+    path, why = path_of(config, shape, gpu=gpu, no_fp8=old)
     if path != "fused":
         return why
     if dtype != torch.bfloat16 or models.storage_dtype(config, device) != dtype:
         return f"the fused path computes in bf16 alone, not in {dtype}"
-    old = _before_fp8(device) if config.train.fp8 else None
-    return old or kernels_fail(torch.device(device))
-
-
-def _before_fp8(device: str) -> str | None:
-    """Why a GPU does not multiply in FP8; None when it does."""
-    capability = torch.cuda.get_device_capability(device)
-    if capability >= _FP8_CAPABILITY:
-        return None
-    major, minor = capability
-    return (
-        f"{torch.cuda.get_device_name(device)} has compute capability {major}.{minor}, and FP8 "
-        "takes 8.9 or more (Ada, Hopper, Blackwell)"
-    )
+    return kernels_fail(torch.device(device))
 
 
 def memory_plan(config: RunConfig, tally: Tally) -> Plan | None:

@@ -73,6 +73,25 @@ def test_a_gpu_without_bf16_takes_pefts_layers(
     assert "no GPU here does" in next(iter(fits.paths(card(16, capability=(7, 5))))).text
 
 
+@pytest.mark.parametrize(("capability", "refused"), [((8, 6), True), ((8, 9), False)])
+def test_a_gpu_without_fp8_is_told_before_the_start(
+    tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    refused: bool,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(fits, "listing", lambda: card(24, capability=capability))
+    for fp8 in ("yes", "no"):
+        wish = {"model.name_or_path": str(tiny_model), "train.fp8": fp8}
+        found = fits.reckon(from_overrides(wish).config)
+        assert found is not None
+        told = found.estimate.why.startswith("Card has compute capability 8.6, and FP8 takes 8.9")
+        assert told == found.estimate.why.endswith("this training is refused")
+        assert told == (refused and fp8 == "yes")
+        assert (found.estimate.path == "fused") != told
+
+
 def test_a_config_json_alone_is_enough(tiny_model: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
     given = {"model.name_or_path": str(tmp_path), "train.path": "peft"}
