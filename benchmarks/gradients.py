@@ -31,10 +31,14 @@ from core.model.fast.plan import Plan  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FP8 = DEVICE == "cuda" and torch.cuda.get_device_capability() >= (8, 9)
-_PATHS = {"fused": "fused", "peft": "PEFT with autocast"} | ({"fp8": "fused in FP8"} if FP8 else {})
-"""What is compared with fp32, and how the table calls it."""
 _MIXED = (0.05, 0.3, 0.1, 0.4, 0.15)
 """Lengths of documents, as parts of all tokens."""
+
+
+def paths() -> dict[str, str]:
+    """What is compared with fp32 here, and how the table calls it."""
+    known = {"fused": "fused", "peft": "PEFT with autocast", "fp8": "fused in FP8"}
+    return {name: title for name, title in known.items() if name != "fp8" or FP8}
 
 
 def model_of(shape: str, layers: int, dropout: float) -> Any:
@@ -103,8 +107,7 @@ def fast_gradients(
 ) -> dict[str, torch.Tensor]:
     """Gradients of the fused path, with products in FP8 or in the model's precision."""
     model.zero_grad(set_to_none=True)
-    precision: dict[str, Any] = {"fp8": True} if fp8 else {}
-    fast = FastModel(model, Plan(0, longest=len(piece["input_ids"])), **precision)
+    fast = FastModel(model, Plan(0, longest=len(piece["input_ids"])), fp8=fp8)
     (fast({"pieces": [piece]}) / len(piece["targets"])).backward()
     return _taken(model)
 
@@ -155,7 +158,7 @@ def compare(shape: str, layers: int, tokens: int) -> list[str]:
     return [
         shape,
         *("; ".join(f"{least_cosine(found[kind, path], found[kind, 'exact']):.5f}"
-                    for kind in pieces) for path in _PATHS),
+                    for kind in pieces) for path in paths()),
     ]  # fmt: skip
 
 
@@ -167,8 +170,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=2048)
     options = parser.parse_args()
-    print("| shape | " + " | ".join(f"{name}: equal; packed" for name in _PATHS.values()) + " |")
-    print("| --- " * (1 + len(_PATHS)) + "|")
+    print("| shape | " + " | ".join(f"{name}: equal; packed" for name in paths().values()) + " |")
+    print("| --- " * (1 + len(paths())) + "|")
     for shape in options.shapes:
         print("| " + " | ".join(compare(shape, options.layers, options.tokens)) + " |", flush=True)
 

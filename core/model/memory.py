@@ -11,7 +11,6 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 from core.config.schema import RunConfig
 from core.model.fast import plan as fast
@@ -225,12 +224,11 @@ def _bf16(config: RunConfig) -> bool:
 
 def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> fast.Dims:
     """The numbers that the fused path's plan is made from."""
-    precision: dict[str, Any] = {"fp8": True} if config.train.fp8 else {}
     return fast.Dims(
         dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
         shape.tied, config.adapter.r, dims.heads,
         math.ceil(_PROCESSORS / dims.heads) if config.train.full_determinism else 1,
-        dims.head_norms, **precision,
+        dims.head_norms, config.train.fp8,
     )  # fmt: skip
 
 

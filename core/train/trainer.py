@@ -250,8 +250,7 @@ def assemble(
         processing_class=tokenizer,
     )
     if plan is not None:
-        precision: dict[str, Any] = {"fp8": True} if config.train.fp8 else {}
-        trainer.fast = FastModel(trainer.model, plan, **precision)
+        trainer.fast = FastModel(trainer.model, plan, fp8=config.train.fp8)
     if held_out is not None:
         counted = data.report.get("eval") or {}
         trainer.held_out_rows = int(counted.get("rows", len(held_out)))

@@ -222,3 +222,9 @@ def test_gradients_of_both_paths_are_compared(monkeypatch: pytest.MonkeyPatch) -
     # Without a GPU all three are computed in fp32, and nothing in FP8.
     assert len(cosines) == 4
     assert min(cosines) > 0.99999
+    monkeypatch.setattr(gradients, "FP8", True)
+    assert list(gradients.paths().values()) == ["fused", "PEFT with autocast", "fused in FP8"]
+    cosines = [float(part) for part in gradients.compare("tiny", 2, 128)[3].split("; ")]
+    # The twins round to FP8 on a CPU as well.
+    assert len(cosines) == 2
+    assert 0.9 < min(cosines) < max(cosines) < 0.9999

@@ -18,6 +18,7 @@ from core.model.memory import (
     Estimate,
     dims_of,
     estimate,
+    fused_dims,
     linears_of,
     told_of,
 )
@@ -101,6 +102,12 @@ def test_fp8_is_told_with_the_path() -> None:
     told = "1 sequence a pass, gate and up computed twice"
     assert told_of(eight, Plan(0)) == f"{told}, products in FP8 (e4m3)"
     assert told_of(config(), Plan(0)) == told
+    found = needed(eight, LLAMA_8B)
+    assert (found.path, found.why.endswith(", products in FP8 (e4m3)")) == ("fused", True)
+    dims = dims_of(LLAMA_8B)
+    assert dims is not None
+    assert fused_dims(eight, LLAMA_8B, dims).fp8
+    assert not fused_dims(config(), LLAMA_8B, dims).fp8
     on_cpu = needed(eight, LLAMA_8B, gpu=False)
     assert (on_cpu.path, on_cpu.why) == (
         "PEFT",

@@ -60,13 +60,16 @@ def test_it_learns_what_peft_learns(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.usefixtures("fused")
-def test_a_stopped_run_ends_as_an_undisturbed_one(lab: Lab) -> None:
-    straight = lab.train(*lab.run("fast-straight"))
-    folder, config = lab.run("fast-stopped")
+@pytest.mark.parametrize("fp8", [False, True])
+def test_a_stopped_run_ends_as_an_undisturbed_one(lab: Lab, fp8: bool) -> None:
+    changes = {"train.fp8": fp8}
+    straight = lab.train(*lab.run(f"fast-straight-{fp8}", changes))
+    folder, config = lab.run(f"fast-stopped-{fp8}", changes)
 
     lab.train(folder, config, lambda event, control: stop_at(5, event, control))
     again = lab.train(folder, config, attempt=2)
     assert again.of(ev.Resumed)[0].from_step in (5, 6)
+    assert again.of(ev.ModelLoaded)[0].fp8 == fp8
     assert again.sha256 == straight.sha256
 
 

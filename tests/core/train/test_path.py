@@ -81,22 +81,18 @@ def test_what_the_loaded_model_cannot_is_refused(lab: Lab, monkeypatch: pytest.M
 
 
 @pytest.mark.trains
-def test_a_run_in_fp8_is_labelled_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_in_fp8_is_labelled_so_and_learns(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     fused(monkeypatch)
-    asked: list[bool] = []
-    kind = trainer.FastModel
-
-    def made(model: Any, plan: Plan, *, fp8: bool = False) -> Any:
-        asked.append(fp8)
-        return kind(model, plan)
-
-    monkeypatch.setattr(trainer, "FastModel", made)
+    losses = {}
     for on in (True, False):
-        outcome = lab.train(*lab.run(f"fp8-{on}", {"train.fp8": on, "train.max_steps": 1}))
+        outcome = lab.train(*lab.run(f"fp8-{on}", {"train.fp8": on}))
         (loaded,) = outcome.of(ev.ModelLoaded)
         assert (outcome.error, loaded.path, loaded.fp8) == (None, "fused", on)
         assert loaded.why.endswith(", products in FP8 (e4m3)") == on
-    assert asked == [True, False]
+        losses[on] = [event.loss for event in outcome.of(ev.StepDone)]
+    assert losses[True] != losses[False]
+    assert losses[True] == pytest.approx(losses[False], rel=0.05)
+    assert losses[True][-1] < losses[True][0]
 
 
 def fused(patch: pytest.MonkeyPatch) -> None:
