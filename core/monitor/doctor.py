@@ -27,7 +27,7 @@ import psutil
 from packaging.requirements import InvalidRequirement, Requirement
 
 from core.config.errors import InputError
-from core.monitor.devices import Chosen, Listing, environment, listing, pick
+from core.monitor.devices import Chosen, Listing, before_fp8, environment, listing, pick
 from core.monitor.nvml import NoNvmlError, Nvml
 
 Level = Literal["ok", "warn", "fail"]
@@ -124,10 +124,11 @@ def driver() -> Iterator[Finding]:
                 "leave model.dtype on auto: it takes fp16 here",
             )
         else:
+            found = "yes" if before_fp8("", capability) else "yes, and FP8"
             yield Finding(
                 f"bf16 on GPU {place}",
                 "ok",
-                f"yes (compute capability {capability[0]}.{capability[1]})",
+                f"{found} (compute capability {capability[0]}.{capability[1]})",
             )
 
 

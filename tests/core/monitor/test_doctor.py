@@ -30,10 +30,13 @@ def test_a_small_gpu_and_none_are_warnings() -> None:
 
 
 def test_driver_and_bf16(nvml: Callable[..., FakeNvml]) -> None:
-    nvml(FakeGpu("a"), FakeGpu("b", capability=(7, 5)), FakeGpu("c", capability=None))
+    nvml(FakeGpu("a"), FakeGpu("b", capability=(7, 5)), FakeGpu("c", capability=None),
+         FakeGpu("d", capability=(8, 6)))  # fmt: skip
     driver, *bf16 = doctor.driver()
     assert driver.text == "580.65, runs CUDA up to 13.1"
-    assert [finding.level for finding in bf16] == ["ok", "warn", "warn"]
+    assert [finding.level for finding in bf16] == ["ok", "warn", "warn", "ok"]
+    assert bf16[0].text == "yes, and FP8 (compute capability 9.0)"
+    assert bf16[3].text == "yes (compute capability 8.6)"
     nvml(missing=True)
     assert list(doctor.driver()) == []
 
