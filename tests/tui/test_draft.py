@@ -49,6 +49,10 @@ def test_settings_that_exclude_each_other_both_say_so() -> None:
     }
     draft.set(("quantization", "load_in_4bit"), "no")
     assert not draft.errors()
+    draft.set(("train", "fp8"), "yes")
+    assert not draft.errors()
+    draft.set(("train", "path"), "peft")
+    assert set(draft.errors()) == {("train", "path"), ("train", "fp8")}
 
 
 def test_an_objection_from_outside_goes_with_the_text() -> None:
