@@ -15,6 +15,7 @@ from textual.binding import BindingType
 from textual.driver import Driver
 from textual.drivers.linux_driver import LinuxDriver
 from textual.screen import Screen
+from textual.worker import get_current_worker
 
 from core.config.errors import FinetuiError
 from core.config.samples import demo_config
@@ -227,20 +228,23 @@ class FinetuiApp(ToastApp, TypedApp):
         def check() -> None:
             from core.model.shapes import check_target_modules, shape_of
 
+            worker = get_current_worker()
             model = layers = None
             try:
                 layers = check_target_modules(targets, shape_of(name, revision))
             except FinetuiError as error:
                 # Offline is no mistake of the settings: the run itself will say so.
                 model = None if error.kind == "hub_unreachable" else error.message
-            self.call_from_thread(checked, model, layers, _memory_line(config))
+            needs = _memory_lines(config)
+            if not worker.is_cancelled:  # else the settings have changed, and another one looks
+                self.call_from_thread(checked, model, layers, needs)
 
-        def checked(model: str | None, layers: str | None, needs: str) -> None:
+        def checked(model: str | None, layers: str | None, needs: tuple[str, str]) -> None:
             pane = self.main.config
             if self.session.folder is None and pane.draft.text(("model", "name_or_path")) == name:
                 pane.object_to(("model", "name_or_path"), model)
                 pane.object_to(("adapter", "target_modules"), layers)
-                pane.say_memory(needs)
+                pane.say_memory(*needs)
                 self._show_guide()
 
         self.run_worker(check, thread=True, exclusive=True, group="shape")
@@ -248,6 +252,11 @@ class FinetuiApp(ToastApp, TypedApp):
     def on_form_edited(self, event: Form.Edited) -> None:
         """A setting was changed."""
         self.look_at_settings()
+
+    def on_form_typed(self, event: Form.Typed) -> None:
+        """The memory follows what is typed; half a model's name would be asked of the hub."""
+        if event.name[0] != "model":
+            self._check_model(self.main.config.draft.last_good())
 
     def on_main_screen_shown(self, event: MainScreen.Shown) -> None:
         """A pane was chosen: the list of runs is read anew each time."""
@@ -459,16 +468,18 @@ def memory(session: Session) -> tuple[int | None, str]:
     return (session.process.rss_bytes, " RAM") if session.process else (None, "")
 
 
-def _memory_line(config: RunConfig) -> str:
-    """What the settings would take, for the form's foot; empty where it cannot be told."""
+def _memory_lines(config: RunConfig) -> tuple[str, str]:
+    """What the settings would take, for the form's foot, and more of it; empty where it fails."""
     from core.model.fits import reckon
-    from tui.memory import line
+    from tui.memory import line, more
 
     try:
         fit = reckon(config)
     except FinetuiError:
-        return ""  # the form shows the same error at its setting, or the start will
-    return "" if fit is None else line(fit)
+        return "", ""  # the form shows the same error at its setting, or the start will
+    if fit is None:
+        return "Memory est. unknown: the model's config.json does not tell its sizes", ""
+    return line(fit), more(fit)
 
 
 def _place(folder: RunFolder | None) -> str:

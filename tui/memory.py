@@ -17,13 +17,30 @@ _SHOWN = {
 
 def line(fit: Fit) -> str:
     """An estimate in one line: what matters first, for a narrow pane cuts the end off."""
+    found = fit.estimate
+    mark = "fits ✓" if fit.fits else "✗ does not fit"
+    total = "<0.1" if found.total < numbers.GIB / 10 else numbers.gib(found.total)
+    room = f"{fit.room_bytes / numbers.GIB:.3g}" if _limited(fit) else numbers.gib(fit.free_bytes)
+    where = " limit" if _limited(fit) else "" if fit.on_gpu else " RAM"
+    path = found.path + (f": {found.why}" if found.why else "")
+    return f"Memory est. {total} of {room} GiB{where} {mark} · {path} · {_parts(fit)}"
+
+
+def more(fit: Fit) -> str:
+    """Path, parts and notes of an estimate, for where there is room to read them."""
+    found = fit.estimate
+    why = f" ({found.why})" if found.why else ""
+    return ". ".join((f"Now {found.path}{why}", f"GiB: {_parts(fit)}", *found.notes)) + "."
+
+
+def _parts(fit: Fit) -> str:
     parts = fit.estimate.parts
     sums = {word: sum(parts[name] for name in names) for word, names in _SHOWN.items()}
-    told = " · ".join(f"{word} {numbers.gib(size)}" for word, size in sums.items() if size)
-    mark = "fits ✓" if fit.fits else "✗ does not fit"
-    total = "<0.1" if fit.estimate.total < numbers.GIB / 10 else numbers.gib(fit.estimate.total)
-    where = "" if fit.on_gpu else " RAM"
-    return f"Memory est. {total} of {numbers.gib(fit.free_bytes)} GiB{where} {mark}: {told}"
+    return " · ".join(f"{word} {numbers.gib(size)}" for word, size in sums.items() if size)
+
+
+def _limited(fit: Fit) -> bool:
+    return fit.room_bytes < fit.free_bytes
 
 
 def verdict(fit: Fit) -> str:
@@ -31,7 +48,7 @@ def verdict(fit: Fit) -> str:
     total, free = numbers.gib(fit.estimate.total), numbers.gib(fit.free_bytes)
     if fit.fits:
         return f"fits: {total} of {free} GiB that are free on {fit.device}"
-    if fit.room_bytes < fit.free_bytes:
+    if _limited(fit):
         room = f"memory.limit_gib allows {fit.room_bytes / numbers.GIB:.3g}"
     else:
         room = f"{free} are free on {fit.device}"

@@ -138,13 +138,44 @@ async def test_the_form_ends_with_the_memory_that_a_run_would_take(
         await settle(pilot)
         told = str(pane.border_subtitle)
         assert told.startswith("Memory est. ")
-        assert "GiB RAM fits ✓: weights" in told
+        assert "GiB RAM fits ✓ · PEFT: the fused path is for NVIDIA GPUs · weights" in told
         app.set_setting(("data", "max_length"), "1048576")
         await settle(pilot)
         assert "✗ does not fit" in str(pane.border_subtitle)
+        app.set_setting(("data", "max_length"), "2048")
+        await settle(pilot)
+        assert "✗" not in str(pane.border_subtitle)
+        pane.form.go_to(("train", "path"))
+        await settle(pilot)
+        assert "Now PEFT (the fused path is for NVIDIA GPUs)" in str(pane._help.render())
         app.run_closed(RunConfig())
         await settle(pilot)
         assert str(pane.border_subtitle) == ""
+
+
+async def test_the_memory_follows_what_is_typed(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await settle(pilot)
+        await pilot.press("d", "2")
+        await settle(pilot)
+        pane = app.main.config
+
+        def total() -> str:
+            return str(pane.border_subtitle).split(" of ")[0]
+
+        pane.form.go_to(("data", "max_length"))
+        await pilot.pause()
+        before = total()
+        await pilot.press("enter", *"65536")
+        await settle(pilot)
+        assert pane.form.editing == ("data", "max_length")
+        assert before.startswith("Memory est. ")
+        assert total() != before
+        typed = total()
+        await pilot.press("x")  # no length: what stood there before stays
+        await settle(pilot)
+        assert total() == typed
 
 
 async def test_letters_type_in_a_field_and_escape_leaves_it(make_app: MakeApp) -> None:

@@ -18,7 +18,7 @@ from tui import numbers
 from tui.bindings import bindings
 from tui.draft import Draft, Name
 from tui.inert import inert
-from tui.widgets.field import choices, help_of
+from tui.widgets.field import Row, choices, help_of
 from tui.widgets.form import Form
 from tui.widgets.pane import Pane
 
@@ -37,6 +37,7 @@ class ConfigPane(Pane):
             color: $foreground 60%;
             border-top: solid $border;
             &.-wrong { color: $error; }
+            &.-long { max-height: 8; }
         }
     }
     """
@@ -51,7 +52,7 @@ class ConfigPane(Pane):
         self.form = Form(Draft(config), self._summary)
         self._help = Static(id="field-help")
         self._good: RunConfig | None = config
-        self._memory = ""
+        self._memory = self._memory_more = ""
 
     def compose(self) -> ComposeResult:
         yield self.form
@@ -88,11 +89,17 @@ class ConfigPane(Pane):
         self.head("read only" if self.form.locked else title)
         self.foot("n begins a new run from these" if self.form.locked else self._memory)
 
-    def say_memory(self, text: str) -> None:
-        """Say in the lower border how much memory these settings would take."""
-        self._memory = text
+    def say_memory(self, text: str, more: str = "") -> None:
+        """Say in the lower border how much memory these settings would take, on which path.
+
+        ``more`` stands beside the help of the settings that it is about.
+        """
+        changed = more != self._memory_more
+        self._memory, self._memory_more = text, more
         if not self.form.locked:
             self.foot(text)
+        if changed:
+            self._say_help()
 
     def object_to(self, name: Name, error: str | None) -> None:
         """Show what a check that took its time found."""
@@ -128,6 +135,10 @@ class ConfigPane(Pane):
             text = "enter shows the rest of this section"
         else:
             text = self._section_help(row.section)
+        told = bool(self._memory_more and not error and _of_memory(row) and not self.form.locked)
+        self._help.set_class(told, "-long")
+        if told:
+            text = f"{self._memory_more} {text}"
         self._help.update(Content(inert(text)))
 
     def _section_help(self, section: str) -> str:
@@ -140,6 +151,11 @@ class ConfigPane(Pane):
         if self._good is None:
             self._good = self.draft.last_good()
         return summary(self._good, section)
+
+
+def _of_memory(row: Row) -> bool:
+    """Whether a line is about memory, or about the path that it is reckoned for."""
+    return row.section == "memory" or (row.kind == "field" and row.name == ("train", "path"))
 
 
 def mistake(key: str, error: str) -> str:

@@ -174,6 +174,13 @@ class Form(VerticalScroll):
             super().__init__()
             self.name = name
 
+    class Typed(Message):
+        """A setting that is being typed stands for something: it may be looked at, not yet used."""
+
+        def __init__(self, name: Name) -> None:
+            super().__init__()
+            self.name = name
+
     class Moved(Message):
         """The cursor went to another line, or the text being typed changed."""
 
@@ -327,6 +334,8 @@ class Form(VerticalScroll):
         self.draft.set(self.editing, event.value)
         self._input.set_class(self.draft.error(self.editing) is not None, "-wrong")
         self._lines.refresh()
+        if self.draft.error(self.editing) is None:
+            self.post_message(self.Typed(self.editing))
         self.post_message(self.Moved())
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
