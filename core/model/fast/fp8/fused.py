@@ -13,44 +13,47 @@ from core.model.fast.nf4 import Nf4
 
 Tensor = torch.Tensor
 
-_HEIGHT = 64
-"""Rows of a weight that one program of ``expand`` turns."""
+_GROUPS = 32
+"""Rows of a weight that one program of ``expand`` turns, in fours."""
+_FOUR = torch.int32
+"""What four numbers in FP8 are stored as."""
 
 
 def expand(
     weights: list[Nf4], a: Tensor, b: Tensor, scaling: float, scale: float, out: Any
 ) -> None:
     columns, (rows, rank) = a.shape[1], b.shape
-    chunk = 128 if columns % 128 == 0 else 64
     parts = [weights[min(i, len(weights) - 1)] for i in range(3)]
-    tiles = [triton.cdiv(w.rows, _HEIGHT) * (columns // chunk) for w in weights]
+    tiles = [triton.cdiv(w.rows, 4 * _GROUPS) * (columns // 64) for w in weights]
     ends = [sum(tiles[: i + 1]) for i in range(2)]
     starts = [sum(w.rows for w in weights[:i]) for i in range(3)]
-    pitches = out.forward.stride(0), out.backward.stride(0)
+    ahead, back = out.forward.view(_FOUR), out.backward.view(_FOUR)
+    pitches = ahead.stride(0), back.stride(0)
     kernels.expand_kernel[(sum(tiles),)](
-        *(part for w in parts for part in (w.packed, w.scales, w.codes, w.nested_scales, w.offset)),
-        parts[0].table, 1 / scale, out.forward, out.backward,
-        *[w.rows for w in parts], *starts[1:], *ends, columns, *pitches,
-        NESTED=parts[0].nested, HEIGHT=_HEIGHT, CHUNK=chunk, num_warps=4,
+        *(part for w in parts for part in (
+            w.packed.view(torch.int16), w.scales, w.codes, w.nested_scales, w.offset)),
+        parts[0].table, 1 / scale, ahead, back, *[w.rows for w in parts], *starts[1:], *ends,
+        columns, *pitches, NESTED=parts[0].nested, GROUPS=_GROUPS, num_warps=4,
     )  # fmt: skip
-    tail = out.forward.shape[1] - columns
-    lanes = min(128, triton.next_power_of_2(tail))
-    row_programs = triton.cdiv(rows, 32)
+    words = ahead.shape[1] - columns // 4
+    lanes = min(32, triton.next_power_of_2(words))
+    programs = triton.cdiv(rows, 32)
     starts = [start if number < len(weights) else rows for number, start in enumerate(starts)]
-    kernels.adapters_kernel[(row_programs + triton.cdiv(columns, 32), triton.cdiv(tail, lanes))](
-        a, b, out.a, out.b, out.forward, out.backward, scaling, 1 / scale, rows, columns, rank,
-        len(a), *starts[1:], *pitches, tail, row_programs, ROWS=32, LANES=lanes, num_warps=4,
+    kernels.adapters_kernel[(programs + triton.cdiv(columns, 32), triton.cdiv(words, lanes))](
+        a, b, out.a, out.b, ahead, back, scaling, 1 / scale, rows, columns, rank, len(a),
+        *starts[1:], *pitches, words, programs, ROWS=32, WORDS=lanes, num_warps=4,
     )  # fmt: skip
 
 
 def quantize(x: Tensor, tail: Tensor, out: Tensor, scales: Tensor, scale: float) -> None:
-    width, ranks = x.shape[1], tail.shape[1]
-    columns, block = out.shape[1] - width, triton.next_power_of_2(width)
+    fours, target, ranks = x.view(torch.int64), out.view(_FOUR), tail.shape[1]
+    width = fours.shape[1]
+    words, block = target.shape[1] - width, triton.next_power_of_2(width)
     kernels.quantize_kernel[(len(x),)](
-        x, tail if ranks else x, out, scales, width, ranks, columns, scale,
-        x.stride(0), tail.stride(0), out.stride(0), BLOCK=block,
-        LANES=triton.next_power_of_2(columns), TAIL=ranks > 0,
-        num_warps=min(16, max(4, block // 1024)),
+        fours, tail if ranks else x, target, scales, width, ranks, words, scale,
+        fours.stride(0), tail.stride(0), target.stride(0), BLOCK=block,
+        WORDS=triton.next_power_of_2(words), TAIL=ranks > 0,
+        num_warps=min(16, max(2, block // 256)),
     )  # fmt: skip
 
 

@@ -1,59 +1,92 @@
-"""The Triton kernels behind ``fp8.fused``. ``fp8.plain`` says what comes out."""
+"""The Triton kernels behind ``fp8.fused``. ``fp8.plain`` says what comes out.
+
+Numbers in FP8 are made, moved and stored four at a time, as one of 32 bits: compiled for Hopper,
+Triton 3.6 mixes up tensors of 8-bit ones where it passes them from thread to thread.
+"""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-_E4M3 = tl.constexpr(tl.float8e4nv)
+
+@triton.jit
+def _code(value):
+    # The bits of the nearest e4m3 number.
+    value = tl.minimum(tl.maximum(value, -448.0), 448.0)
+    return value.to(tl.float8e4nv).to(tl.uint8, bitcast=True).to(tl.int32)
 
 
 @triton.jit
-def _to_fp8(value):
-    return tl.minimum(tl.maximum(value, -448.0), 448.0).to(_E4M3)
+def _number(code):
+    return code.to(tl.uint8).to(tl.float8e4nv, bitcast=True).to(tl.float32)
 
 
 @triton.jit
-def _two(value, second):
-    # The larger of two numbers whose sum is nearly the value, or, where ``second``, the smaller.
-    high = _to_fp8(value)
-    return tl.where(
-        second, _to_fp8(value - high.to(tl.float32)).to(tl.float32), high.to(tl.float32)
-    )
+def _part(value, second):
+    # One of two numbers whose sum is nearly the value: the large one, or where ``second`` the rest.
+    large = _code(value)
+    return tl.where(second, _code(value - _number(large)), large)
+
+
+@triton.jit
+def _four(first, second, third, fourth):
+    return first | (second << 8) | (third << 16) | (fourth << 24)
+
+
+@triton.jit
+def _weights(packed, table, scale, word, inside):
+    # Four weights of each row: two bytes, in each the upper half first.
+    pairs = tl.load(packed + word, mask=inside, other=0).to(tl.int32)
+    first = _code(tl.load(table + ((pairs >> 4) & 15)) * scale)
+    second = _code(tl.load(table + (pairs & 15)) * scale)
+    third = _code(tl.load(table + ((pairs >> 12) & 15)) * scale)
+    fourth = _code(tl.load(table + ((pairs >> 8) & 15)) * scale)
+    return first, second, third, fourth
+
+
+@triton.jit
+def _scale(block, scales, codes, nested, offset, inside, NESTED: tl.constexpr):
+    if NESTED:
+        code = tl.load(scales + block, mask=inside, other=0).to(tl.int32)
+        outer = tl.load(nested + block // 256, mask=inside, other=0.0)
+        return tl.load(codes + code) * outer + tl.load(offset)
+    return tl.load(scales + block, mask=inside, other=0.0)
 
 
 @triton.jit
 def _expand_tile(
     tile, packed, scales, codes, nested, offset, table, inverse, out, turned, weight_rows,
-    first_row, columns, pitch, turned_pitch,
-    NESTED: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
+    first_row, columns, pitch, turned_pitch, NESTED: tl.constexpr, GROUPS: tl.constexpr,
 ):  # fmt: skip
-    chunks = columns // CHUNK
-    row = (tile // chunks) * HEIGHT + tl.arange(0, HEIGHT)
-    begin = (tile % chunks) * CHUNK
-    inside = row < weight_rows
-    # (rows, blocks): a scale is read once for its 64 weights.
-    block = row[:, None].to(tl.int64) * (columns // 64) + (
-        begin // 64 + tl.arange(0, CHUNK // 64)[None, :]
-    )
-    if NESTED:
-        code = tl.load(scales + block, mask=inside[:, None], other=0).to(tl.int32)
-        outer = tl.load(nested + block // 256, mask=inside[:, None], other=0.0)
-        scale = tl.load(codes + code) * outer + tl.load(offset)
-    else:
-        scale = tl.load(scales + block, mask=inside[:, None], other=0.0)
-    scale *= inverse
-    # (rows, blocks, bytes): two weights a byte.
-    byte = block[:, :, None] * 32 + tl.arange(0, 32)[None, None, :]
-    pair = tl.load(packed + byte, mask=inside[:, None, None], other=0).to(tl.int32)
-    high = tl.load(table + (pair >> 4)) * scale[:, :, None]
-    low = tl.load(table + (pair & 15)) * scale[:, :, None]
-    values = tl.reshape(_to_fp8(tl.interleave(high, low)), (HEIGHT, CHUNK))
-    place = (first_row + row).to(tl.int64)
-    column = begin + tl.arange(0, CHUNK)
-    tl.store(out + place[:, None] * pitch + column[None, :], values, mask=inside[:, None])
-    target = turned + column[:, None].to(tl.int64) * turned_pitch + place[None, :]
-    tl.store(target, tl.trans(values), mask=inside[None, :])
+    # One block of 64 weights, which share a scale, of four rows in each of ``GROUPS``.
+    blocks = columns // 64
+    group = (tile // blocks) * GROUPS + tl.arange(0, GROUPS)
+    number = tile % blocks
+    word = tl.arange(0, 16)[None, :]
+    inside = group * 4 < weight_rows
+    block = group.to(tl.int64) * (4 * blocks) + number
+    scale0 = _scale(block, scales, codes, nested, offset, inside, NESTED) * inverse
+    scale1 = _scale(block + blocks, scales, codes, nested, offset, inside, NESTED) * inverse
+    scale2 = _scale(block + 2 * blocks, scales, codes, nested, offset, inside, NESTED) * inverse
+    scale3 = _scale(block + 3 * blocks, scales, codes, nested, offset, inside, NESTED) * inverse
+    there, place = inside[:, None], block[:, None] * 16 + word
+    a0, b0, c0, d0 = _weights(packed, table, scale0[:, None], place, there)
+    a1, b1, c1, d1 = _weights(packed, table, scale1[:, None], place + blocks * 16, there)
+    a2, b2, c2, d2 = _weights(packed, table, scale2[:, None], place + blocks * 32, there)
+    a3, b3, c3, d3 = _weights(packed, table, scale3[:, None], place + blocks * 48, there)
+    row = first_row + 4 * group
+    target = out + row[:, None].to(tl.int64) * pitch + number * 16 + word
+    tl.store(target, _four(a0, b0, c0, d0), mask=there)
+    tl.store(target + pitch, _four(a1, b1, c1, d1), mask=there)
+    tl.store(target + 2 * pitch, _four(a2, b2, c2, d2), mask=there)
+    tl.store(target + 3 * pitch, _four(a3, b3, c3, d3), mask=there)
+    column = number * 64 + 4 * word
+    target = turned + column.to(tl.int64) * turned_pitch + (row // 4)[:, None]
+    tl.store(target, _four(a0, a1, a2, a3), mask=there)
+    tl.store(target + turned_pitch, _four(b0, b1, b2, b3), mask=there)
+    tl.store(target + 2 * turned_pitch, _four(c0, c1, c2, c3), mask=there)
+    tl.store(target + 3 * turned_pitch, _four(d0, d1, d2, d3), mask=there)
 
 
 @triton.jit
@@ -61,79 +94,133 @@ def expand_kernel(
     packed0, scales0, codes0, nested0, offset0, packed1, scales1, codes1, nested1, offset1,
     packed2, scales2, codes2, nested2, offset2, table, inverse, out, turned,
     rows0, rows1, rows2, start1, start2, end0, end1, columns, pitch, turned_pitch,
-    NESTED: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
+    NESTED: tl.constexpr, GROUPS: tl.constexpr,
 ):  # fmt: skip
     pid = tl.program_id(0)
     if pid < end0:
         _expand_tile(pid, packed0, scales0, codes0, nested0, offset0, table, inverse, out, turned,
-                     rows0, 0, columns, pitch, turned_pitch, NESTED, HEIGHT, CHUNK)  # fmt: skip
+                     rows0, 0, columns, pitch, turned_pitch, NESTED, GROUPS)  # fmt: skip
     elif pid < end1:
         _expand_tile(pid - end0, packed1, scales1, codes1, nested1, offset1, table, inverse, out,
-                     turned, rows1, start1, columns, pitch, turned_pitch, NESTED, HEIGHT,
-                     CHUNK)  # fmt: skip
+                     turned, rows1, start1, columns, pitch, turned_pitch, NESTED,
+                     GROUPS)  # fmt: skip
     else:
         _expand_tile(pid - end1, packed2, scales2, codes2, nested2, offset2, table, inverse, out,
-                     turned, rows2, start2, columns, pitch, turned_pitch, NESTED, HEIGHT,
-                     CHUNK)  # fmt: skip
+                     turned, rows2, start2, columns, pitch, turned_pitch, NESTED,
+                     GROUPS)  # fmt: skip
+
+
+@triton.jit
+def _b_code(b, b_out, row, lane, number, scaling, inverse, rows, rank, ranks):
+    # Of one column beside the weights: high, high and low parts of B.
+    part = lane // ranks
+    own = lane - part * ranks
+    column = own - number * rank
+    there = (row < rows) & (part < 3)
+    value = tl.load(
+        b + row * rank + column, mask=there & (column >= 0) & (column < rank), other=0.0
+    ) * scaling  # fmt: skip
+    kept = there & (part == 0)
+    tl.store(b_out + row * ranks + own, value.to(b_out.dtype.element_ty), mask=kept)
+    return _part(value * inverse, part == 2)
+
+
+@triton.jit
+def _a_code(a, a_out, row, lane, inverse, columns, ranks):
+    # The same of A, turned.
+    part = lane // ranks
+    own = lane - part * ranks
+    there = (row < columns) & (part < 3)
+    value = tl.load(a + own * columns + row, mask=there, other=0.0)
+    kept = there & (part == 0)
+    tl.store(a_out + own * columns + row, value.to(a_out.dtype.element_ty), mask=kept)
+    return _part(value * inverse, part == 2)
 
 
 @triton.jit
 def adapters_kernel(
     a, b, a_out, b_out, out, turned, scaling, inverse, rows, columns, rank, ranks, start1, start2,
-    pitch, turned_pitch, tail, row_programs, ROWS: tl.constexpr, LANES: tl.constexpr,
+    pitch, turned_pitch, words, row_programs, ROWS: tl.constexpr, WORDS: tl.constexpr,
 ):  # fmt: skip
-    # Beside the weights, high, high and low parts of B; beside the turned ones, of A.
     pid = tl.program_id(0)
-    lane = tl.program_id(1) * LANES + tl.arange(0, LANES)
-    part = lane // ranks
-    own = lane - part * ranks
+    word = tl.program_id(1) * WORDS + tl.arange(0, WORDS)[None, :]
+    lane = 4 * word
     if pid < row_programs:
-        row = pid * ROWS + tl.arange(0, ROWS)
+        row = (pid * ROWS + tl.arange(0, ROWS))[:, None]
         number = (row >= start1).to(tl.int32) + (row >= start2).to(tl.int32)
-        column = own[None, :] - number[:, None] * rank
-        there = (row < rows)[:, None] & (part < 3)[None, :]
-        mine = there & (column >= 0) & (column < rank)
-        value = tl.load(b + row[:, None] * rank + column, mask=mine, other=0.0) * scaling
-        kept = b_out + row[:, None] * ranks + own[None, :]
-        tl.store(kept, value.to(b_out.dtype.element_ty), mask=there & (part == 0)[None, :])
-        target = out + row[:, None].to(tl.int64) * pitch + columns + lane[None, :]
-        inside = (row < rows)[:, None] & (lane < tail)[None, :]
+        code0 = _b_code(b, b_out, row, lane, number, scaling, inverse, rows, rank, ranks)
+        code1 = _b_code(b, b_out, row, lane + 1, number, scaling, inverse, rows, rank, ranks)
+        code2 = _b_code(b, b_out, row, lane + 2, number, scaling, inverse, rows, rank, ranks)
+        code3 = _b_code(b, b_out, row, lane + 3, number, scaling, inverse, rows, rank, ranks)
+        target = out + row.to(tl.int64) * pitch + columns // 4 + word
+        tl.store(target, _four(code0, code1, code2, code3), mask=(row < rows) & (word < words))
     else:
-        row = (pid - row_programs) * ROWS + tl.arange(0, ROWS)
-        there = (row < columns)[:, None] & (part < 3)[None, :]
-        place = own[None, :] * columns + row[:, None]
-        value = tl.load(a + place, mask=there, other=0.0)
-        tl.store(a_out + place, value.to(a_out.dtype.element_ty), mask=there & (part == 0)[None, :])
-        target = turned + row[:, None].to(tl.int64) * turned_pitch + rows + lane[None, :]
-        inside = (row < columns)[:, None] & (lane < tail)[None, :]
-    tl.store(target, _two(value * inverse, (part == 2)[None, :]).to(_E4M3), mask=inside)
+        row = ((pid - row_programs) * ROWS + tl.arange(0, ROWS))[:, None]
+        code0 = _a_code(a, a_out, row, lane, inverse, columns, ranks)
+        code1 = _a_code(a, a_out, row, lane + 1, inverse, columns, ranks)
+        code2 = _a_code(a, a_out, row, lane + 2, inverse, columns, ranks)
+        code3 = _a_code(a, a_out, row, lane + 3, inverse, columns, ranks)
+        target = turned + row.to(tl.int64) * turned_pitch + rows // 4 + word
+        tl.store(target, _four(code0, code1, code2, code3), mask=(row < columns) & (word < words))
+
+
+@triton.jit
+def _beside(tail, lane, ranks):
+    # A tail's number, three times over; zero behind it.
+    part = lane // ranks
+    value = tl.load(tail + lane - part * ranks, mask=part < 3, other=0.0)
+    return value.to(tl.float32)
 
 
 @triton.jit
 def quantize_kernel(
-    x, tail, out, scales, width, ranks, columns, scale, x_pitch, tail_pitch, out_pitch,
-    BLOCK: tl.constexpr, LANES: tl.constexpr, TAIL: tl.constexpr,
+    x, tail, out, scales, width, ranks, words, scale, x_pitch, tail_pitch, out_pitch,
+    BLOCK: tl.constexpr, WORDS: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
+    # x as 64-bit numbers of four in bf16; widths and pitches of x and ``out`` count in fours.
     row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    value = tl.load(x + row * x_pitch + column, mask=column < width, other=0.0).to(tl.float32)
-    lane = tl.arange(0, LANES)
-    most = tl.max(tl.abs(value))
-    beside = tl.zeros((LANES,), dtype=tl.float32)
-    part = lane
+    place = tl.arange(0, BLOCK)
+    inside = place < width
+    four = tl.load(x + row * x_pitch + place, mask=inside, other=0)
+    low, high = four.to(tl.int32), (four >> 32).to(tl.int32)
+    first = (low << 16).to(tl.float32, bitcast=True)
+    second = (low & -65536).to(tl.float32, bitcast=True)
+    third = (high << 16).to(tl.float32, bitcast=True)
+    fourth = (high & -65536).to(tl.float32, bitcast=True)
+    most = tl.max(
+        tl.maximum(
+            tl.maximum(tl.abs(first), tl.abs(second)), tl.maximum(tl.abs(third), tl.abs(fourth))
+        )
+    )
+    word = tl.arange(0, WORDS)
+    lane = 4 * word
+    seen = tail + row * tail_pitch
     if TAIL:
-        part = lane // ranks
-        own = lane - part * ranks
-        seen = tail + row * tail_pitch + own
-        beside = tl.load(seen, mask=part < 3, other=0.0).to(tl.float32)
-        most = tl.maximum(most, tl.max(tl.abs(beside)))
+        beside0, beside1 = _beside(seen, lane, ranks), _beside(seen, lane + 1, ranks)
+        beside2, beside3 = _beside(seen, lane + 2, ranks), _beside(seen, lane + 3, ranks)
+        larger = tl.maximum(
+            tl.maximum(tl.abs(beside0), tl.abs(beside1)),
+            tl.maximum(tl.abs(beside2), tl.abs(beside3)),
+        )
+        most = tl.maximum(most, tl.max(larger))
     most = tl.maximum(most, 4.48e-28)
     tl.store(scales + row, most / 448.0 * scale)
     inverse = 448.0 / most
     target = out + row * out_pitch
-    tl.store(target + column, _to_fp8(value * inverse), mask=column < width)
-    result = _two(beside * inverse, part == 1)
-    tl.store(target + width + lane, result.to(_E4M3), mask=lane < columns)
+    codes = _four(
+        _code(first * inverse), _code(second * inverse), _code(third * inverse),
+        _code(fourth * inverse),
+    )  # fmt: skip
+    tl.store(target + place, codes, mask=inside)
+    codes = tl.zeros((WORDS,), dtype=tl.int32)
+    if TAIL:
+        codes = _four(
+            _part(beside0 * inverse, lane // ranks == 1),
+            _part(beside1 * inverse, (lane + 1) // ranks == 1),
+            _part(beside2 * inverse, (lane + 2) // ranks == 1),
+            _part(beside3 * inverse, (lane + 3) // ranks == 1),
+        )  # fmt: skip
+    tl.store(target + width + word, codes, mask=word < words)
 
 
 @triton.jit

@@ -22,6 +22,8 @@ def expand(
 ) -> None:
     """Frozen weights and adapter in FP8 for both directions, into an ``Fp8Weight``.
 
+    Rows of each weight are a multiple of 16, as products in FP8 want them, and columns of 64.
+
     ``a`` (R, K) and ``b`` (N, r) are given in fp32; what is beyond 448 times ``scale`` becomes
     that.
     """
@@ -45,7 +47,7 @@ def expand(
 
 
 def quantize(x: Tensor, tail: Tensor, out: Tensor, scales: Tensor, scale: float) -> None:
-    """x (T, K) with its tail (T, R) in FP8, into ``out`` (T, K + columns of the tail).
+    """x (T, K) in bf16 with its tail (T, R) in FP8, into ``out`` (T, K + columns of the tail).
 
     Each row is divided by what makes its largest number 448; ``scales`` (T,) gets that, times
     ``scale``, which is the other factor's.
