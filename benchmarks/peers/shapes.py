@@ -125,12 +125,12 @@ ROWS: dict[str, Row] = {
     for row in (
         Row(
             "8b-2x2048", "Llama-3.1-8B, 2 x 2048", "llama31-8b", _ALL,
-            settings={"memory.limit_gib": "7.2"},
+            settings={"memory.limit_gib": "7.4"},
         ),
         Row(
             "8b-8x2048", "Llama-3.1-8B, 8 x 2048", "llama31-8b",
             ("finetui", "unsloth", "unsloth-padded", "trl", "axolotl", "finetui-fp8"),
-            batch=8, steps=7, warm_up=3, settings={"memory.limit_gib": "8.3"},
+            batch=8, steps=7, warm_up=3, settings={"memory.limit_gib": "8.5"},
         ),
         Row(
             "8b-spare", "Llama-3.1-8B, 2 x 2048, up to 21 GiB", "llama31-8b",
@@ -140,18 +140,18 @@ ROWS: dict[str, Row] = {
         Row(
             "8b-packed", "Llama-3.1-8B, 2 x 2048, chat lengths, packed", "llama31-8b",
             ("finetui", "unsloth", "trl-liger", "axolotl", "finetui-fp8"), mixed=True,
-            settings={"memory.limit_gib": "7.2"},
+            settings={"memory.limit_gib": "7.4"},
         ),
         Row(
             "1b-2x2048", "Llama-3.2-1B, 2 x 2048", "llama32-1b", _ALL, steps=24, warm_up=6,
         ),
         Row(
             "qwen25-7b", "Qwen2.5-7B, 2 x 2048", "qwen25-7b", _ALL, as_text=False,
-            settings={"memory.limit_gib": "7.4"},
+            settings={"memory.limit_gib": "7.6"},
         ),
         Row(
             "qwen3-8b", "Qwen3-8B, 2 x 2048", "qwen3-8b", _ALL,
-            settings={"memory.limit_gib": "7.4"},
+            settings={"memory.limit_gib": "7.6"},
         ),
         Row(
             "guides", "Qwen2.5-7B, 2 x 2048, accumulation 8, dropout 0.05", "qwen25-7b",
@@ -160,12 +160,12 @@ ROWS: dict[str, Row] = {
         Row(
             "qwen25-7b-6gib", "Qwen2.5-7B, 1 x 2048, within 6 GiB", "qwen25-7b",
             ("finetui",), batch=1, steps=8, random_base=True, device_gib=6.0,
-            settings={"memory.limit_gib": "5.7"},
+            settings={"memory.limit_gib": "5.9"},
         ),
         Row(
             "llama2-7b-6gib", "Llama-2-7B, 1 x 2048, within 6 GiB", "llama2-7b",
             ("finetui",), batch=1, steps=8, random_base=True, device_gib=6.0,
-            settings={"memory.limit_gib": "5.7"},
+            settings={"memory.limit_gib": "5.9"},
         ),
         # What cards of 48 GB have at the least: 48e9 bytes.
         Row(

@@ -262,7 +262,7 @@ def _fused(
         layer=0,
         loss=0,
         scratch=parts["dequantized weights, logits"] + parts["workspace of products"],
-        context=fast.CONTEXT_BYTES,
+        context=fast.around_bytes(plan),
         path="fused",
         why=told_of(config, plan),
         notes=tuple(

@@ -110,12 +110,12 @@ def swiglu(
     (tokens, width), rank = out.shape, len(a)
     if rank > _ROWS:
         rank = 0  # projected apart
-    splits = _splits(triton.cdiv(tokens, 32), width // 1024)
+    splits = _splits(triton.cdiv(tokens, 64), width // 1024, 2 * _PROGRAMS)
     parts = _sums(out, splits, tokens, rank)
-    thin.swiglu_kernel[(triton.cdiv(tokens, 32), splits)](
+    thin.swiglu_kernel[(triton.cdiv(tokens, 64), splits)](
         gate_up, a, out, parts, parts if scales is None else scales, tokens, width,
         gate_up.stride(0), a.stride(0), out.stride(0), rank, *_drawn(mask, out),
-        DROPOUT=mask is not None, SCALED=scales is not None, TOKENS=32, BLOCK=_columns(rank),
+        DROPOUT=mask is not None, SCALED=scales is not None, TOKENS=64, BLOCK=64,
         SPLITS=splits, RANK=_lanes(rank), num_warps=4, num_stages=3,
     )  # fmt: skip
     if rank:

@@ -77,12 +77,12 @@ def test_our_own_measured_run_is_within_five_percent() -> None:
 
 def test_the_fused_path_is_reckoned_by_its_plan() -> None:
     # tests/core/model/fast/test_plan.py compares the plan's own figures with measured ones.
-    wish = config(**{"train.path": "auto", "memory.limit_gib": "7.2",
+    wish = config(**{"train.path": "auto", "memory.limit_gib": "7.4",
                      "gradient_accumulation_steps": "4"})  # fmt: skip
     found = needed(wish, LLAMA_8B)
     assert found.path == "fused"
     assert found.why == "8 sequences a pass in 4 pieces, gate and up computed twice"
-    assert 5.9 < found.allocated / GIB < found.total / GIB - 1.1 < 6.1
+    assert 5.9 < found.allocated / GIB < found.total / GIB - 1.3 < 6.1
 
 
 def test_the_path_that_is_reckoned_for_is_the_one_that_runs() -> None:

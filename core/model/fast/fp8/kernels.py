@@ -50,8 +50,10 @@ def _scale(block, scales, codes, nested, offset, inside, NESTED: tl.constexpr):
     if NESTED:
         code = tl.load(scales + block, mask=inside, other=0).to(tl.int32)
         outer = tl.load(nested + block // 256, mask=inside, other=0.0)
-        return tl.load(codes + code) * outer + tl.load(offset)
-    return tl.load(scales + block, mask=inside, other=0.0)
+        scale = tl.load(codes + code) * outer + tl.load(offset)
+    else:
+        scale = tl.load(scales + block, mask=inside, other=0.0)
+    return scale
 
 
 @triton.jit
