@@ -27,7 +27,9 @@ class ModelConfig(Section):
         "fp16 before Ampere, fp32 on a CPU.",
     )
     attn_implementation: Literal["auto", "sdpa", "eager"] = setting(
-        "auto", "Attention code. auto takes sdpa, which keeps packed rows apart."
+        "auto",
+        "Attention code. auto takes sdpa, or eager for Gemma 2, which has no other; both keep "
+        "packed rows apart.",
     )
 
 

@@ -18,7 +18,7 @@ from core.config.hub import local_folder
 from core.config.schema import RunConfig
 from core.data.tokens.codec import ChatCodec, pad_token
 from core.model import kernels
-from core.model.shapes import shape_of
+from core.model.shapes import configured, shape_of
 
 if TYPE_CHECKING:
     from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -121,6 +121,8 @@ def load_base(
     name, revision = _origin(config, source)
     _check_plain(name, revision)
     attention = config.model.attn_implementation
+    if attention == "auto":
+        attention = "eager" if configured(name, revision).eager else "sdpa"
     if device == "cpu" or not hasattr(modeling_utils, "accelerate_dispatch"):
         on_host = frozenset()
     with progress_bars(on_progress), _explained(name), _left_on_host(on_host):
@@ -131,7 +133,7 @@ def load_base(
             quantization_config=_quantization(config, device, on_host) if quantized else None,
             # A map that names the CPU makes a later save_pretrained think of offloaded weights.
             device_map=_places(device, on_host) if quantized or device != "cpu" else None,
-            attn_implementation="sdpa" if attention == "auto" else attention,
+            attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,
             # Both make the report complete; what it names is refused below.
@@ -294,6 +296,15 @@ def _input_error(name: str, error: Exception) -> InputError:
             f"{_first_line(error)}",
             kind="unknown_architecture",
             remedies=("take a text model of a known architecture, such as Llama or Qwen",),
+        )
+    if "does not support an attention implementation" in text:
+        return InputError(
+            f"{name} has no attention of this kind: its code knows eager alone",
+            kind="no_attention",
+            remedies=(
+                "set model.attn_implementation to eager, and data.packing to no: whether its "
+                "eager attention keeps packed rows apart is not known",
+            ),
         )
     return InputError(
         f"{name} cannot be loaded: {_first_line(error)}",

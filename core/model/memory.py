@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from core.config.schema import RunConfig
+from core.model.activations import Dims, Work, activations, loss_bytes
 from core.model.fast import plan as fast
 from core.model.fast.known import ARCHITECTURES
 from core.model.room import device_budget_bytes
@@ -21,17 +22,12 @@ from core.model.shapes import Linear, ModelShape, beyond_context
 CONTEXT_BYTES = 512 << 20
 """The CUDA context with the kernels that were loaded, outside of torch's allocator."""
 
-LOSS_TILE_LOGITS = 1 << 26
-"""Logits that the loss computes at a time: 256 MiB in fp32, of which it holds three copies."""
-LOSS_ROWS_LEAST = 64
 
 _BLOCK, _OUTER_BLOCK = 64, 256
 """Weights for each absmax of a 4-bit tensor, and absmax values for each of the second level."""
 _LEAST_8BIT = 4096
 """Tensors with fewer numbers keep their optimizer state in 32 bit, as bitsandbytes does."""
 _STATE_BLOCK = 256
-_BYTES_A_LOGIT = 12
-"""Backward pass of one tile: log-probabilities, their gradient and its product, in fp32."""
 _TOLD_BYTES = fast.GIB // 10
 """Less than this is not worth a note."""
 _PROCESSORS = 132
@@ -40,6 +36,7 @@ NO_HOST_ROOM = "the fused path needs more free memory (RAM) of the host"
 _GROUPS = {
     "q_proj": "attention", "k_proj": "attention", "v_proj": "attention", "o_proj": "output",
     "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "down",
+    "qkv_proj": "attention", "gate_up_proj": "mlp",
 }  # fmt: skip
 """Layers that read the same tensor; it is kept once for all of a group."""
 _ATTENTION = ("attention", "output")
@@ -87,51 +84,6 @@ class Estimate:
         return self.total - self.context
 
 
-@dataclass(frozen=True)
-class Dims:
-    """The sizes that formulas need, all known."""
-
-    hidden: int
-    intermediate: int
-    layers: int
-    vocab: int
-    heads: int
-    queries: int
-    keys: int
-    """Width of the keys, and of the values."""
-    head_norms: bool
-    """Queries and keys are normalized, as in Qwen3."""
-
-
-@dataclass(frozen=True)
-class Work:
-    """What of the settings decides about activations."""
-
-    batch: int
-    length: int
-    compute_bytes: int
-    dropout: bool
-    checkpointing: bool
-    packing: bool
-    eager: bool
-    groups: frozenset[str]
-    """Inputs that an adapter keeps: attention, output, mlp, down."""
-    dropped: Mapping[str, int]
-    """Adapted layers a group, each with a dropout of its own."""
-
-    @property
-    def tokens(self) -> int:
-        return self.batch * self.length
-
-
-@dataclass(frozen=True)
-class Activations:
-    """Bytes that the backward pass needs: kept of all layers, and live in one of them."""
-
-    kept: int
-    layer: int
-
-
 def estimate(
     config: RunConfig,
     shape: ModelShape,
@@ -159,7 +111,7 @@ def estimate(
     adapted = adapted_of(config, layers)
     count = sum(_adapter_tensors_size(config, one) * one.count for one in adapted)
     head, embedding = _ends(shape, dims, storage)
-    work = work_of(config, adapted, compute)
+    work = work_of(config, adapted, compute, shape=shape)
     path, why = path_of(config, shape, gpu=gpu, bf16=bf16, no_fp8=no_fp8)
     if path == "fused":
         found = _fused(config, shape, dims, free_bytes, host_bytes)
@@ -323,15 +275,22 @@ def dims_of(shape: ModelShape) -> Dims | None:
         return None
     heads = shape.heads or max(1, hidden // 128)
     width = shape.head_dim or hidden // heads
+    intermediate = shape.intermediate_size or 4 * hidden
+    # Two of the experts is what mixtures take that do not say.
+    routes = (shape.experts_per_token or 2) if shape.experts > 1 else 0
     return Dims(
         hidden=hidden,
-        intermediate=shape.intermediate_size or 4 * hidden,
+        intermediate=intermediate,
         layers=layers,
         vocab=vocab,
         heads=heads,
         queries=heads * width,
         keys=(shape.kv_heads or heads) * width,
-        head_norms=shape.architecture.startswith("Qwen3"),
+        head_norms=shape.architecture.startswith(("Qwen3", "Gemma3")),
+        norms=4 if shape.architecture.startswith(("Gemma2", "Gemma3")) else 2,
+        routes=routes,
+        mlp=routes * (shape.expert_size or intermediate),
+        capped_scores=shape.architecture.startswith("Gemma2"),
     )
 
 
@@ -449,63 +408,15 @@ def _scratch(config: RunConfig, layers: tuple[Linear, ...], compute: int) -> int
 # --- what comes and goes --------------------------------------------------------------------------
 
 
-def activations(path: str, dims: Dims, work: Work) -> Activations:
-    """What a training path keeps of the forward pass, and holds at its busiest layer."""
-    return _ACTIVATIONS[path](dims, work)
-
-
-def _peft(dims: Dims, work: Work) -> Activations:
-    """Separate modules under autograd: every step of a layer keeps its own tensors.
-
-    While a layer is recomputed, all of its tensors are there; the most live when the gradient of
-    the MLP's inner width comes once from the base and once from the adapter.
-    """
-    hidden, wide, width = dims.hidden, dims.intermediate, work.compute_bytes
-    keys = dims.queries if work.packing else dims.keys  # a mask makes attention repeat its keys
-    elements = 2 * dims.queries + 2 * keys  # queries, keys, values and output of attention
-    elements += hidden * (("attention" in work.groups) + ("mlp" in work.groups))
-    elements += (3 + ("down" in work.groups)) * wide
-    kept = work.tokens * (width * elements + 4 * 2 * hidden)  # norms keep their input in fp32
-    if dims.head_norms:
-        kept += work.tokens * 4 * (dims.queries + dims.keys)
-    if work.dropout:
-        kept += work.tokens * (width + 1) * _dropped(dims, work)
-    scores = work.batch * work.length**2
-    if work.eager:
-        kept += scores * dims.heads * (width + 4)
-    elif work.packing:
-        kept += scores * (1 + width)
-    passing = 2 * work.tokens * width * wide
-    inputs = work.tokens * width * hidden * dims.layers
-    if work.checkpointing:
-        return Activations(kept=inputs, layer=kept + passing)
-    return Activations(kept=dims.layers * kept, layer=passing)
-
-
-_ACTIVATIONS: dict[str, Callable[[Dims, Work], Activations]] = {"PEFT": _peft}
-
-
-def loss_bytes(dims: Dims, work: Work) -> int:
-    """The tile of logits in its backward pass, with the hidden states it is made from."""
-    rows = min(work.tokens, max(LOSS_ROWS_LEAST, LOSS_TILE_LOGITS // dims.vocab))
-    # The last norm's output, the rows with a label, and the gradient of both.
-    states = 3 * work.tokens * dims.hidden * work.compute_bytes
-    return rows * dims.vocab * _BYTES_A_LOGIT + states
-
-
-def _dropped(dims: Dims, work: Work) -> int:
-    """Elements a token that dropout copies: one for each adapted layer's input."""
-    inputs = {
-        "attention": dims.hidden, "output": dims.queries,
-        "mlp": dims.hidden, "down": dims.intermediate,
-    }  # fmt: skip
-    return sum(inputs[group] * count for group, count in work.dropped.items())
-
-
 def work_of(
-    config: RunConfig, adapted: tuple[Linear, ...], compute: int, *, inputs_kept: bool = False
+    config: RunConfig,
+    adapted: tuple[Linear, ...],
+    compute: int,
+    *,
+    shape: ModelShape | None = None,
+    inputs_kept: bool = False,
 ) -> Work:
-    """What the settings ask of the activations.
+    """What settings and model ask of the activations.
 
     ``inputs_kept``: all layers learn themselves, so that each keeps its input.
     """
@@ -513,6 +424,7 @@ def work_of(
     for name in {one.name for one in adapted}:
         group = _GROUPS.get(name, "mlp")
         dropped[group] = dropped.get(group, 0) + 1
+    attention = config.model.attn_implementation
     return Work(
         batch=config.train.per_device_train_batch_size,
         length=config.data.max_length,
@@ -520,9 +432,12 @@ def work_of(
         dropout=config.adapter.lora_dropout > 0,
         checkpointing=config.train.activation_checkpointing,
         packing=config.data.packing,
-        eager=config.model.attn_implementation == "eager",
+        eager=attention == "eager" or (attention == "auto" and bool(shape and shape.eager)),
         groups=frozenset(_GROUPS.values()) if inputs_kept else frozenset(dropped),
         dropped=dropped,
+        dora=tuple(dict.fromkeys(adapted)) if config.adapter.use_dora else (),
+        joined=any(one.name == "qkv_proj" for one in adapted),
+        whole_logits=shape.whole_logits if shape else 0,
     )
 
 

@@ -43,6 +43,8 @@ _TIED = frozenset(
     }
 )  # fmt: skip
 """Model types whose head is the embedding where config.json does not say; of others it is not."""
+_EAGER = frozenset({"gemma2"})
+"""Model types without sdpa whose eager attention keeps packed rows apart."""
 _UNSAID: dict[str, dict[str, int]] = {
     "gemma3_text": {
         "vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
@@ -108,10 +110,17 @@ class ModelShape:
     head_dim: int | None = None
     experts: int = 0
     """Experts of a mixture; 0 for a dense model."""
+    experts_per_token: int = 0
+    expert_size: int | None = None
+    """Inner width of one expert, where it is not that of the MLP."""
     more_than_text: bool = False
     """It takes images or sound as well."""
     linears: tuple[Linear, ...] | None = None
     """The linear layers without the output head; None while the weights are not there."""
+    eager: bool = False
+    """Its attention has no sdpa, so that "auto" means eager."""
+    whole_logits: int = 0
+    """Tensors of all logits that it keeps where it changes them after the head; 0: it does not."""
     odd: str = ""
     """What it has that the fused path was not written for, were it of a family that it knows."""
 
@@ -165,10 +174,21 @@ def _shape(
         kv_heads=_number(text, "num_key_value_heads") or heads,
         head_dim=_number(text, "head_dim") or (hidden // heads if hidden and heads else None),
         experts=_number(text, *_EXPERTS) or 0,
+        experts_per_token=_number(text, "num_experts_per_tok", "num_experts_per_token") or 0,
+        expert_size=_number(text, "moe_intermediate_size"),
         more_than_text=any(name in config for name in ("vision_config", "audio_config")),
         linears=linears,
+        eager=text.get("model_type") in _EAGER,
+        whole_logits=_whole_logits(text),
         odd=odd_architecture(text) or "",
     )
+
+
+def _whole_logits(text: Mapping[str, Any]) -> int:
+    kind = str(text.get("model_type"))
+    if text.get("final_logit_softcapping", 30.0 if kind == "gemma2" else None):
+        return 2  # capped by tanh, whose result is kept beside them
+    return int(kind.startswith("cohere") or text.get("logits_scaling", 1) != 1)
 
 
 def _tied(

@@ -14,7 +14,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from torch.utils.checkpoint import checkpoint
 
-from core.model.memory import LOSS_ROWS_LEAST, LOSS_TILE_LOGITS
+from core.model.activations import LOSS_ROWS_LEAST, LOSS_TILE_LOGITS
 
 
 class LabelLoss:

@@ -32,6 +32,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "qwen3_moe": SMALL | {"head_dim": 16, "num_experts": 4, "num_experts_per_tok": 2,
                           "moe_intermediate_size": 64},
     "llama4_text": SMALL | {"head_dim": 16, "num_local_experts": 2, "intermediate_size_mlp": 128},
+    "gemma2": SMALL | {"head_dim": 16},
     "gemma3_text": SMALL | {"head_dim": 16},
     "gemma3": {"text_config": SMALL | {"head_dim": 16}, "vision_config": VISION,
                "mm_tokens_per_image": 4},
@@ -86,7 +87,7 @@ def test_the_estimate_says_which_path_and_why(
     ("kind", "learning"),
     [
         ("mixtral", ATTENTION), ("qwen3_moe", ATTENTION), ("llama4_text", ATTENTION),
-        ("gemma3_text", ATTENTION | MLP), ("gemma3", ATTENTION | MLP),
+        ("gemma2", ATTENTION | MLP), ("gemma3_text", ATTENTION | MLP), ("gemma3", ATTENTION | MLP),
         ("phi3", {"qkv_proj", "o_proj", "gate_up_proj", "down_proj"}),
     ],
 )  # fmt: skip
@@ -151,3 +152,24 @@ def test_experts_with_dropout_are_refused_in_words(folders: dict[str, Path]) -> 
             adapters.attach(base, wish)
     assert any("lora_dropout to 0" in remedy for remedy in told.value.remedies)
     assert get_peft_model is not refuses
+
+
+def test_without_sdpa_packed_rows_are_kept_apart_by_eager_attention(
+    folders: dict[str, Path],
+) -> None:
+    wish = config(folders["gemma2"])
+    assert shape_of(str(folders["gemma2"])).eager
+    model = load.load_base(wish, quantized=False, device="cpu")
+    first, second = torch.randint(3, 300, (2, 1, 12))
+    places = torch.arange(12).repeat(2)[None]
+    with torch.no_grad():
+        packed = model(input_ids=torch.cat([first, second], 1), position_ids=places).logits
+        alone = model(input_ids=second).logits
+    torch.testing.assert_close(packed[:, 12:], alone)
+
+
+def test_an_attention_that_a_model_lacks_is_told(folders: dict[str, Path]) -> None:
+    wish = config(folders["gemma2"], **{"model.attn_implementation": "sdpa"})
+    with pytest.raises(InputError, match="knows eager alone") as told:
+        load.load_base(wish, quantized=False, device="cpu")
+    assert told.value.kind == "no_attention"
