@@ -170,6 +170,9 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=2048)
     options = parser.parse_args()
+    if DEVICE == "cpu":
+        print("no GPU: all in fp32, the fused path on its twins; this shows that the arithmetic is "
+              "right, and nothing of rounding", file=sys.stderr)  # fmt: skip
     print("| shape | " + " | ".join(f"{name}: equal; packed" for name in paths().values()) + " |")
     print("| --- " * (1 + len(paths())) + "|")
     for shape in options.shapes:

@@ -96,6 +96,11 @@ def missing(name: str, env: dict[str, str], *, gpu: bool) -> str | None:
     return f"not installed: {', '.join(gone.split())}" if gone.strip() else None
 
 
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA driver; asked without loading torch."""
+    return Path("/dev/nvidiactl").exists()
+
+
 def order(row: Row, names: list[str], rounds: int) -> list[str]:
     """Who runs when: forwards and backwards in turn, and the first once more at the end."""
     turns = [name for number in range(rounds) for name in (names, names[::-1])[number % 2]]
@@ -164,7 +169,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     card, found = Peak(_uuid()), _done(options)
     have = [(r["row"], r["entrant"], r["turn"]) for r in found if r["outcome"] == "measured"]
     envs = {name: environment(name, path, options.env) for name, path in paths(options).items()}
-    gpu = Path("/dev/nvidiactl").exists()
+    gpu = has_gpu()
     if gpu and card.used_bytes() is None:
         _say("device memory is not told: nvidia-ml-py is not installed for this process")
     absent = {name: missing(name, envs[name], gpu=gpu) for name in _wanted(options)}
@@ -173,12 +178,16 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             _say(f"skipped: {name}: {why}")
     for row in options.rows:
         names = [n for n in row.entrants if n in absent and absent[n] is None]
+        if not gpu and not dry(row):
+            _say(f"skipped: {row.name}: it needs a GPU (--rows dry does not)")
+            continue
         turns: dict[str, int] = {}
         for name in order(row, names, options.rounds) if names else []:
             turns[name] = turns.get(name, 0) + 1
             if (row.name, name, turns[name]) in have:
                 continue
-            prepare(row, options, envs[names[0]])
+            if end - time.monotonic() >= options.least_seconds:
+                prepare(row, options, envs[names[0]])  # minutes and GB, for an 8B
             left = end - time.monotonic()
             if left < options.least_seconds:
                 _say(f"out of time before {row.name} {name}, turn {turns[name]}")
@@ -243,6 +252,9 @@ def parse() -> argparse.Namespace:
     add("--resume", action="store_true", help="leave out what --out holds already")
     add("--table", nargs="+", type=Path, help="print the table of these files, and measure nothing")
     options = parser.parse_args()
+    gone = [str(path) for path in options.table or () if not path.is_file()]
+    if gone:
+        parser.error(f"--table: there is no {', '.join(gone)}")
     if not options.table:
         _finish(options, parser)
     return options
@@ -252,6 +264,9 @@ def _finish(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     asked = [name for name in options.rows.split(",") if name]
     names = list(dict.fromkeys(one for name in asked for one in GROUPS.get(name, (name,))))
     options.peers = [name for name in options.peers.split(",") if name]
+    for part in [*options.set, *options.python_path]:
+        if "=" not in part:
+            parser.error(f"{part}: give a name and a value, NAME=VALUE")
     unknown = [n for n in names if n not in ROWS] + [n for n in options.peers if n not in ENTRANTS]
     if unknown or not names:
         parser.error(f"unknown: {', '.join(unknown)}" if unknown else "name some --rows")
@@ -261,7 +276,10 @@ def _finish(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
         key, _, value = part.partition("=")
         if key not in Row.__dataclass_fields__:
             parser.error(f"a workload has no {key}")
-        changes[key] = json.loads(value)
+        try:
+            changes[key] = json.loads(value)
+        except ValueError:
+            parser.error(f"--change {part}: {value!r} is no value in JSON, such as 12 or true")
     options.changes = changes
     from dataclasses import replace
 

@@ -162,6 +162,43 @@ def test_packed_rows_are_as_many_as_the_steps_take(modules: Any) -> None:
 
 
 @pytest.mark.trains
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--rows tiny --change steps=many", "no value in JSON"),
+        ("--rows tiny --change speed=1", "a workload has no speed"),
+        ("--rows tiny --set train.path", "NAME=VALUE"),
+        ("--rows tinny", "unknown: tinny"),
+        ("--table nowhere.jsonl", "there is no nowhere.jsonl"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(
+    modules: Any, arguments: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *arguments.split()])
+    with pytest.raises(SystemExit):
+        modules["train"].parse()
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("row", "seconds", "said"), [("8b-2x2048", "inf", "it needs a GPU"), ("tiny", "1", "out of")]
+)
+def test_nothing_is_written_for_what_will_not_run(
+    modules: Any, row: str, seconds: str, said: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = f"--rows {row} --peers finetui --budget-seconds {seconds} --models models".split()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    monkeypatch.setattr(modules["train"], "has_gpu", lambda: False)
+    monkeypatch.setattr(modules["train"], "prepare", lambda *_: pytest.fail("weights are written"))
+    assert modules["train"].run(modules["train"].parse()) == []
+    assert said in capsys.readouterr().err
+
+
 def test_a_dry_run_measures_and_prints_a_table(tmp_path: Path) -> None:
     command = [
         sys.executable, str(BENCHMARKS / "train.py"), "--rows", "tiny-random", "--change",
