@@ -129,15 +129,18 @@ def swiglu_backward(
     scales: Tensor | None = None, grad_scales: Tensor | None = None,
 ) -> None:  # fmt: skip
     (tokens, width), rank = grad.shape, len(grad_a) if len(grad_a) <= _ROWS else 0
-    blocks = triton.cdiv(width, 128)
+    # More numbers to hold at a time, where rows come with factors: fewer columns, then.
+    block, warps = (128, 8) if scales is None else (64, 4)
+    blocks = triton.cdiv(width, block)
     splits = _splits(blocks, tokens // 256, 3 * _PROGRAMS)
     parts = _sums(grad, splits, rank, width)
     thin.swiglu_backward_kernel[(blocks, splits)](
         gate_up, grad, tail, parts, parts if scales is None else scales,
         parts if grad_scales is None else grad_scales, tokens, width, gate_up.stride(0),
         grad.stride(0), tail.stride(0), rank, *_drawn(mask, grad), DROPOUT=mask is not None,
-        SCALED=scales is not None, GRAD_SCALED=grad_scales is not None, BLOCK=128, TOKENS=16,
-        SPLITS=splits, RANK=_lanes(rank), WRITTEN=not rank, num_warps=8, num_stages=3,
+        SCALED=scales is not None, GRAD_SCALED=grad_scales is not None, BLOCK=block,
+        TOKENS=16, SPLITS=splits, RANK=_lanes(rank), WRITTEN=not rank, num_warps=warps,
+        num_stages=3,
     )  # fmt: skip
     if rank:
         _gather(parts, grad_a)

@@ -62,11 +62,11 @@ class Group:
         """Elements that ``expanded`` takes."""
         return (self.rows + self.pad) * (self.columns + self.pad)
 
-    def expanded(self, scratch: Tensor) -> Any:
+    def expanded(self, scratch: Tensor, *, ahead: bool = True, back: bool = True) -> Any:
         """The dequantized weights with the adapter around them, written into ``scratch``.
 
         The ``weight`` of all that follows: A and B are there in the products' precision, and read
-        from there alone.
+        from there alone. ``ahead`` and ``back``: the directions that are multiplied in.
         """
         out = scratch[: self.room].view(self.rows + self.pad, self.columns + self.pad)
         a, b = self.adapters.a(self.place), self.adapters.b(self.place)

@@ -105,7 +105,7 @@ class FastModel:
 
     def _layers_backward(self, batches: list[Batch], running: list[Wide]) -> None:
         for layer in reversed(self._layers):
-            weights = self._work.expanded(layer)
+            weights = self._work.expanded(layer, back=True)
             for number in reversed(range(len(batches))):
                 cell = layer.number * len(batches) + number
                 slot, first = self._stash.load(cell), layer.number == 0

@@ -1,10 +1,11 @@
 """Where a layer's tensors wait between its forward and its backward pass.
 
-A cell is one layer's work on one piece of a pass: layer by layer, in each the pieces in order. The
-last ``held`` cells keep their tensors on the device. The others share two slots there, and go to
+A cell is one layer's work on one piece of a pass: layer by layer, in each the pieces in order.
+``held`` of them keep their tensors on the device. The others share two slots there, and go to
 pinned memory of the host and back on a stream of their own. At 36 KiB a token and layer (8B) the
 copy takes about as long as the forward pass of a layer, so it begins while the layer still
-computes: each part of a slot leaves as soon as nothing writes it any more.
+computes: each part of a slot leaves as soon as nothing writes it any more. Where copies take longer
+than that, those that are held lie between the others, so that the copies can catch up.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ class Widths:
 class Stash:
     """Slots for all cells of one pass; forward in order, backward in the opposite one.
 
-    ``kept`` of the last cells keep gate and up too, ``held`` of the last stay on the device.
+    ``kept`` of the last cells keep gate and up too, ``held`` of all stay on the device.
     ``tokens`` is the length of a full piece; longer ones take new memory.
     """
 
@@ -140,11 +141,13 @@ class Stash:
         self._lengths, self._keep = lengths, keep
         self._cells = self._layers * len(lengths)
         self._sent = self._sent_of(self._cells)
+        self._ranks = ranks_of(self._cells, self._sent)
+        self._cell_sent = [cell for cell, (sent, _) in enumerate(self._ranks) if sent]
 
     def slot(self, cell: int) -> Slot:
         """The cell's slot, to be filled. The device waits until it is free."""
-        number = self._place(cell)
-        if _RING <= cell < self._sent and self._keep:
+        number, (sent, rank) = self._place(cell), self._ranks[cell]
+        if sent and rank >= _RING and self._keep:
             torch.cuda.current_stream().wait_event(self._copied[number])
         return self._view(number, cell)
 
@@ -154,7 +157,7 @@ class Stash:
 
     def _send(self, cell: int, part: Part) -> None:
         """Send a finished part of a slot away where others need the room."""
-        if not self._keep or cell >= self._sent - _RING:
+        if not self._keep or not self._leaves(cell):
             return
         number = self._place(cell)
         self._freed[number].record()
@@ -173,7 +176,7 @@ class Stash:
     def load(self, cell: int) -> Slot:
         """The cell's slot as it was filled. The device waits until it is back."""
         number = self._place(cell)
-        if cell < self._sent - _RING:
+        if self._leaves(cell):
             torch.cuda.current_stream().wait_event(self._copied[number])
         slot = self._view(number, cell)
         slot.state_shape = self._states[cell]
@@ -181,10 +184,10 @@ class Stash:
 
     def release(self, cell: int) -> None:
         """The cell's backward pass is done: fetch the one that comes next into its place."""
-        wanted = cell - _RING
-        if cell >= self._sent or wanted < 0:
+        sent, rank = self._ranks[cell]
+        if not sent or rank < _RING:
             return
-        number = self._place(cell)
+        number, wanted = self._place(cell), self._cell_sent[rank - _RING]
         self._freed[number].record()
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self._freed[number])
@@ -197,11 +200,17 @@ class Stash:
         sent = max(0, cells - self._held_wish) if self._device.type == "cuda" else 0
         return sent if sent > _RING else 0
 
+    def _leaves(self, cell: int) -> bool:
+        """Whether the cell's tensors go to the host; those of the last in the ring need not."""
+        sent, rank = self._ranks[cell]
+        return sent and rank < self._sent - _RING
+
     def _place(self, cell: int) -> int:
         """Number of the device slot. In an evaluation two are enough."""
-        if cell < self._sent or not self._keep:
+        if not self._keep:
             return cell % _RING
-        return (_RING if self._sent else 0) + cell - self._sent
+        sent, rank = self._ranks[cell]
+        return rank % _RING if sent else (_RING if self._sent else 0) + rank
 
     def _take(self, pieces: int, tokens: int) -> None:
         """Take memory for so many pieces of so many tokens."""
@@ -261,7 +270,22 @@ class Stash:
         tokens, widths = self._tokens(cell), self._widths.parts
         begin = 0 if part is None else tokens * sum(widths[:part])
         end = tokens * (sum(widths) if part is None else sum(widths[: part + 1]))
-        return self._device_slots[number][begin:end], self._host_slots[cell][begin:end]
+        return self._device_slots[number][begin:end], self._host_slots[self._ranks[cell][1]][
+            begin:end
+        ]
+
+
+def ranks_of(cells: int, sent: int) -> list[tuple[bool, int]]:
+    """For each cell whether it is one of those ``sent``, and its number among its kind.
+
+    The others are spread evenly, the last cell among them.
+    """
+    held, found, count = cells - sent, [], 0
+    for cell in range(cells):
+        stays = (cell + 1) * held // cells > count
+        found.append((not stays, count if stays else cell - count))
+        count += stays
+    return found
 
 
 _MAPPED = 2

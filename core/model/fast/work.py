@@ -58,12 +58,16 @@ class Work:
         """Room for a tile of logits, where weights are dequantized at other times."""
         return self.room(rows * vocabulary)[: rows * vocabulary].view(rows, vocabulary)
 
-    def expanded(self, layer: Layer) -> Expanded:
-        """A layer's dequantized weights, valid until the next layer's or logits are asked for."""
+    def expanded(self, layer: Layer, *, back: bool = False) -> Expanded:
+        """A layer's dequantized weights, valid until the next layer's or logits are asked for.
+
+        For the forward pass, or ``back``, where gate and up may be computed again.
+        """
         groups = (layer.qkv, layer.output, layer.gate_up, layer.down)
         scratch, at, found = self.room(sum(group.room for group in groups)), 0, []
         for group in groups:
-            found.append(group.expanded(scratch[at : at + group.room]))
+            ahead = not back or group is layer.gate_up
+            found.append(group.expanded(scratch[at : at + group.room], ahead=ahead, back=back))
             at += group.room
         return Expanded(*found)
 

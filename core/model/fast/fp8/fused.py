@@ -20,27 +20,29 @@ _FOUR = torch.int32
 
 
 def expand(
-    weights: list[Nf4], a: Tensor, b: Tensor, scaling: float, scale: float, out: Any
-) -> None:
+    weights: list[Nf4], a: Tensor, b: Tensor, scaling: float, scale: float, out: Any,
+    *, ahead: bool = True, back: bool = True,
+) -> None:  # fmt: skip
     columns, (rows, rank) = a.shape[1], b.shape
     parts = [weights[min(i, len(weights) - 1)] for i in range(3)]
     tiles = [triton.cdiv(w.rows, 4 * _GROUPS) * (columns // 64) for w in weights]
     ends = [sum(tiles[: i + 1]) for i in range(2)]
     starts = [sum(w.rows for w in weights[:i]) for i in range(3)]
-    ahead, back = out.forward.view(_FOUR), out.backward.view(_FOUR)
-    pitches = ahead.stride(0), back.stride(0)
+    targets = out.forward.view(_FOUR), out.backward.view(_FOUR)
+    pitches = [target.stride(0) for target in targets]
     kernels.expand_kernel[(sum(tiles),)](
         *(part for w in parts for part in (
             w.packed.view(torch.int16), w.scales, w.codes, w.nested_scales, w.offset)),
-        parts[0].table, 1 / scale, ahead, back, *[w.rows for w in parts], *starts[1:], *ends,
-        columns, *pitches, NESTED=parts[0].nested, GROUPS=_GROUPS, num_warps=4,
+        parts[0].table, 1 / scale, *targets, *[w.rows for w in parts], *starts[1:], *ends,
+        columns, *pitches, NESTED=parts[0].nested, GROUPS=_GROUPS, AHEAD=ahead, BACK=back,
+        num_warps=4,
     )  # fmt: skip
-    words = ahead.shape[1] - columns // 4
+    words = targets[0].shape[1] - columns // 4
     lanes = min(32, triton.next_power_of_2(words))
     programs = triton.cdiv(rows, 32)
     starts = [start if number < len(weights) else rows for number, start in enumerate(starts)]
     kernels.adapters_kernel[(programs + triton.cdiv(columns, 32), triton.cdiv(words, lanes))](
-        a, b, out.a, out.b, ahead, back, scaling, 1 / scale, rows, columns, rank, len(a),
+        a, b, out.a, out.b, *targets, scaling, 1 / scale, rows, columns, rank, len(a),
         *starts[1:], *pitches, words, programs, ROWS=32, WORDS=lanes, num_warps=4,
     )  # fmt: skip
 

@@ -70,7 +70,7 @@ class Fp8Group(Group):
         return -(-sum(_aligned(prod(shape) * kind.itemsize) for shape, kind in self._parts(None))
                  // size)  # fmt: skip
 
-    def expanded(self, scratch: Tensor) -> Fp8Weight:
+    def expanded(self, scratch: Tensor, *, ahead: bool = True, back: bool = True) -> Fp8Weight:
         at, found, flat = 0, [], scratch.view(torch.uint8)
         for shape, kind in self._parts(scratch.dtype):
             size = prod(shape) * kind.itemsize
@@ -78,7 +78,10 @@ class Fp8Group(Group):
             at += _aligned(size)
         weight = Fp8Weight(*found)
         a, b = self.adapters.a(self.place), self.adapters.b(self.place)
-        self.eight.expand(list(self.weights), a, b, self.adapters.scaling, self.scale, weight)
+        self.eight.expand(
+            list(self.weights), a, b, self.adapters.scaling, self.scale, weight, ahead=ahead,
+            back=back,
+        )  # fmt: skip
         return weight
 
     def _parts(self, dtype: torch.dtype | None) -> list[tuple[tuple[int, int], torch.dtype]]:

@@ -60,6 +60,7 @@ def _scale(block, scales, codes, nested, offset, inside, NESTED: tl.constexpr):
 def _expand_tile(
     tile, packed, scales, codes, nested, offset, table, inverse, out, turned, weight_rows,
     first_row, columns, pitch, turned_pitch, NESTED: tl.constexpr, GROUPS: tl.constexpr,
+    AHEAD: tl.constexpr, BACK: tl.constexpr,
 ):  # fmt: skip
     # One block of 64 weights, which share a scale, of four rows in each of ``GROUPS``.
     blocks = columns // 64
@@ -78,17 +79,19 @@ def _expand_tile(
     a2, b2, c2, d2 = _weights(packed, table, scale2[:, None], place + blocks * 32, there)
     a3, b3, c3, d3 = _weights(packed, table, scale3[:, None], place + blocks * 48, there)
     row = first_row + 4 * group
-    target = out + row[:, None].to(tl.int64) * pitch + number * 16 + word
-    tl.store(target, _four(a0, b0, c0, d0), mask=there)
-    tl.store(target + pitch, _four(a1, b1, c1, d1), mask=there)
-    tl.store(target + 2 * pitch, _four(a2, b2, c2, d2), mask=there)
-    tl.store(target + 3 * pitch, _four(a3, b3, c3, d3), mask=there)
-    column = number * 64 + 4 * word
-    target = turned + column.to(tl.int64) * turned_pitch + (row // 4)[:, None]
-    tl.store(target, _four(a0, a1, a2, a3), mask=there)
-    tl.store(target + turned_pitch, _four(b0, b1, b2, b3), mask=there)
-    tl.store(target + 2 * turned_pitch, _four(c0, c1, c2, c3), mask=there)
-    tl.store(target + 3 * turned_pitch, _four(d0, d1, d2, d3), mask=there)
+    if AHEAD:
+        target = out + row[:, None].to(tl.int64) * pitch + number * 16 + word
+        tl.store(target, _four(a0, b0, c0, d0), mask=there)
+        tl.store(target + pitch, _four(a1, b1, c1, d1), mask=there)
+        tl.store(target + 2 * pitch, _four(a2, b2, c2, d2), mask=there)
+        tl.store(target + 3 * pitch, _four(a3, b3, c3, d3), mask=there)
+    if BACK:
+        column = number * 64 + 4 * word
+        target = turned + column.to(tl.int64) * turned_pitch + (row // 4)[:, None]
+        tl.store(target, _four(a0, a1, a2, a3), mask=there)
+        tl.store(target + turned_pitch, _four(b0, b1, b2, b3), mask=there)
+        tl.store(target + 2 * turned_pitch, _four(c0, c1, c2, c3), mask=there)
+        tl.store(target + 3 * turned_pitch, _four(d0, d1, d2, d3), mask=there)
 
 
 @triton.jit
@@ -97,19 +100,21 @@ def expand_kernel(
     packed2, scales2, codes2, nested2, offset2, table, inverse, out, turned,
     rows0, rows1, rows2, start1, start2, end0, end1, columns, pitch, turned_pitch,
     NESTED: tl.constexpr, GROUPS: tl.constexpr,
+    AHEAD: tl.constexpr, BACK: tl.constexpr,
 ):  # fmt: skip
     pid = tl.program_id(0)
     if pid < end0:
         _expand_tile(pid, packed0, scales0, codes0, nested0, offset0, table, inverse, out, turned,
-                     rows0, 0, columns, pitch, turned_pitch, NESTED, GROUPS)  # fmt: skip
+                     rows0, 0, columns, pitch, turned_pitch, NESTED, GROUPS, AHEAD,
+                     BACK)  # fmt: skip
     elif pid < end1:
         _expand_tile(pid - end0, packed1, scales1, codes1, nested1, offset1, table, inverse, out,
                      turned, rows1, start1, columns, pitch, turned_pitch, NESTED,
-                     GROUPS)  # fmt: skip
+                     GROUPS, AHEAD, BACK)  # fmt: skip
     else:
         _expand_tile(pid - end1, packed2, scales2, codes2, nested2, offset2, table, inverse, out,
                      turned, rows2, start2, columns, pitch, turned_pitch, NESTED,
-                     GROUPS)  # fmt: skip
+                     GROUPS, AHEAD, BACK)  # fmt: skip
 
 
 @triton.jit

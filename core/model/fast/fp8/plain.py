@@ -18,14 +18,15 @@ LARGEST = 448.0
 
 
 def expand(
-    weights: list[Nf4], a: Tensor, b: Tensor, scaling: float, scale: float, out: Any
-) -> None:
+    weights: list[Nf4], a: Tensor, b: Tensor, scaling: float, scale: float, out: Any,
+    *, ahead: bool = True, back: bool = True,
+) -> None:  # fmt: skip
     """Frozen weights and adapter in FP8 for both directions, into an ``Fp8Weight``.
 
     Rows of each weight are a multiple of 16, as products in FP8 want them, and columns of 64.
 
     ``a`` (R, K) and ``b`` (N, r) are given in fp32; what is beyond 448 times ``scale`` becomes
-    that.
+    that. Frozen weights are left out of a direction that is not wanted (``ahead``, ``back``).
     """
     rows, rank = b.shape
     out.a.copy_(a)
@@ -33,8 +34,10 @@ def expand(
     for number, weight in enumerate(weights):
         part = slice(first, first + weight.rows)
         dense = weight.dequantized(torch.float32) / scale
-        out.forward[part, : len(out.backward)] = _to_fp8(dense)
-        out.backward[:, part] = _to_fp8(dense).t()
+        if ahead:
+            out.forward[part, : len(out.backward)] = _to_fp8(dense)
+        if back:
+            out.backward[:, part] = _to_fp8(dense).t()
         beside[part, number * rank : (number + 1) * rank] = b[part] * scaling
         first += weight.rows
     out.b.copy_(beside)
