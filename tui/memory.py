@@ -19,7 +19,7 @@ def line(fit: Fit) -> str:
     """An estimate in one line: what matters first, for a narrow pane cuts the end off."""
     found = fit.estimate
     mark = "fits ✓" if fit.fits else "✗ does not fit"
-    total = "<0.1" if found.total < numbers.GIB / 10 else numbers.gib(found.total)
+    total = _total(fit)
     room = f"{fit.room_bytes / numbers.GIB:.3g}" if _limited(fit) else numbers.gib(fit.free_bytes)
     where = " limit" if _limited(fit) else "" if fit.on_gpu else " RAM"
     path = found.path + (f": {found.why}" if found.why else "")
@@ -39,13 +39,18 @@ def _parts(fit: Fit) -> str:
     return " · ".join(f"{word} {numbers.gib(size)}" for word, size in sums.items() if size)
 
 
+def _total(fit: Fit) -> str:
+    total = fit.estimate.total
+    return "<0.1" if total < numbers.GIB / 10 else numbers.gib(total)
+
+
 def _limited(fit: Fit) -> bool:
     return fit.room_bytes < fit.free_bytes
 
 
 def verdict(fit: Fit) -> str:
     """Whether it fits, as a sentence."""
-    total, free = numbers.gib(fit.estimate.total), numbers.gib(fit.free_bytes)
+    total, free = _total(fit), numbers.gib(fit.free_bytes)
     if fit.fits:
         return f"fits: {total} of {free} GiB that are free on {fit.device}"
     if _limited(fit):

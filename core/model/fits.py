@@ -125,11 +125,14 @@ METHODS = ("QLoRA", "LoRA 16-bit", "full")
 WORKLOAD = "1 x 2048 tokens, rank 16"
 
 
-def need(method: str, shape: ModelShape, *, bf16: bool = True) -> int:
+def need(
+    method: str, shape: ModelShape, *, bf16: bool = True, host_bytes: int | None = None
+) -> int:
     """Bytes that training a size takes: one sequence of 2,048 tokens, rank 16, all linear layers.
 
-    ``bf16`` False is for a GPU that does not have it, and so no fused path. ``full``
-    is for comparison: finetui trains adapters.
+    ``bf16`` False is for a GPU that does not have it, and so no fused path, which also takes RAM:
+    ``host_bytes`` of it, None where it does not matter. ``full`` is for comparison: finetui trains
+    adapters.
     """
     config = RunConfig.model_validate(
         {
@@ -137,7 +140,7 @@ def need(method: str, shape: ModelShape, *, bf16: bool = True) -> int:
             "train": {"per_device_train_batch_size": 1},
         }
     )
-    found, dims = estimate(config, shape, bf16=bf16), dims_of(shape)
+    found, dims = estimate(config, shape, bf16=bf16, host_bytes=host_bytes), dims_of(shape)
     assert found is not None
     assert dims is not None
     if method != "full":
@@ -177,7 +180,8 @@ def paths(found: Listing | None = None) -> Iterator[Finding]:
 
 
 def _finding(gpu: Gpu, method: str) -> Finding:
-    needs = {shape.name: need(method, shape, bf16=gpu.bf16) for shape in SIZES}
+    host = int(free_memory_bytes() * SHARE)
+    needs = {shape.name: need(method, shape, bf16=gpu.bf16, host_bytes=host) for shape in SIZES}
     total_bytes = gpu.total_bytes
     fitting = [name for name, size in needs.items() if size <= total_bytes]
     listed = ", ".join(f"{name} {size / _GIB:.1f}" for name, size in needs.items())

@@ -28,6 +28,7 @@ _BLOCK, _OUTER_BLOCK = 64, 256
 _LEAST_8BIT = 4096
 """Tensors with fewer numbers keep their optimizer state in 32 bit, as bitsandbytes does."""
 _STATE_BLOCK = 256
+_CPU_NOTE = "the process takes 1 to 2 GiB of RAM more: libraries, and what the allocator holds back"
 _TOLD_BYTES = fast.GIB // 10
 """Less than this is not worth a note."""
 _PROCESSORS = 132
@@ -137,7 +138,7 @@ def estimate(
         context=CONTEXT_BYTES if gpu else 0,
         path=path,
         why=why,
-        notes=_notes(config, shape, path),
+        notes=(*_notes(config, shape, path), *([] if gpu else [_CPU_NOTE])),
     )
 
 

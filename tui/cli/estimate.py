@@ -27,7 +27,7 @@ _ABOUT = {
     "activations": "kept for the backward pass",
     "layer": "the layer that the backward pass is at",
     "loss": "what the loss needs beyond that",
-    "scratch": "one weight, dequantized",
+    "scratch": "dequantized weights; on the fused path logits too",
     "context": "CUDA and its kernels",
 }
 
@@ -84,9 +84,11 @@ def _print_probe(measured: Figures, fit: Fit, asked: Asked) -> None:
     )
     speed = measured["tokens"] / measured["step_seconds"] if measured["step_seconds"] else 0
     evaluated = measured["eval_seconds"]
+    other = measured["path"] != estimate.path
+    why = f" ({measured['why']}; estimated for {estimate.path})" if other else ""
     out.say(
-        f"{measured['path']}: loaded in {measured['load_seconds']:.0f} s, {measured['tokens']:,} "
-        f"tokens in {measured['step_seconds']:.2f} s ({speed:,.0f} a second)"
+        f"{measured['path']}{why}: loaded in {measured['load_seconds']:.0f} s, "
+        f"{measured['tokens']:,} tokens in {measured['step_seconds']:.2f} s ({speed:,.0f} a second)"
         + (f", evaluation {evaluated:.2f} s" if evaluated is not None else "")
     )
 

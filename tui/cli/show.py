@@ -71,6 +71,7 @@ def _results(state: RunState) -> list[tuple[str, str]]:
             ("model", f"{state.model.name}, {state.model.quantization}{fp8}, trains "
              f"{numbers.short(state.model.trainable)} of {numbers.short(state.model.parameters)}")
         )  # fmt: skip
+        facts.append(("path", f"{state.model.path}: {state.model.why}"))
     if state.data is not None:
         facts.append(
             ("data", f"{counted(state.data.read, 'row')} read, {state.data.kept:,} kept, "

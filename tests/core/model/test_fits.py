@@ -131,6 +131,12 @@ def test_sizes_that_fit_a_card(gib: float, said: str) -> None:
     assert "7B" in full.text
 
 
+def test_without_ram_for_the_fused_path_more_of_the_card_is_taken() -> None:
+    size = fits.SIZES[0]
+    assert fits.need("QLoRA", size) < fits.need("QLoRA", size, host_bytes=GIB // 8)
+    assert fits.need("full", size) == fits.need("full", size, host_bytes=GIB // 8)
+
+
 def test_without_a_card_there_is_nothing_to_say() -> None:
     assert list(fits.findings(Listing(why="no GPU"))) == []
     assert list(fits.paths(Listing(why="no GPU"))) == []

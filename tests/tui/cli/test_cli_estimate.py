@@ -29,7 +29,9 @@ def test_parts_are_listed_and_add_up(call: Call, sized: Path) -> None:
     assert said.code == 0
     assert "gradients" in said.out
     assert "path: PEFT" in said.out
+    assert "fits: <0.1 of" in said.out
     assert "free on CPU" in said.out
+    assert "of RAM more: libraries" in said.out
     document = call("estimate", "--model.name_or_path", sized, "--json").document
     assert document["total_bytes"] == sum(document["parts_bytes"].values())
     assert document["fits"] is True
@@ -82,6 +84,9 @@ def test_what_a_probe_measures_stands_beside_the_estimate(
     assert said.code == 0
     assert "RAM of the process     3.000" in said.out
     assert "100 tokens in 0.50 s (200 a second), evaluation 0.25 s" in said.out
+    figures["path"] = "fused"
+    again = call("estimate", "--model.name_or_path", sized, "--run.devices", "cpu", "--probe")
+    assert "fused (told; estimated for PEFT): loaded" in again.out
     words = ("estimate", "--json", "--probe", "--model.name_or_path", sized)
     assert call(*words).document["probe"] == figures
     assert "probe" not in call("estimate", "--json", "--model.name_or_path", sized).document

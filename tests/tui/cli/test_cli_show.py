@@ -70,6 +70,7 @@ def test_show_tells_that_a_run_trained_in_fp8(call: Call, make_run: Make) -> Non
     )  # fmt: skip
     make_run("one", ev.JobStarted(job="train"), loaded, FINISHED)
     assert "m, NF4, products in FP8, trains 42.0M of 8.0B" in call("show", "one").out
+    assert "fused: told" in call("show", "one").out
     assert call("show", "one", "--json").document["state"]["model"]["fp8"] is True
 
 
