@@ -14,7 +14,7 @@ from trl import SFTTrainer
 from core.config.errors import FailedError
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
-from core.model import adapters, liger
+from core.model import adapters, apart, liger
 from core.model import load as models
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
@@ -276,6 +276,8 @@ def _loaded(
     trainable, total = adapters.trainable_parameters(model)
     settled = path.settle(foreseen, model, config, tally, device)
     plan, why = settled.plan, settled.why
+    if plan is None and config.data.packing:
+        apart.check(base)
     if plan is None and (more := liger.put_on(base, device)):
         why = f"{why}; {more}"
     if told := beyond_context(

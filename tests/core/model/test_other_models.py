@@ -11,7 +11,7 @@ import torch
 from core.config.errors import InputError
 from core.config.files import from_overrides
 from core.config.schema import RunConfig
-from core.model import adapters, load
+from core.model import adapters, apart, load
 from core.model.memory import estimate
 from core.model.shapes import shape_of
 from core.train.loss import LabelLoss
@@ -95,6 +95,7 @@ def test_every_adapter_learns(folders: dict[str, Path], kind: str, learning: set
     wish = config(folders[kind])
     base = load.load_base(wish, quantized=True, device="cpu")
     model = adapters.attach(base, wish).train()
+    assert apart.rows_stay_apart(base)
     ids = torch.randint(0, 300, (1, 20))
     batch = {"input_ids": ids, "rows": torch.arange(19), "targets": ids[0, 1:]}
     LabelLoss(model)(batch).backward()
