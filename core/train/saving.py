@@ -30,6 +30,17 @@ def trained(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
     return ((name, p) for name, p in model.named_parameters() if p.requires_grad)
 
 
+def on_host(model: torch.nn.Module, state: dict[str, Any] | None) -> dict[str, Any]:
+    """The model's state with what learns in the host's memory.
+
+    Tensors that share memory are copied before they are written: on the device there may be no room
+    left for that (0.8 GiB for the adapter of a 70B).
+    """
+    learning = {name for name, _ in trained(model)}
+    found = model.state_dict() if state is None else state
+    return {name: value.cpu() if name in learning else value for name, value in found.items()}
+
+
 class SavingMixin:
     """Saves whole or not at all, goes on when the disk is full, loads without changing a bit."""
 
@@ -63,6 +74,7 @@ class SavingMixin:
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The adapter and its tokenizer; not the arguments, which would hold tokens in clear."""
         folder = Path(output_dir or self.args.output_dir)
+        state_dict = on_host(self.model, state_dict)
         # "auto" would ask the hub whether the base has a config.json, at every save.
         self.model.save_pretrained(folder, state_dict=state_dict, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)

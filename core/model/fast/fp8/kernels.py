@@ -1,13 +1,19 @@
 """The Triton kernels behind ``fp8.fused``. ``fp8.plain`` says what comes out.
 
-Numbers in FP8 are made, moved and stored four at a time, as one of 32 bits: compiled for Hopper,
-Triton 3.6 mixes up tensors of 8-bit ones where it passes them from thread to thread.
+Numbers in FP8 are made and stored four at a time, as one of 32 bits, by instructions that are
+written out: what Triton 3.6 made of conversions and moves of single ones computed something else on
+an H100, depending on how a tensor lay in memory.
 """
 
 from __future__ import annotations
 
+import os
+
 import triton
 import triton.language as tl
+
+_COMPILED = tl.constexpr(os.environ.get("TRITON_INTERPRET") != "1")
+"""Triton's interpreter, for trying kernels without a GPU, knows no inline assembly."""
 
 
 @triton.jit
@@ -18,30 +24,42 @@ def _code(value):
 
 
 @triton.jit
-def _number(code):
-    return code.to(tl.uint8).to(tl.float8e4nv, bitcast=True).to(tl.float32)
+def _four(first, second, third, fourth):
+    # The nearest e4m3 numbers to four in fp32, the first in the lowest byte.
+    if _COMPILED:
+        codes = tl.inline_asm_elementwise(
+            """{
+            .reg .b16 low, high;
+            cvt.rn.satfinite.e4m3x2.f32 low, $2, $1;
+            cvt.rn.satfinite.e4m3x2.f32 high, $4, $3;
+            mov.b32 $0, {low, high};
+            }""",
+            "=r,f,f,f,f", [first, second, third, fourth], dtype=tl.int32, is_pure=True, pack=1,
+        )  # fmt: skip
+    else:
+        first, second = _code(first), _code(second)
+        codes = first | (second << 8) | (_code(third) << 16) | (_code(fourth) << 24)
+    return codes
 
 
 @triton.jit
 def _part(value, second):
-    # One of two numbers whose sum is nearly the value: the large one, or where ``second`` the rest.
-    large = _code(value)
-    return tl.where(second, _code(value - _number(large)), large)
-
-
-@triton.jit
-def _four(first, second, third, fourth):
-    return first | (second << 8) | (third << 16) | (fourth << 24)
+    # One of two e4m3 numbers, in fp32, whose sum is nearly the value: the large one, which has
+    # its first three bits behind the point, or where ``second`` the rest.
+    bits = value.to(tl.int32, bitcast=True)
+    large = ((bits + 0x80000) & -0x100000).to(tl.float32, bitcast=True)
+    large = tl.minimum(tl.maximum(large, -448.0), 448.0)
+    return tl.where(second, value - large, large)
 
 
 @triton.jit
 def _weights(packed, table, scale, word, inside):
     # Four weights of each row: two bytes, in each the upper half first.
     pairs = tl.load(packed + word, mask=inside, other=0).to(tl.int32)
-    first = _code(tl.load(table + ((pairs >> 4) & 15)) * scale)
-    second = _code(tl.load(table + (pairs & 15)) * scale)
-    third = _code(tl.load(table + ((pairs >> 12) & 15)) * scale)
-    fourth = _code(tl.load(table + ((pairs >> 8) & 15)) * scale)
+    first = tl.load(table + ((pairs >> 4) & 15)) * scale
+    second = tl.load(table + (pairs & 15)) * scale
+    third = tl.load(table + ((pairs >> 12) & 15)) * scale
+    fourth = tl.load(table + ((pairs >> 8) & 15)) * scale
     return first, second, third, fourth
 
 
@@ -118,7 +136,7 @@ def expand_kernel(
 
 
 @triton.jit
-def _b_code(b, b_out, row, lane, number, scaling, inverse, rows, rank, ranks):
+def _b_part(b, b_out, row, lane, number, scaling, inverse, rows, rank, ranks):
     # Of one column beside the weights: high, high and low parts of B.
     part = lane // ranks
     own = lane - part * ranks
@@ -133,7 +151,7 @@ def _b_code(b, b_out, row, lane, number, scaling, inverse, rows, rank, ranks):
 
 
 @triton.jit
-def _a_code(a, a_out, row, lane, inverse, columns, ranks):
+def _a_part(a, a_out, row, lane, inverse, columns, ranks):
     # The same of A, turned.
     part = lane // ranks
     own = lane - part * ranks
@@ -155,20 +173,20 @@ def adapters_kernel(
     if pid < row_programs:
         row = (pid * ROWS + tl.arange(0, ROWS))[:, None]
         number = (row >= start1).to(tl.int32) + (row >= start2).to(tl.int32)
-        code0 = _b_code(b, b_out, row, lane, number, scaling, inverse, rows, rank, ranks)
-        code1 = _b_code(b, b_out, row, lane + 1, number, scaling, inverse, rows, rank, ranks)
-        code2 = _b_code(b, b_out, row, lane + 2, number, scaling, inverse, rows, rank, ranks)
-        code3 = _b_code(b, b_out, row, lane + 3, number, scaling, inverse, rows, rank, ranks)
+        part0 = _b_part(b, b_out, row, lane, number, scaling, inverse, rows, rank, ranks)
+        part1 = _b_part(b, b_out, row, lane + 1, number, scaling, inverse, rows, rank, ranks)
+        part2 = _b_part(b, b_out, row, lane + 2, number, scaling, inverse, rows, rank, ranks)
+        part3 = _b_part(b, b_out, row, lane + 3, number, scaling, inverse, rows, rank, ranks)
         target = out + row.to(tl.int64) * pitch + columns // 4 + word
-        tl.store(target, _four(code0, code1, code2, code3), mask=(row < rows) & (word < words))
+        tl.store(target, _four(part0, part1, part2, part3), mask=(row < rows) & (word < words))
     else:
         row = ((pid - row_programs) * ROWS + tl.arange(0, ROWS))[:, None]
-        code0 = _a_code(a, a_out, row, lane, inverse, columns, ranks)
-        code1 = _a_code(a, a_out, row, lane + 1, inverse, columns, ranks)
-        code2 = _a_code(a, a_out, row, lane + 2, inverse, columns, ranks)
-        code3 = _a_code(a, a_out, row, lane + 3, inverse, columns, ranks)
+        part0 = _a_part(a, a_out, row, lane, inverse, columns, ranks)
+        part1 = _a_part(a, a_out, row, lane + 1, inverse, columns, ranks)
+        part2 = _a_part(a, a_out, row, lane + 2, inverse, columns, ranks)
+        part3 = _a_part(a, a_out, row, lane + 3, inverse, columns, ranks)
         target = turned + row.to(tl.int64) * turned_pitch + rows // 4 + word
-        tl.store(target, _four(code0, code1, code2, code3), mask=(row < columns) & (word < words))
+        tl.store(target, _four(part0, part1, part2, part3), mask=(row < columns) & (word < words))
 
 
 @triton.jit
@@ -214,10 +232,7 @@ def quantize_kernel(
     tl.store(scales + row, most / 448.0 * scale)
     inverse = 448.0 / most
     target = out + row * out_pitch
-    codes = _four(
-        _code(first * inverse), _code(second * inverse), _code(third * inverse),
-        _code(fourth * inverse),
-    )  # fmt: skip
+    codes = _four(first * inverse, second * inverse, third * inverse, fourth * inverse)
     tl.store(target + place, codes, mask=inside)
     codes = tl.zeros((WORDS,), dtype=tl.int32)
     if TAIL:
