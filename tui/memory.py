@@ -57,8 +57,9 @@ def verdict(fit: Fit) -> str:
         room = f"memory.limit_gib allows {fit.room_bytes / numbers.GIB:.3g}"
     else:
         room = f"{free} are free on {fit.device}"
-    batch = "" if fit.estimate.path == "fused" else "train.per_device_train_batch_size or "
+    fused = fit.estimate.path == "fused"  # which goes through a sequence at a time already
+    other = "adapter.r" if fused else "train.per_device_train_batch_size"
     return (
-        f"does not fit: {total} GiB, and {room}. Lower {batch}data.max_length, or take a smaller "
-        "model"
+        f"does not fit: {total} GiB, and {room}. Lower {other} or data.max_length, or take a "
+        "smaller model"
     )

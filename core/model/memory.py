@@ -17,7 +17,7 @@ from core.model.activations import Dims, Work, activations, loss_bytes
 from core.model.fast import plan as fast
 from core.model.fast.known import ARCHITECTURES
 from core.model.room import device_budget_bytes
-from core.model.shapes import Linear, ModelShape, beyond_context
+from core.model.shapes import Linear, ModelShape, beyond_context, check_target_modules
 
 CONTEXT_BYTES = 512 << 20
 """The CUDA context with the kernels that were loaded, outside of torch's allocator."""
@@ -339,6 +339,8 @@ def _others(shape: ModelShape, dims: Dims, layers: tuple[Linear, ...]) -> int:
 
 def _notes(config: RunConfig, shape: ModelShape, path: str) -> tuple[str, ...]:
     notes = [beyond_context(config.data.max_length, shape.context_length)]
+    wrong = check_target_modules(config.adapter.target_modules, shape)
+    notes += [f"adapter.target_modules: {wrong}"] if wrong else []
     if shape.quantization:
         notes.append(f"it is quantized already ({shape.quantization}): a training refuses it")
     if config.memory.limit_gib and path == "PEFT":

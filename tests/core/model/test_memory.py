@@ -205,6 +205,11 @@ def test_too_little_known_is_said() -> None:
     assert any("does not name all sizes" in note for note in notes)
 
 
+def test_targets_that_a_model_lacks_are_told(tiny_model: Path) -> None:
+    found = needed(config(target_modules="q_prj"), shape_of(str(tiny_model)))
+    assert any("did you mean q_proj" in note for note in found.notes)
+
+
 def test_rows_longer_than_the_model_reads_are_told() -> None:
     def told(context: int | None) -> bool:
         found = needed(config(), replace(LLAMA_8B, context_length=context))
