@@ -101,10 +101,13 @@ def has_gpu() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
-def order(row: Row, names: list[str], rounds: int) -> list[str]:
-    """Who runs when: forwards and backwards in turn, and the first once more at the end."""
+def order(row: Row, names: list[str], rounds: int, *, once: bool = False) -> list[str]:
+    """Who runs when: forwards and backwards in turn, and the first once more at the end.
+
+    ``once`` leaves that out, which tells whether the machine stayed as it was.
+    """
     turns = [name for number in range(rounds) for name in (names, names[::-1])[number % 2]]
-    return [*turns, names[0]] if len(names) > 1 and not dry(row) else turns
+    return [*turns, names[0]] if len(names) > 1 and not dry(row) and not once else turns
 
 
 def measure(
@@ -182,7 +185,7 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             _say(f"skipped: {row.name}: it needs a GPU (--rows dry does not)")
             continue
         turns: dict[str, int] = {}
-        for name in order(row, names, options.rounds) if names else []:
+        for name in order(row, names, options.rounds, once=options.once) if names else []:
             turns[name] = turns.get(name, 0) + 1
             if (row.name, name, turns[name]) in have:
                 continue
@@ -231,6 +234,7 @@ def parse() -> argparse.Namespace:
     add("--rows", "--row", default="", help=f"workloads, comma-separated: {known}")
     add("--peers", default="", help=f"only these: {', '.join(ENTRANTS)}")
     add("--rounds", type=int, default=1, help="how often everybody runs")
+    add("--once", action="store_true", help="the first one does not run again at the end")
     add("--python-path", action="append", default=[], metavar="NAME=PATH:PATH",
         help="packages of an entrant; trl serves all on transformers")  # fmt: skip
     add("--env", action="append", default=[], metavar="NAME:KEY=VALUE",
