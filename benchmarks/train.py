@@ -17,8 +17,6 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,25 +24,16 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 sys.path[:0] = [str(HERE), str(REPOSITORY)]
 
-from peers import table, weights  # noqa: E402
+from peers import table  # noqa: E402
+from peers.course import Course, cards, say  # noqa: E402
 from peers.shapes import ENTRANTS, GROUPS, ROWS, Row, dry  # noqa: E402
 
-from core.monitor.devices import listing, visible  # noqa: E402
-from core.monitor.peak import Peak  # noqa: E402
-
-SIGN = "RESULT "
-"""What lines of a measurement begin with that hold its result; a later one replaces an earlier."""
 _NEEDS = {
     "finetui": ("torch", "trl", "peft", "bitsandbytes", "pydantic"),
     "hugging_face": ("torch", "trl", "peft", "bitsandbytes"),
     "unsloth": ("torch", "unsloth"),
 }
 """Packages that a peer cannot do without."""
-_SHOWN = (
-    "outcome", "error", "tokens_per_second", "peak_allocated_gib", "device_peak_gib",
-    "longest_length", "path", "why", "losses", "wall_seconds",
-)  # fmt: skip
-"""What is said of a result at once; the rest is in the file."""
 
 
 def paths(options: argparse.Namespace) -> dict[str, str]:
@@ -101,128 +90,27 @@ def has_gpu() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
-def order(row: Row, names: list[str], rounds: int, *, once: bool = False) -> list[str]:
-    """Who runs when: forwards and backwards in turn, and the first once more at the end.
-
-    ``once`` leaves that out, which tells whether the machine stayed as it was.
-    """
-    turns = [name for number in range(rounds) for name in (names, names[::-1])[number % 2]]
-    return [*turns, names[0]] if len(names) > 1 and not dry(row) and not once else turns
-
-
-def measure(
-    row: Row,
-    name: str,
-    options: argparse.Namespace,
-    env: dict[str, str],
-    card: Peak,
-    seconds: float,
-) -> dict[str, Any]:
-    """Run one measurement; its result, or what became of it."""
-    baseline = card.used_bytes()
-    task = {
-        "row": row.name, "entrant": name, "models": str(options.models),
-        "set": dict(part.split("=", 1) for part in options.set),
-        "changes": options.changes, "seconds": max(1.0, seconds - 60),
-        "lengths": options.lengths, "baseline_bytes": baseline or 0,
-    }  # fmt: skip
-    command = [sys.executable, "-P", "-m", "peers.measure", json.dumps(task)]
-    log = options.logs / f"{row.name}-{name}.log"
-    started = time.monotonic()
-    with card.watch(), log.open("w", encoding="utf-8") as errors:
-        process = subprocess.Popen(
-            command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=options.logs
-        )
-        ended = threading.Timer(max(1.0, seconds), process.kill)
-        ended.start()
-        assert process.stdout is not None
-        said = [line for line in process.stdout if line.startswith(SIGN)]
-        process.wait()
-        late = not ended.is_alive()
-        ended.cancel()
-    found: dict[str, Any] = json.loads(said[-1].removeprefix(SIGN)) if said else {
-        "outcome": "out of time" if late else "failed",
-        "error": f"ended with status {process.returncode}; see {log.name}",
-    }  # fmt: skip
-    at_end = found.pop("device_at_end_bytes", None)
-    if baseline is not None:
-        found["baseline_gib"] = round(baseline / 2**30, 3)
-        found["device_peak_gib"] = round(((card.most_bytes or 0) - baseline) / 2**30, 3)
-        if at_end is not None:
-            found["device_at_end_gib"] = round((at_end - baseline) / 2**30, 3)
-    found["wall_seconds"] = round(time.monotonic() - started, 1)
-    return {
-        "row": row.name, "entrant": name, "model": row.model, "length": row.length,
-        "batch": row.batch, "accumulation": row.accumulation, **found,
-    }  # fmt: skip
-
-
-def prepare(row: Row, options: argparse.Namespace, env: dict[str, str]) -> None:
-    """Write the model folder of a row, unless it is there or nobody reads it."""
-    if row.random_base or weights.ready(row.model, options.models):
-        return
-    _say(f"writing random weights of {row.model}")
-    command = [sys.executable, "-P", "-m", "peers.weights", row.model, str(options.models)]
-    subprocess.run(command, env=env, check=True)
-
-
 def run(options: argparse.Namespace) -> list[dict[str, Any]]:
     """All measurements that were asked for and that time allows."""
-    end = time.monotonic() + options.budget_seconds
-    card, found = Peak(_uuid()), _done(options)
-    have = [(r["row"], r["entrant"], r["turn"]) for r in found if r["outcome"] == "measured"]
     envs = {name: environment(name, path, options.env) for name, path in paths(options).items()}
     gpu = has_gpu()
-    if gpu and card.used_bytes() is None:
-        _say("device memory is not told: nvidia-ml-py is not installed for this process")
     absent = {name: missing(name, envs[name], gpu=gpu) for name in _wanted(options)}
     for name, why in absent.items():
         if why:
-            _say(f"skipped: {name}: {why}")
+            say(f"skipped: {name}: {why}")
+    here = [name for name, why in absent.items() if why is None]
+    rows = []
     for row in options.rows:
-        names = [n for n in row.entrants if n in absent and absent[n] is None]
-        if not gpu and not dry(row):
-            _say(f"skipped: {row.name}: it needs a GPU (--rows dry does not)")
-            continue
-        turns: dict[str, int] = {}
-        for name in order(row, names, options.rounds, once=options.once) if names else []:
-            turns[name] = turns.get(name, 0) + 1
-            if (row.name, name, turns[name]) in have:
-                continue
-            if end - time.monotonic() >= options.least_seconds:
-                prepare(row, options, envs[names[0]])  # minutes and GB, for an 8B
-            left = end - time.monotonic()
-            if left < options.least_seconds:
-                _say(f"out of time before {row.name} {name}, turn {turns[name]}")
-                return found
-            _say(f"{row.name}: {name}, turn {turns[name]}")
-            result = measure(row, name, options, envs[name], card, min(left, options.run_seconds))
-            result |= {"turn": turns[name], "set": options.set, "changes": options.changes}
-            found.append(result)
-            with options.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
-            _say("  " + json.dumps({key: result[key] for key in _SHOWN if key in result}))
-    return found
-
-
-def _uuid() -> str | None:
-    """The GPU that everybody trains on, where CUDA_VISIBLE_DEVICES names one."""
-    gpus = visible(listing().gpus, os.environ.get("CUDA_VISIBLE_DEVICES", ""))
-    return gpus[0].uuid if gpus else None
+        if gpu or dry(row):
+            rows.append(row)
+        else:
+            say(f"skipped: {row.name}: it needs a GPU (--rows dry does not)")
+    return Course(options, envs, here).run(rows, cards(options.gpus))
 
 
 def _wanted(options: argparse.Namespace) -> list[str]:
     asked = [name for row in options.rows for name in row.entrants]
     return [name for name in dict.fromkeys(asked) if not options.peers or name in options.peers]
-
-
-def _done(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Results that a cut run left behind, for --resume."""
-    return table.read([options.out]) if options.resume and options.out.exists() else []
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def parse() -> argparse.Namespace:
@@ -234,6 +122,8 @@ def parse() -> argparse.Namespace:
     add("--rows", "--row", default="", help=f"workloads, comma-separated: {known}")
     add("--peers", default="", help=f"only these: {', '.join(ENTRANTS)}")
     add("--rounds", type=int, default=1, help="how often everybody runs")
+    add("--gpus", type=int, default=1,
+        help="so many rows at a time, each on a GPU of its own")  # fmt: skip
     add("--once", action="store_true", help="the first one does not run again at the end")
     add("--python-path", action="append", default=[], metavar="NAME=PATH:PATH",
         help="packages of an entrant; trl serves all on transformers")  # fmt: skip

@@ -12,9 +12,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from peers.shapes import ENTRANTS, ROWS, Row
+from peers.shapes import ENTRANTS, ROWS, SIGN, Row
 
-SIGN = "RESULT "
 _KERNELS_GIB = 0.25
 """Room of a capped process for kernels that are loaded after the cap was set."""
 

@@ -211,6 +211,8 @@ GROUPS = {
 }
 """Several rows under one name."""
 
+SIGN = "RESULT "
+"""What lines of a measurement begin with that hold its result; a later one replaces an earlier."""
 TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 SEED = 3407
 LEARNING_RATE = 2e-4

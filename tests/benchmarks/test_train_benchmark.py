@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,9 +22,12 @@ def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The benchmark's own modules, as its processes import them."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import train
-    from peers import context, shapes, table, tokens
+    from peers import context, course, shapes, table, tokens
 
-    return {"train": train, "table": table, "tokens": tokens, "shapes": shapes, "context": context}
+    return {
+        "train": train, "table": table, "tokens": tokens, "shapes": shapes, "context": context,
+        "course": course,
+    }  # fmt: skip
 
 
 def result(entrant: str, rate: float, peak: float, **more: Any) -> dict[str, Any]:
@@ -52,8 +58,8 @@ def test_a_line_cut_short_is_left_out(modules: Any, tmp_path: Path) -> None:
 
 def test_the_order_alternates_and_ends_with_the_first(modules: Any) -> None:
     row = modules["shapes"].ROWS["8b-2x2048"]
-    assert modules["train"].order(row, ["a", "b", "c"], 2) == ["a", "b", "c", "c", "b", "a", "a"]
-    assert modules["train"].order(row, ["a"], 1) == ["a"]
+    assert modules["course"].order(row, ["a", "b", "c"], 2) == ["a", "b", "c", "c", "b", "a", "a"]
+    assert modules["course"].order(row, ["a"], 1) == ["a"]
 
 
 def test_rows_name_known_models_and_entrants(modules: Any) -> None:
@@ -194,9 +200,47 @@ def test_nothing_is_written_for_what_will_not_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py", *words])
     monkeypatch.setattr(modules["train"], "has_gpu", lambda: False)
-    monkeypatch.setattr(modules["train"], "prepare", lambda *_: pytest.fail("weights are written"))
+    course = modules["course"]
+    monkeypatch.setattr(course.Course, "_measured", lambda *_: pytest.fail("it runs"))
+    monkeypatch.setattr(course.weights, "ready", lambda *_: pytest.fail("weights are written"))
     assert modules["train"].run(modules["train"].parse()) == []
     assert said in capsys.readouterr().err
+
+
+def test_several_gpus_take_a_row_each_and_searches_come_last_and_alone(
+    modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course, shapes = modules["course"], modules["shapes"]
+    ran: list[tuple[str, str, str]] = []
+    together = threading.Barrier(2, timeout=20)
+
+    def measured(row: Any, name: str, options: Any, env: Any, peak: Any, seconds: float) -> Any:
+        if name == "finetui" and row.name in ("tiny", "tiny-packed"):
+            together.wait()  # two rows run at the same time
+        ran.append((row.name, name, env.get("CUDA_VISIBLE_DEVICES", "")))
+        return {"row": row.name, "entrant": name, "outcome": "measured", "tokens_per_second": 1.0}
+
+    monkeypatch.setattr(course, "measure", measured)
+    monkeypatch.setattr(course.weights, "ready", lambda *_: True)
+    words = ["train.py", "--rows", "tiny-context,tiny,tiny-packed", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", words)
+    options = modules["train"].parse()
+    peak = SimpleNamespace(used_bytes=lambda: 0)
+    places = [course.Card(peak, "0"), course.Card(peak, "1")]
+    entrants = ["finetui", "trl"]
+    envs = {name: {"PATH": ""} for name in entrants}
+    rows = [shapes.ROWS[name] for name in ("tiny-context", "tiny", "tiny-packed")]
+    rows[2] = dataclasses.replace(rows[2], entrants=("finetui",))
+    course.Course(options, envs, entrants).run(rows, places)
+    assert ran[-1] == ("tiny-context", "finetui", "0")
+    assert sorted((row, name) for row, name, _ in ran) == [
+        ("tiny", "finetui"), ("tiny", "trl"), ("tiny-context", "finetui"),
+        ("tiny-packed", "finetui"),
+    ]  # fmt: skip
+    gpus = {row: {gpu for one, _, gpu in ran if one == row} for row, _, _ in ran}
+    assert gpus["tiny"] != gpus["tiny-packed"]
+    assert all(len(used) == 1 for used in gpus.values())
+    assert len((tmp_path / "out").read_text().splitlines()) == len(ran)
 
 
 def test_a_dry_run_measures_and_prints_a_table(tmp_path: Path) -> None:

@@ -1,0 +1,203 @@
+"""Who is measured when, on which GPU, and what becomes of it.
+
+The entrants of a row run one after the other on one GPU. Several GPUs take a row each at a time;
+rows that search for the longest sequence come last and alone, for they pin so much memory of the
+host that others would wait.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.monitor.devices import listing, visible
+from core.monitor.peak import Peak
+from peers import table, weights
+from peers.shapes import SIGN, Row, dry
+
+_SHOWN = (
+    "outcome", "error", "tokens_per_second", "peak_allocated_gib", "device_peak_gib",
+    "longest_length", "path", "why", "losses", "wall_seconds",
+)  # fmt: skip
+"""What is said of a result at once; the rest is in the file."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A GPU to measure on; ``mask`` is its CUDA_VISIBLE_DEVICES, None to leave that as it is."""
+
+    peak: Peak
+    mask: str | None = None
+
+
+def cards(count: int) -> list[Card]:
+    """So many GPUs of those that CUDA_VISIBLE_DEVICES lets through; at least one, or none at all.
+
+    Raises SystemExit where there are fewer.
+    """
+    found, mask = listing().gpus, os.environ.get("CUDA_VISIBLE_DEVICES")
+    gpus = found if mask is None else visible(found, mask)
+    if count == 1:
+        return [Card(Peak(gpus[0].uuid if gpus else None))]
+    if len(gpus) < count:
+        raise SystemExit(f"--gpus {count}: there are {len(gpus)} GPUs here")
+    return [Card(Peak(gpu.uuid), str(found.index(gpu))) for gpu in gpus[:count]]
+
+
+def order(row: Row, names: list[str], rounds: int, *, once: bool = False) -> list[str]:
+    """Who runs when: forwards and backwards in turn, and the first once more at the end.
+
+    ``once`` leaves that out, which tells whether the machine stayed as it was.
+    """
+    turns = [name for number in range(rounds) for name in (names, names[::-1])[number % 2]]
+    return [*turns, names[0]] if len(names) > 1 and not dry(row) and not once else turns
+
+
+def measure(
+    row: Row,
+    name: str,
+    options: argparse.Namespace,
+    env: dict[str, str],
+    card: Peak,
+    seconds: float,
+) -> dict[str, Any]:
+    """Run one measurement; its result, or what became of it."""
+    baseline = card.used_bytes()
+    task = {
+        "row": row.name, "entrant": name, "models": str(options.models),
+        "set": dict(part.split("=", 1) for part in options.set),
+        "changes": options.changes, "seconds": max(1.0, seconds - 60),
+        "lengths": options.lengths, "baseline_bytes": baseline or 0,
+    }  # fmt: skip
+    command = [sys.executable, "-P", "-m", "peers.measure", json.dumps(task)]
+    log = options.logs / f"{row.name}-{name}.log"
+    started = time.monotonic()
+    with card.watch(), log.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=options.logs
+        )
+        ended = threading.Timer(max(1.0, seconds), process.kill)
+        ended.start()
+        assert process.stdout is not None
+        said = [line for line in process.stdout if line.startswith(SIGN)]
+        process.wait()
+        late = not ended.is_alive()
+        ended.cancel()
+    found: dict[str, Any] = json.loads(said[-1].removeprefix(SIGN)) if said else {
+        "outcome": "out of time" if late else "failed",
+        "error": f"ended with status {process.returncode}; see {log.name}",
+    }  # fmt: skip
+    at_end = found.pop("device_at_end_bytes", None)
+    if baseline is not None:
+        found["baseline_gib"] = round(baseline / 2**30, 3)
+        found["device_peak_gib"] = round(((card.most_bytes or 0) - baseline) / 2**30, 3)
+        if at_end is not None:
+            found["device_at_end_gib"] = round((at_end - baseline) / 2**30, 3)
+    found["wall_seconds"] = round(time.monotonic() - started, 1)
+    return {
+        "row": row.name, "entrant": name, "model": row.model, "length": row.length,
+        "batch": row.batch, "accumulation": row.accumulation, **found,
+    }  # fmt: skip
+
+
+class Course:
+    """All measurements of one call. ``entrants`` are those that are installed."""
+
+    def __init__(
+        self, options: argparse.Namespace, envs: dict[str, dict[str, str]], entrants: list[str]
+    ):
+        self._options, self._envs, self._entrants = options, envs, entrants
+        self._end = time.monotonic() + options.budget_seconds
+        self._found = self._done()
+        self._have = {
+            (r["row"], r["entrant"], r["turn"]) for r in self._found if r["outcome"] == "measured"
+        }
+        self._writing, self._preparing = threading.Lock(), threading.Lock()
+
+    def run(self, rows: list[Row], places: list[Card]) -> list[dict[str, Any]]:
+        """Measure the rows, as many at a time as there are cards; all results."""
+        if rows and not dry(rows[0]) and places[0].peak.used_bytes() is None:
+            say("device memory is not told: nvidia-ml-py is not installed for this process")
+        waiting = deque(row for row in rows if not row.search)
+        with ThreadPoolExecutor(len(places)) as pool:
+            for done in [pool.submit(self._work_off, waiting, card) for card in places]:
+                done.result()
+        for row in rows:
+            if row.search:
+                self._row(row, places[0])
+        return self._found
+
+    def _work_off(self, waiting: deque[Row], card: Card) -> None:
+        while True:
+            try:
+                row = waiting.popleft()
+            except IndexError:
+                return
+            self._row(row, card)
+
+    def _row(self, row: Row, card: Card) -> None:
+        names = [name for name in row.entrants if name in self._entrants]
+        turns: dict[str, int] = {}
+        wish = self._options
+        for name in order(row, names, wish.rounds, once=wish.once) if names else []:
+            turns[name] = turns.get(name, 0) + 1
+            if (row.name, name, turns[name]) in self._have:
+                continue
+            if self._left >= self._options.least_seconds:
+                self._prepare(row, self._envs[names[0]])  # minutes and GB, for an 8B
+            if self._left < self._options.least_seconds:
+                say(f"out of time before {row.name} {name}, turn {turns[name]}")
+                return
+            say(f"{row.name}: {name}, turn {turns[name]}")
+            self._keep(self._measured(row, name, card) | {"turn": turns[name]})
+
+    @property
+    def _left(self) -> float:
+        """Seconds until nothing is started any more."""
+        return self._end - time.monotonic()
+
+    def _measured(self, row: Row, name: str, card: Card) -> dict[str, Any]:
+        env = self._envs[name]
+        if card.mask is not None:
+            # Unsloth wants numbers, not names; in this order they count as NVML does.
+            env = env | {"CUDA_VISIBLE_DEVICES": card.mask, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        seconds = min(self._left, self._options.run_seconds)
+        result = measure(row, name, self._options, env, card.peak, seconds)
+        return result | {"set": self._options.set, "changes": self._options.changes}
+
+    def _keep(self, result: dict[str, Any]) -> None:
+        with self._writing:
+            self._found.append(result)
+            with self._options.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(result) + "\n")
+        shown = {key: result[key] for key in ("row", "entrant", *_SHOWN) if key in result}
+        say("  " + json.dumps(shown))
+
+    def _prepare(self, row: Row, env: dict[str, str]) -> None:
+        """Write the model folder of a row, unless it is there or nobody reads it."""
+        models: Path = self._options.models
+        with self._preparing:
+            if row.random_base or weights.ready(row.model, models):
+                return
+            say(f"writing random weights of {row.model}")
+            command = [sys.executable, "-P", "-m", "peers.weights", row.model, str(models)]
+            subprocess.run(command, env=env, check=True)
+
+    def _done(self) -> list[dict[str, Any]]:
+        """Results that a cut run left behind, for --resume."""
+        options = self._options
+        return table.read([options.out]) if options.resume and options.out.exists() else []
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
