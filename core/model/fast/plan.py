@@ -8,6 +8,7 @@ changes a result beyond rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -218,10 +219,9 @@ def _kept_with(dims: Dims, bare: Plan, limit_bytes: int, state_bytes: float) -> 
 
 def _shapes(length: int, effective_batch: int, began: Plan | None, exact: bool) -> Iterator[Plan]:
     """All ways to cut a step into passes, pieces and tiles."""
-    for micro in [began.micro_batch] if began else _divisors(effective_batch):
-        if micro > 1 and micro * length > PASS_TOKENS and not began:
-            break
-        for part in [began.piece] if began else _divisors(micro):
+    most = max(1, PASS_TOKENS // length)
+    for micro in [began.micro_batch] if began else _divisors(effective_batch, most):
+        for part in [began.piece] if began else _divisors(micro, micro):
             whole = min((tile for tile in _TILES if tile >= part * length), default=_TILES[0])
             for tile in [began.mlp_tokens] if began and exact else _TILES:
                 if tile <= whole or (began and exact):
@@ -311,5 +311,8 @@ def host_bytes(dims: Dims, plan: Plan) -> int:
     return sent * plan.piece_tokens * dims.slot * 2 + tables * table
 
 
-def _divisors(number: int) -> list[int]:
-    return [n for n in range(1, number + 1) if number % n == 0]
+def _divisors(number: int, most: int) -> list[int]:
+    """The divisors of a number that are not above ``most``, in order."""
+    small = [n for n in range(1, min(most, math.isqrt(number)) + 1) if number % n == 0]
+    large = [number // n for n in reversed(small) if n * n != number]
+    return [*small, *(n for n in large if n <= most)]

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.model.fast import cost
-from core.model.fast.plan import GIB, Dims, Plan, choose, host_bytes, parts, peak_bytes
+from core.model.fast.plan import (
+    GIB,
+    Dims,
+    Plan,
+    _divisors,
+    choose,
+    host_bytes,
+    parts,
+    peak_bytes,
+)
 
 LLAMA_8B = Dims(
     layers=32, hidden=4096, intermediate=14336, queries=4096, keys=1024, vocabulary=128256,
@@ -147,6 +156,20 @@ def test_attention_over_a_long_sequence_hides_the_copies() -> None:
         for length in (2048, 131072)
     ]
     assert waiting[0] > waiting[1] == 0
+
+
+@given(st.integers(1, 2000), st.integers(1, 2500))
+def test_divisors_are_those_up_to_the_bound(number: int, most: int) -> None:
+    assert _divisors(number, most) == [
+        n for n in range(1, min(number, most) + 1) if number % n == 0
+    ]
+
+
+def test_a_huge_effective_batch_is_planned_at_once() -> None:
+    """Nothing counts up to it: that took 18 seconds."""
+    huge = _divisors(4096 * 65536, 4096 * 65536)
+    assert huge == [1 << power for power in range(29)]
+    assert plan_within(70, batch=4096 * 65536) == plan_within(70, batch=8)
 
 
 def test_a_resumed_run_keeps_its_passes() -> None:
