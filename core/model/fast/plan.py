@@ -40,7 +40,11 @@ _WORKSPACE = 64 << 20
 
 @dataclass(frozen=True)
 class Dims:
-    """The numbers of a model that memory depends on."""
+    """The numbers of a model that memory depends on.
+
+    All seven linears count, whichever are targets: one without an adapter keeps its room of zeros
+    among its group's, in the adapter (and so in gradients and optimizer) as in buffers.
+    """
 
     layers: int
     hidden: int
@@ -67,7 +71,7 @@ class Dims:
 
     @property
     def adapter_weights(self) -> int:
-        """Adapter numbers of all layers."""
+        """Adapter numbers of all layers, as ``adapters.Adapters`` allocates them."""
         h, f, q, k = self.hidden, self.intermediate, self.queries, self.keys
         inputs_and_outputs = (h + q) + 2 * (h + k) + (q + h) + 2 * (h + f) + (f + h)
         return self.layers * self.rank * inputs_and_outputs

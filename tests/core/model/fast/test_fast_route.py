@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
-from fast_models import adapted, quantized
+from fast_models import FAMILIES, LINEARS, adapted, quantized
 from peft import LoraConfig
 
-from core.model.fast.route import obstacle
+from core.config.schema import RunConfig
+from core.model.fast.model import widths_of
+from core.model.fast.route import layers_of, obstacle
+from core.model.memory import dims_of, fused_dims
+from core.model.shapes import configured
 
 
 def test_the_four_families_take_it() -> None:
@@ -49,3 +55,26 @@ def test_other_quantizations_are_named() -> None:
     assert obstacle(model) == "up_proj of layer 1: weights are fp4, not nf4"
     mlp.up_proj = torch.nn.Linear(128, 192, bias=False)
     assert obstacle(model) == "up_proj of layer 1: weights are not in 4 bit"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("targets", [LINEARS, ["q_proj", "v_proj"], ["down_proj"]])
+def test_the_plan_counts_what_adapters_take(
+    family: str, targets: list[str], tmp_path: Path
+) -> None:
+    """Also the room of linears that are no targets."""
+    model = adapted(family, targets=targets)
+    layers, adapters = layers_of(model, torch.bfloat16, torch.device("cpu"))
+    model.get_base_model().config.save_pretrained(tmp_path)
+    config = RunConfig.model_validate({"adapter": {"r": 4, "target_modules": targets}})
+    shape = configured(str(tmp_path))
+    sizes = dims_of(shape)
+    assert sizes is not None
+    dims, first = fused_dims(config, shape, sizes), layers[0]
+    groups = (first.qkv, first.output, first.gate_up, first.down)
+    assert dims.adapter_weights == adapters.whole.numel() == adapters.grads.numel()
+    assert [dims.pad(number) for number in (3, 1, 2, 1)] == [group.pad for group in groups]
+    assert dims.scratch == sum(group.room for group in groups)
+    assert dims.slot == sum(widths_of(first, torch.bfloat16).parts)
+    learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert (learned == dims.adapter_weights) == (targets == LINEARS)
