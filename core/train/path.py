@@ -14,6 +14,7 @@ import torch
 from core.config.errors import RefusedError
 from core.config.schema import RunConfig
 from core.model import load as models
+from core.model.fast.fp8.check import refused as fp8_refused
 from core.model.fast.plan import TILE_TOKENS, Plan, choose, state_bytes
 from core.model.fast.route import kernels_fail, obstacle
 from core.model.memory import (
@@ -86,18 +87,7 @@ def check_fp8(config: RunConfig) -> None:
     device = models.device_of(config)
     why = no_fast_path(config, device, models.compute_dtype(config, device))
     if why:
-        raise _no_fp8(why)
-
-
-def _no_fp8(why: str) -> RefusedError:
-    return RefusedError(
-        f"train.fp8 is on, and this run cannot multiply in FP8: {why}",
-        kind="no_fp8",
-        remedies=(
-            "set train.fp8 to no: finetui estimate then says which path it takes",
-            "or change what stands in the way",
-        ),
-    )
+        raise fp8_refused(why)
 
 
 def _plain(config: RunConfig, tally: Tally, why: str) -> Choice:
@@ -108,7 +98,7 @@ def _plain(config: RunConfig, tally: Tally, why: str) -> Choice:
             remedies=("resume it where it began", "or start a new run with the same settings"),
         )
     if config.train.fp8:
-        raise _no_fp8(why)
+        raise fp8_refused(why)
     return Choice(None, why)
 
 

@@ -16,6 +16,7 @@ import torch
 
 from core.model.fast.attention import Documents
 from core.model.fast.dropout import Mask
+from core.model.fast.fp8.check import check
 from core.model.fast.graphs import Graphs
 from core.model.fast.head import Scored
 from core.model.fast.layer import Batch
@@ -31,7 +32,8 @@ Tensor = torch.Tensor
 class FastModel:
     """A PEFT model that ``route.obstacle`` has nothing against, run by hand.
 
-    ``fp8``: products with the frozen weights are made in FP8, not in the model's precision.
+    ``fp8``: products with the frozen weights are made in FP8, not in the model's precision. Raises
+    RefusedError where that goes wrong on this machine.
     """
 
     def __init__(self, model: Any, plan: Plan, *, fp8: bool = False):
@@ -42,6 +44,12 @@ class FastModel:
         dtype = self._causal.get_output_embeddings().weight.dtype
         self.plan = plan
         self._layers, self.adapters = layers_of(model, dtype, device, fp8=fp8)
+        if fp8:
+            first = self._layers[0]
+            check(
+                {"q, k and v": first.qkv, "o_proj": first.output, "gate and up": first.gate_up,
+                 "down_proj": first.down}, dtype, device,
+            )  # fmt: skip
         self._pieces = pieces_for(device)
         self._work = Work(self._layers[0], tile=plan.mlp_tokens, dtype=dtype, device=device)
         self._stash = Stash(
