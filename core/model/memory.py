@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from core.config.schema import RunConfig
 from core.model.activations import Dims, Work, activations, loss_bytes
 from core.model.fast import plan as fast
-from core.model.fast.known import ARCHITECTURES
+from core.model.fast.known import ARCHITECTURES, odd_window
 from core.model.room import device_budget_bytes
 from core.model.shapes import Linear, ModelShape, beyond_context, check_target_modules
 
@@ -150,6 +150,7 @@ def path_of(
     ``no_fp8`` says why the GPU does not multiply in FP8, if so. The model itself is looked at once
     it is loaded (``core.model.fast.route``).
     """
+    odd = shape.odd or odd_window(shape.window, config.data.max_length)
     why = {
         f"{shape.architecture} takes more than text: its language model alone is trained, on the "
         "plain path": shape.more_than_text,
@@ -164,7 +165,7 @@ def path_of(
         no_fp8: config.train.fp8 and bool(no_fp8),
         f"the fused path does not know {shape.architecture}": shape.architecture
         not in ARCHITECTURES,
-        f"the fused path is not written for this: {shape.odd}": bool(shape.odd),
+        f"the fused path is not written for this: {odd}": bool(odd),
     }
     found = [text for text, holds in why.items() if holds]
     return ("PEFT", found[0]) if found else ("fused", "")

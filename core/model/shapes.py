@@ -17,7 +17,7 @@ from typing import Any
 
 from core.config.errors import InputError
 from core.config.hub import local_folder, model_file
-from core.model.fast.known import odd_architecture
+from core.model.fast.known import odd_architecture, window_of
 
 INDEX_NAME = "model.safetensors.index.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -123,6 +123,8 @@ class ModelShape:
     """Tensors of all logits that it keeps where it changes them after the head; 0: it does not."""
     odd: str = ""
     """What it has that the fused path was not written for, were it of a family that it knows."""
+    window: int | None = None
+    """How many tokens a token sees, itself included, where attention slides; None: all before."""
 
 
 def shape_of(name_or_path: str, revision: str | None = None) -> ModelShape:
@@ -181,6 +183,7 @@ def _shape(
         eager=text.get("model_type") in _EAGER,
         whole_logits=_whole_logits(text),
         odd=odd_architecture(text) or "",
+        window=window_of(text),
     )
 
 

@@ -69,7 +69,7 @@ def settle(foreseen: Choice, model: Any, config: RunConfig, tally: Tally, device
 
     Raises RefusedError like ``foresee``.
     """
-    why = None if foreseen.plan is None else obstacle(model)
+    why = None if foreseen.plan is None else obstacle(model, config.data.max_length)
     if why is None:
         return foreseen
     found = _plain(config, tally, why)

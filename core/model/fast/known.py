@@ -19,14 +19,11 @@ _BLOCK = 64
 def odd_architecture(config: Mapping[str, Any]) -> str | None:
     """What a model of the families has that the path was not written for; None when nothing.
 
-    ``config`` holds the fields of its config.json.
+    ``config`` holds the fields of its config.json. A sliding window depends on the rows as well:
+    ``odd_window``.
     """
     if config.get("hidden_act", "silu") != "silu":
         return f"the activation is {config['hidden_act']}, not silu"
-    mistral = config.get("model_type") == "mistral"
-    window = config.get("sliding_window", _MISTRAL_WINDOW if mistral else None)
-    if window and config.get("use_sliding_window", mistral):
-        return f"attention slides over a window of {window:,} tokens"
     if config.get("attention_dropout"):
         return "attention has dropout"
     if (config.get("pretraining_tp") or 1) > 1:
@@ -34,6 +31,28 @@ def odd_architecture(config: Mapping[str, Any]) -> str | None:
     if config.get("attention_bias") or config.get("mlp_bias"):
         return "o_proj or the MLP has a bias"
     return _odd_width(config)
+
+
+def window_of(config: Mapping[str, Any]) -> int | None:
+    """How many tokens a token sees, itself included, where attention slides; None: all before."""
+    mistral = config.get("model_type") == "mistral"
+    window = config.get("sliding_window", _MISTRAL_WINDOW if mistral else None)
+    slides = isinstance(window, int) and window and config.get("use_sliding_window", mistral)
+    return window if slides else None
+
+
+def odd_window(window: int | None, longest: int) -> str | None:
+    """Why rows of up to ``longest`` tokens are not attended to as without a window; None: they are.
+
+    A window of w tokens hides those that are w or more behind. Rows that share a sequence do not
+    see each other, so that the longest row counts and not the sequence.
+    """
+    if window is None or longest <= window:
+        return None
+    return (
+        f"attention slides over a window of {window:,} tokens, and data.max_length lets rows have "
+        f"{longest:,}"
+    )
 
 
 def _odd_width(config: Mapping[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ from core.model.fast.attention import Attentions
 from core.model.fast.fp8 import plain as fp8_plain
 from core.model.fast.fp8.group import Fp8Group, scale_for
 from core.model.fast.head import Head
-from core.model.fast.known import FAMILIES, odd_architecture
+from core.model.fast.known import FAMILIES, odd_architecture, odd_window, window_of
 from core.model.fast.layer import Layer, Sizes
 from core.model.fast.linear import Group
 from core.model.fast.nf4 import Nf4, nf4_of, unsupported
@@ -28,15 +28,17 @@ _GROUPS = (
 )
 
 
-def obstacle(model: Any) -> str | None:
+def obstacle(model: Any, longest: int) -> str | None:
     """Why a PEFT model cannot take the fused path, in words; None when it can.
 
-    Device and precision are the caller's to decide.
+    ``longest``: tokens that a row may have. Device and precision are the caller's to decide.
     """
     config = model.get_base_model().config
     if config.model_type not in FAMILIES:
         return f"it is written for {', '.join(FAMILIES)}, not for {config.model_type}"
-    return odd_architecture(config.to_dict()) or _odd_adapter(model) or _odd_layers(model)
+    values = config.to_dict()
+    odd = odd_architecture(values) or odd_window(window_of(values), longest)
+    return odd or _odd_adapter(model) or _odd_layers(model)
 
 
 def _odd_adapter(model: Any) -> str | None:

@@ -157,6 +157,12 @@ def test_what_the_fused_path_was_not_written_for_is_foreseen() -> None:
     assert (odd.path, odd.why) == (
         "PEFT", "the fused path is not written for this: attention has dropout"
     )  # fmt: skip
+    slides = replace(LLAMA_8B, architecture="MistralForCausalLM", window=2047)
+    assert needed(wish, slides).why == (
+        "the fused path is not written for this: attention slides over a window of 2,047 tokens, "
+        "and data.max_length lets rows have 2,048"
+    )
+    assert needed(wish, replace(slides, window=2048)).path == "fused"
     old = needed(wish, LLAMA_8B, bf16=False)
     assert (old.path, "bf16, which this GPU does not" in old.why) == ("PEFT", True)
     quantized = needed(wish, replace(LLAMA_8B, quantization="awq"))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from core.config.errors import RefusedError
 from core.config.schema import RunConfig
@@ -48,6 +49,21 @@ def test_a_card_before_ada_is_named_with_its_capability(
         assert why.startswith(told.format(*capability))
     in_bf16 = config_of(tiny_model, fp8=False)
     assert path.no_fast_path(in_bf16, "cuda:0", torch.bfloat16) is None
+
+
+def test_a_window_matters_to_rows_that_are_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run tells it before anything is loaded, as the estimate does."""
+    a_card(monkeypatch, (9, 0))
+    AutoConfig.for_model("mistral", architectures=["MistralForCausalLM"]).save_pretrained(tmp_path)
+    config = config_of(tmp_path, fp8=False)
+    config.data.max_length = 4096
+    assert path.no_fast_path(config, "cuda:0", torch.bfloat16) is None
+    config.data.max_length = 8192
+    why = path.no_fast_path(config, "cuda:0", torch.bfloat16)
+    assert why is not None
+    assert why.endswith("a window of 4,096 tokens, and data.max_length lets rows have 8,192")
 
 
 def test_it_is_refused_before_rows_are_prepared(tiny_model: Path, tmp_path: Path) -> None:

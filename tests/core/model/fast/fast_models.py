@@ -19,13 +19,19 @@ FAMILIES: dict[str, dict[str, Any]] = {
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
-def adapted(family: str, *, targets: list[str] = LINEARS, **lora: Any) -> Any:
-    """A PEFT model of three layers in which biases, norms and the adapter do something."""
+def adapted(
+    family: str, *, targets: list[str] = LINEARS, changes: dict[str, Any] | None = None, **lora: Any
+) -> Any:
+    """A PEFT model of three layers in which biases, norms and the adapter do something.
+
+    ``changes`` of its config.json, on top of the family's.
+    """
     torch.manual_seed(0)
     config = AutoConfig.for_model(
         family, hidden_size=128, intermediate_size=192, num_hidden_layers=3,
         num_attention_heads=4, num_key_value_heads=2, vocab_size=300,
-        max_position_embeddings=256, tie_word_embeddings=False, **FAMILIES.get(family, {}),
+        max_position_embeddings=256, tie_word_embeddings=False,
+        **FAMILIES.get(family, {}) | (changes or {}),
     )  # fmt: skip
     model = AutoModelForCausalLM.from_config(config)
     for module in list(model.modules()):

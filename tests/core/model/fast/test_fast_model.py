@@ -11,6 +11,7 @@ from fast_models import FAMILIES, adapted, flat_batch, gradients, reference_loss
 from core.model.fast import work
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
+from core.model.fast.route import obstacle
 
 LENGTHS = [7, 20, 1, 13]
 
@@ -32,6 +33,27 @@ def test_loss_and_gradients_are_those_of_peft(family: str) -> None:
     (own / 10).backward()
     assert own.item() == pytest.approx(loss.item(), rel=1e-6)
     assert farthest(gradients(model), wanted) < 1e-5
+
+
+def test_a_window_as_long_as_the_longest_row_hides_nothing() -> None:
+    """The longest row counts, not all that is packed; under a shorter window it is another model.
+
+    Half of it, for what the last tokens of a row see is not learned from.
+    """
+    batch, longest, losses = flat_batch(LENGTHS), max(LENGTHS), []
+    for window in (longest, longest // 2):
+        model = adapted("mistral", changes={"sliding_window": window})
+        loss = reference_loss(model, batch)
+        loss.backward()
+        wanted = gradients(model)
+        own = FastModel(model, Plan(kept=3))(whole(batch))
+        own.backward()
+        found = gradients(model)
+        losses.append((loss.item(), own.item()))
+        assert (farthest(found, wanted) < 1e-5) == (window == longest)
+        assert (obstacle(model, longest) is None) == (window == longest)
+    assert losses[0][1] == pytest.approx(losses[0][0], rel=1e-6)
+    assert losses[1][1] != pytest.approx(losses[1][0], rel=1e-6)
 
 
 def test_how_memory_is_spent_changes_nothing_but_rounding() -> None:

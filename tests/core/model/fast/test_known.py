@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from transformers import AutoConfig
 
-from core.model.fast.known import ARCHITECTURES, FAMILIES, odd_architecture
+from core.model.fast.known import (
+    ARCHITECTURES,
+    FAMILIES,
+    odd_architecture,
+    odd_window,
+    window_of,
+)
 
 
 def test_names_of_families_are_those_of_transformers() -> None:
@@ -19,16 +25,16 @@ def test_names_of_families_are_those_of_transformers() -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_plain_models_have_nothing_odd(family: str) -> None:
     plain = {"sliding_window": None} if family == "mistral" else {}
-    assert odd_architecture({"model_type": family} | plain) is None
-    assert odd_architecture(AutoConfig.for_model(family, **plain).to_dict()) is None
+    for values in (
+        {"model_type": family} | plain, AutoConfig.for_model(family, **plain).to_dict()
+    ):  # fmt: skip
+        assert odd_architecture(values) is None
+        assert window_of(values) is None
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"model_type": "mistral"}, "window of 4,096"),
-        ({"model_type": "mistral", "sliding_window": 8192}, "window of 8,192"),
-        ({"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 64}, "window of 64"),
         ({"model_type": "llama", "hidden_act": "gelu"}, "gelu, not silu"),
         ({"model_type": "llama", "attention_dropout": 0.1}, "dropout"),
         ({"model_type": "llama", "pretraining_tp": 2}, "pretraining_tp"),
@@ -42,5 +48,24 @@ def test_what_is_odd_is_told(values: dict[str, Any], said: str) -> None:
     assert said in (odd_architecture(values) or "")
 
 
-def test_windows_that_are_not_used_are_not_odd() -> None:
-    assert odd_architecture({"model_type": "qwen2", "sliding_window": 131072}) is None
+@pytest.mark.parametrize(
+    ("values", "window"),
+    [
+        ({"model_type": "mistral"}, 4096),
+        ({"model_type": "mistral", "sliding_window": 8192}, 8192),
+        ({"model_type": "mistral", "sliding_window": None}, None),
+        ({"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 64}, 64),
+        ({"model_type": "qwen2", "sliding_window": 131072}, None),
+    ],
+)
+def test_a_window_counts_where_it_is_used(values: dict[str, Any], window: int | None) -> None:
+    assert window_of(values) == window
+    assert AutoConfig.for_model(**values).to_dict()["sliding_window"] == window
+
+
+def test_a_window_hides_nothing_from_rows_that_are_no_longer() -> None:
+    assert odd_window(4096, 4096) is None
+    assert odd_window(None, 131072) is None
+    assert odd_window(4096, 4097) == (
+        "attention slides over a window of 4,096 tokens, and data.max_length lets rows have 4,097"
+    )

@@ -101,7 +101,7 @@ def test_the_tables_alone_are_in_ram(far: Any) -> None:
     others = {parameter.device for parameter in far.parameters() if parameter not in tables}
     assert others == {torch.device(DEVICE)}
     assert not any(hasattr(module, "_hf_hook") for module in far.modules())
-    assert obstacle(far) is None
+    assert obstacle(far, 64) is None
 
 
 @pytest.mark.usefixtures("small_tiles")
@@ -139,7 +139,7 @@ def test_pinned_tables_leave_nothing_on_the_device(far: Any) -> None:
 
 def test_what_the_fused_path_cannot_trains_on_the_device(tiny_model: Path) -> None:
     model = adapted(config(tiny_model, use_dora="true"), ON_HOST)
-    assert obstacle(model) == "the adapter has DoRA"
+    assert obstacle(model, 64) == "the adapter has DoRA"
     load.to_device(model.get_base_model(), DEVICE)
     assert {parameter.device for parameter in model.parameters()} == {torch.device(DEVICE)}
     piece = batch(model)["pieces"][0]
