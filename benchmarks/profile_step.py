@@ -33,7 +33,7 @@ GPU = torch.cuda.is_available()
 _RECORDED = 2
 """Steps that are recorded, the last but one of the run being the last of them."""
 _KINDS = {
-    "rounding to FP8": ("^_?quantize", "add_rows"),
+    "rounding to FP8": ("^_?quantize", "scale_rows"),
     "attention": ("flash", "fmha", "sdpa", "attention"),
     "products": ("gemm", "nvjet", "cutlass", "xmma", "mm"),
     "SwiGLU": ("swiglu",),

@@ -283,7 +283,7 @@ def test_kernels_in_fp8_count_as_what_they_do(monkeypatch: pytest.MonkeyPatch) -
     kinds = {
         "nvjet_sm90_qqtst_128x256_128x4_2x1_v_bz_coopA_TNT": "products",
         "quantize_kernel": "rounding to FP8",
-        "add_rows_kernel": "rounding to FP8",
+        "scale_rows_kernel": "rounding to FP8",
         "expand_kernel": "dequantization",
         "adapters_kernel": "dequantization",
         "dequantize_blockwise": "other",

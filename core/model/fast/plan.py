@@ -122,7 +122,7 @@ class Plan:
     kept: int
     """Last cells whose gate and up stay, instead of being computed again."""
     held: int = 0
-    """Last cells that stay on the device; what the others need again waits on the host."""
+    """Cells that stay on the device; what the others need again waits on the host."""
     mlp_tokens: int = TILE_TOKENS
     """Tokens that go through an MLP together."""
     loss_rows: int = LOSS_ROWS

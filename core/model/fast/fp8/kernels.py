@@ -228,7 +228,7 @@ def quantize_kernel(
             tl.maximum(tl.abs(beside2), tl.abs(beside3)),
         )
         most = tl.maximum(most, tl.max(larger))
-    most = tl.maximum(most, 4.48e-28)
+    most = tl.maximum(most, 1e-27)
     tl.store(scales + row, most / 448.0 * scale)
     inverse = 448.0 / most
     target = out + row * out_pitch
@@ -246,12 +246,15 @@ def quantize_kernel(
 
 
 @triton.jit
-def add_rows_kernel(x, scales, out, width, x_pitch, out_pitch, BLOCK: tl.constexpr):
+def scale_rows_kernel(
+    x, scales, base, out, width, x_pitch, base_pitch, out_pitch, BASE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
     row = tl.program_id(0).to(tl.int64)
     column = tl.arange(0, BLOCK)
     inside = column < width
     value = tl.load(x + row * x_pitch + column, mask=inside, other=0.0).to(tl.float32)
     value *= tl.load(scales + row)
-    target = out + row * out_pitch + column
-    value += tl.load(target, mask=inside, other=0.0).to(tl.float32)
-    tl.store(target, value.to(out.dtype.element_ty), mask=inside)
+    if BASE:
+        value += tl.load(base + row * base_pitch + column, mask=inside, other=0.0).to(tl.float32)
+    tl.store(out + row * out_pitch + column, value.to(out.dtype.element_ty), mask=inside)

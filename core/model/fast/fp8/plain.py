@@ -25,7 +25,7 @@ def expand(
 
     Rows of each weight are a multiple of 16, as products in FP8 want them, and columns of 64.
 
-    ``a`` (R, K) and ``b`` (N, r) are given in fp32; what is beyond 448 times ``scale`` becomes
+    ``a`` (R, K) and ``b`` (N, r) are given in fp32; what is beyond 896 times ``scale`` becomes
     that. Frozen weights are left out of a direction that is not wanted (``ahead``, ``back``).
     """
     rows, rank = b.shape
@@ -56,7 +56,7 @@ def quantize(x: Tensor, tail: Tensor, out: Tensor, scales: Tensor, scale: float)
     ``scale``, which is the other factor's.
     """
     wide = torch.cat([x, tail], 1).float()
-    divisor = wide.abs().amax(1).clamp(min=1e-30) / LARGEST
+    divisor = wide.abs().amax(1).clamp(min=1e-27) / LARGEST
     scales.copy_(divisor * scale)
     wide = wide / divisor[:, None]
     high, low = _two(wide[:, x.shape[1] :])
@@ -64,15 +64,18 @@ def quantize(x: Tensor, tail: Tensor, out: Tensor, scales: Tensor, scale: float)
     out.copy_(_padded(whole, out.shape[1]))
 
 
-def multiply(x: Tensor, weight: Tensor, scales: Tensor | None, out: Tensor) -> None:
-    """x (T, K) times ``weight`` (N, K), both in FP8, into ``out`` (T, N); rows times ``scales``."""
-    result = x.float() @ weight.float().t()
-    out.copy_(result if scales is None else result * scales[:, None])
+def multiply(x: Tensor, weight: Tensor, out: Tensor) -> None:
+    """x (T, K) times ``weight`` (N, K), both in FP8, into ``out`` (T, N)."""
+    out.copy_(x.float() @ weight.float().t())
 
 
-def add_rows(x: Tensor, scales: Tensor, out: Tensor) -> None:
-    """Add x (T, h), its rows times ``scales`` (T,), to ``out``."""
-    out += (x.float() * scales[:, None]).to(out.dtype)
+def scale_rows(x: Tensor, scales: Tensor, out: Tensor, base: Tensor | None = None) -> None:
+    """x (T, N), its rows times ``scales`` (T,), onto ``base`` (T, N) or (N,), into ``out``.
+
+    ``out`` may be ``x`` or ``base`` itself.
+    """
+    result = x.float() * scales[:, None]
+    out.copy_(result if base is None else result + base)
 
 
 def _two(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,15 +36,15 @@ def test_mixed_up_numbers_are_found(piece: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_nan_is_no_product(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain, "multiply", lambda x, w, s, out: out.fill_(torch.nan))
+    monkeypatch.setattr(plain, "multiply", lambda x, w, out: out.fill_(torch.nan))
     with pytest.raises(RefusedError, match="off by nan%"):
         FastModel(adapted("llama"), Plan(3), fp8=True)
 
 
 def test_what_a_card_cannot_multiply_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def multiply(*_: Any) -> None:
-        raise RuntimeError("rowwise scales need another card\nand more lines")
+        raise RuntimeError("FP8 needs another card\nand more lines")
 
     monkeypatch.setattr(plain, "multiply", multiply)
-    with pytest.raises(RefusedError, match=r"q, k and v: rowwise scales need another card$"):
+    with pytest.raises(RefusedError, match=r"q, k and v: FP8 needs another card$"):
         FastModel(adapted("llama"), Plan(3), fp8=True)

@@ -88,30 +88,53 @@ def test_rows_are_rounded(ranks: int, width: int) -> None:
         pieces.quantize(x, tail, out, scales, 0.01)
         found.append((out, scales))
     same(found[1][0], found[0][0])
-    assert torch.allclose(found[1][1], found[0][1], rtol=1e-6)
+    assert torch.allclose(found[1][1], found[0][1], rtol=1e-6, atol=0)
 
 
-def test_rows_are_added() -> None:
+@pytest.mark.parametrize("onto", ["nothing", "itself", "a bias"])
+def test_rows_are_scaled(onto: str) -> None:
     whole_x, out = torch.randn(TOKENS, 96, device=DEVICE), torch.randn(TOKENS, 80, device=DEVICE)
     x, scales = whole_x[:, :64], torch.rand(TOKENS, device=DEVICE)
-    other = out.clone()
-    plain.add_rows(x, scales, out[:, :64])
-    fused.add_rows(x, scales, other[:, :64])
-    assert torch.allclose(out, other, atol=1e-6)
+    bias = torch.randn(64, device=DEVICE)
+    found = []
+    for pieces in (plain, fused):
+        target = out.clone()
+        base = {"nothing": None, "itself": target[:, :64], "a bias": bias}[onto]
+        pieces.scale_rows(x, scales, target[:, :64], base)
+        found.append(target)
+    assert torch.allclose(found[1], found[0], atol=1e-6)
+    assert torch.equal(found[1][:, 64:], out[:, 64:])
+    fused.scale_rows(x, scales, x)
+    assert torch.allclose(x, found[1][:, :64], atol=1e-6) == (onto == "nothing")
 
 
 @pytest.mark.skipif(not GPU, reason="torch multiplies in FP8 on a GPU alone")
-@pytest.mark.parametrize("raw", [False, True])
-def test_products(raw: bool) -> None:
+def test_products() -> None:
     x = torch.randn(TOKENS, 160, device=DEVICE).to(FP8)
     weight = torch.randn(96, 160, device=DEVICE).to(FP8)
-    scales = None if raw else torch.rand(TOKENS, device=DEVICE)
     found = torch.zeros(TOKENS, 128, device=DEVICE, dtype=torch.bfloat16)
     wanted = torch.zeros_like(found)
-    plain.multiply(x, weight, scales, wanted[:, :96])
-    fused.multiply(x, weight, scales, found[:, :96])
+    plain.multiply(x, weight, wanted[:, :96])
+    fused.multiply(x, weight, found[:, :96])
     difference = (found - wanted).float().norm()
     assert float(difference) < 0.005 * float(wanted.float().norm())
+
+
+@pytest.mark.skipif(not GPU, reason="conversions of the interpreter know no NaN")
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("column", [5, 66])
+def test_what_is_no_number_does_not_become_one(value: float, column: int) -> None:
+    """In x or in its tail: the product is NaN, which the guard sees, and other rows are not."""
+    x = torch.randn(TOKENS, 96, device=DEVICE).to(torch.bfloat16)
+    x[3, column] = value
+    out = torch.empty(TOKENS, 64 + fp8_tail(4), device=DEVICE).to(FP8)
+    scales = torch.empty(TOKENS, device=DEVICE)
+    fused.quantize(x[:, :64], x[:, 64:68], out, scales, 0.01)
+    product = torch.empty(TOKENS, 32, device=DEVICE, dtype=torch.bfloat16)
+    fused.multiply(out, torch.ones(32, out.shape[1], device=DEVICE).to(FP8), product)
+    fused.scale_rows(product, scales, product)
+    assert torch.isnan(product[3]).all()
+    assert torch.isfinite(product[[0, 1, 2, *range(4, TOKENS)]]).all()
 
 
 @pytest.mark.skipif(not GPU, reason="torch multiplies in FP8 on a GPU alone")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from fast_models import adapted, flat_batch, gradients, quantized, reference_los
 
 from core.model.fast import plain, plan
 from core.model.fast.adapters import Adapters
-from core.model.fast.dropout import Mask
+from core.model.fast.dropout import Mask, keep
 from core.model.fast.fp8 import plain as eight
 from core.model.fast.fp8.group import Fp8Group, scale_for
 from core.model.fast.fp8.plain import FP8, LARGEST
@@ -65,7 +66,7 @@ def test_weights_are_the_same_in_both_directions(group: Fp8Group) -> None:
     ahead = weight.forward[:, :COLUMNS].float() * group.scale
     back = weight.backward[:, : sum(ROWS)].float() * group.scale
     assert torch.equal(ahead, back.t())
-    assert float(weight.forward[:, :COLUMNS].float().abs().max()) == LARGEST / 8
+    assert float(weight.forward[:, :COLUMNS].float().abs().max()) <= LARGEST / 2
     assert 0.01 < off(ahead, wanted) < 0.04
     assert weight.forward.data_ptr() % 16 == weight.backward.data_ptr() % 16 == 0
 
@@ -86,7 +87,14 @@ def test_forward_and_gradient_of_the_input_are_rounded_as_e4m3_is(group: Fp8Grou
     assert 0.01 < off(back, dy.main @ w + (dy.main @ b) @ a) < 0.05
 
 
-def test_what_the_adapter_adds_is_rounded_far_less(group: Fp8Group) -> None:
+@pytest.mark.parametrize(
+    ("std", "limit"), [(0.05, 0.003), (1e-3, 0.003), (1e-4, 0.004), (1e-5, 0.03)]
+)
+def test_what_the_adapter_adds_is_rounded_far_less(
+    group: Fp8Group, std: float, limit: float
+) -> None:
+    """Also of a B that has hardly begun to learn, beside weights up to 0.1."""
+    group.adapters.b(group.place).normal_(std=std)
     weight = expanded(group)
     x = input_of(group, weight)
     out = torch.empty(TOKENS, group.rows)
@@ -94,7 +102,19 @@ def test_what_the_adapter_adds_is_rounded_far_less(group: Fp8Group) -> None:
     rounded, scales = group._rounded(x.main, x.tail)
     base = rounded[:, :COLUMNS].float() @ weight.forward[:, :COLUMNS].float().t()
     wanted = x.tail[:, : group.place.ranks] @ weight.b.t()
-    assert off(out - base * scales[:, None], wanted) < 0.003
+    assert off(out - base * scales[:, None], wanted) < limit
+
+
+def test_large_numbers_of_an_adapter_are_not_cut(group: Fp8Group) -> None:
+    group.adapters.b(group.place).uniform_(-0.19, 0.19)  # times the scaling, 2, nearly 4 x 0.1
+    weight = expanded(group)
+    tail = weight.forward[:, COLUMNS : COLUMNS + 3 * group.place.ranks].float()
+    high, _, low = tail.chunk(3, 1)
+    assert off((high + low) * group.scale, weight.b) < 0.01
+
+
+def test_weights_of_nothing_leave_the_adapter(group: Fp8Group) -> None:
+    assert scale_for([SimpleNamespace(largest=lambda: 0.0)]) == pytest.approx(0.2 / LARGEST)  # type: ignore[list-item]
 
 
 def test_a_raw_product_times_its_scales_is_the_product(group: Fp8Group) -> None:
@@ -121,13 +141,16 @@ def test_dropout_is_of_the_adapter_alone(group: Fp8Group) -> None:
     weight, mask = expanded(group), Mask(0.5, torch.tensor(7)).at(0, 0)
     dy = Wide(torch.randn(TOKENS, group.rows + group.pad), group.rows)
     group.backward_adapters(dy, weight, torch.zeros(TOKENS, group.pad))
-    dropped, base = torch.empty(TOKENS, COLUMNS), torch.empty(TOKENS, COLUMNS)
+    dropped, wanted = torch.empty(TOKENS, COLUMNS), torch.empty(TOKENS, COLUMNS)
     assert group.backward_input_raw(dy, weight, dropped, mask) is None
+    tail = dy.tail.clone()
     dy.tail.zero_()
-    group.backward_input(dy, weight, base, None)
-    kept = (dropped - base).abs() > 1e-6
-    assert 0.2 < float(kept.float().mean()) < 0.9
-    assert off(dropped, dy.main @ dense(group)) < 1
+    group.backward_input(dy, weight, wanted, None)
+    for number in range(len(ROWS)):
+        ranks = slice(number * RANK, (number + 1) * RANK)
+        wanted += (tail[:, ranks] @ weight.a[ranks]) * keep(wanted, number, mask)
+    assert off(dropped, wanted) < 0.01  # the rows' scales differ by what the tail is larger
+    assert not torch.equal(keep(wanted, 0, mask), keep(wanted, 1, mask))
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
