@@ -9,9 +9,10 @@ from core.config.errors import InputError
 from core.config.schema import RunConfig
 from core.model import liger
 from core.model.activations import activations
-from core.model.memory import Estimate, dims_of, estimate, linears_of, work_of
+from core.model.memory import Estimate, estimate
 from core.model.room import SHARE, free_memory_bytes
 from core.model.shapes import ModelShape, configured, shape_of
+from core.model.sizes import dims_of, linears_of, work_of
 from core.monitor.devices import Gpu, Listing, before_fp8, listing, pick
 from core.monitor.doctor import Finding, Level
 

@@ -17,17 +17,11 @@ from core.model import load as models
 from core.model.fast.fp8.check import refused as fp8_refused
 from core.model.fast.plan import TILE_TOKENS, Plan, choose, state_bytes
 from core.model.fast.route import kernels_fail, obstacle
-from core.model.memory import (
-    CONTEXT_BYTES,
-    NO_HOST_ROOM,
-    beyond_limit,
-    dims_of,
-    fused_dims,
-    path_of,
-    told_of,
-)
+from core.model.memory import CONTEXT_BYTES
 from core.model.room import SHARE, device_budget_bytes, free_memory_bytes
 from core.model.shapes import configured
+from core.model.sizes import dims_of
+from core.model.training_path import NO_HOST_ROOM, beyond_limit, fused_dims, path_of, told_of
 from core.monitor.devices import before_fp8
 from core.train.tally import Tally
 

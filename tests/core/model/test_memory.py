@@ -1,4 +1,4 @@
-"""The estimate against measured peaks, and against what a really loaded model takes."""
+"""The estimate against measured peaks, and what is said beside it."""
 
 from __future__ import annotations
 
@@ -6,55 +6,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from known_shapes import GIB, LLAMA_1B, LLAMA_8B, QWEN_7B, config, needed
 
-from core.config.files import from_overrides
-from core.config.schema import RunConfig
-from core.model.fast.plan import Plan
-from core.model.memory import (
-    NO_HOST_ROOM,
-    Estimate,
-    dims_of,
-    estimate,
-    fused_dims,
-    linears_of,
-    told_of,
-)
+from core.model.memory import estimate
 from core.model.shapes import ModelShape, shape_of
-
-GIB = 1 << 30
-
-
-def shape(
-    hidden: int, wide: int, layers: int, heads: int, kv_heads: int, vocab: int, **more: Any
-) -> ModelShape:
-    return ModelShape(
-        name="m", architecture=more.pop("architecture", "LlamaForCausalLM"), hidden_size=hidden,
-        layers=layers, vocab_size=vocab, context_length=None, tied=more.pop("tied", False),
-        quantization="", linear_names=None, parameters=None, size_bytes=None, dtype=None,
-        intermediate_size=wide, heads=heads, kv_heads=kv_heads,
-        head_dim=more.pop("head_dim", hidden // heads), **more,
-    )  # fmt: skip
-
-
-LLAMA_8B = shape(4096, 14336, 32, 32, 8, 128256)
-LLAMA_1B = shape(2048, 8192, 16, 32, 8, 128256, tied=True)
-QWEN_7B = shape(3584, 18944, 28, 28, 4, 152064, architecture="Qwen2ForCausalLM")
-
-
-def config(**changes: str) -> RunConfig:
-    """PEFT, two full rows of 2,048 tokens a micro-batch, rank 16 on all linears, no dropout."""
-    values = {"lora_dropout": "0", "data.packing": "no", "data.max_length": "2048",
-              "train.path": "peft"} | changes  # fmt: skip
-    return from_overrides(values).config
-
-
-def needed(wish: RunConfig, model: ModelShape, **more: Any) -> Estimate:
-    found = estimate(wish, model, **more)
-    assert found is not None
-    return found
+from core.model.training_path import NO_HOST_ROOM
 
 
 @pytest.mark.parametrize(
@@ -83,37 +41,6 @@ def test_the_fused_path_is_reckoned_by_its_plan() -> None:
     assert found.path == "fused"
     assert found.why == "8 sequences a pass in 4 pieces, gate and up computed twice"
     assert 5.9 < found.allocated / GIB < found.total / GIB - 1.3 < 6.1
-
-
-def test_the_path_that_is_reckoned_for_is_the_one_that_runs() -> None:
-    auto = {"train.path": "auto"}
-    assert needed(config(**auto), LLAMA_8B).path == "fused"
-    assert needed(config(**auto), LLAMA_8B, gpu=False).path == "PEFT"
-    assert needed(config(**auto, use_dora="yes"), LLAMA_8B).why == "the fused path knows no DoRA"
-    exact = needed(config(**auto, full_determinism="yes"), LLAMA_8B)
-    assert exact.path == "fused"
-    assert exact.activations > needed(config(**auto), LLAMA_8B).activations
-    other = replace(LLAMA_8B, architecture="GemmaForCausalLM")
-    assert "GemmaForCausalLM" in needed(config(**auto), other).why
-
-
-def test_fp8_is_told_with_the_path() -> None:
-    eight = config(**{"train.path": "auto", "train.fp8": "yes"})
-    told = "1 sequence a pass, gate and up computed twice"
-    assert told_of(eight, Plan(0)) == f"{told}, products in FP8 (e4m3)"
-    assert told_of(config(), Plan(0)) == told
-    found = needed(eight, LLAMA_8B)
-    assert (found.path, found.why.endswith(", products in FP8 (e4m3)")) == ("fused", True)
-    dims = dims_of(LLAMA_8B)
-    assert dims is not None
-    assert fused_dims(eight, LLAMA_8B, dims).fp8
-    assert not fused_dims(config(), LLAMA_8B, dims).fp8
-    on_cpu = needed(eight, LLAMA_8B, gpu=False)
-    assert (on_cpu.path, on_cpu.why) == (
-        "PEFT",
-        "the fused path is for NVIDIA GPUs, and train.fp8 is for the fused path alone: this "
-        "training is refused",
-    )
 
 
 def test_what_is_free_is_planned_with_as_a_run_would() -> None:
@@ -149,24 +76,6 @@ def test_without_ram_for_the_fused_path_it_is_reckoned_for_peft() -> None:
     wish = config(**{"train.path": "auto"})
     found = needed(wish, LLAMA_8B, free_bytes=7 * GIB, host_bytes=GIB // 8)
     assert (found.path, found.why) == ("PEFT", NO_HOST_ROOM)
-
-
-def test_what_the_fused_path_was_not_written_for_is_foreseen() -> None:
-    wish = config(**{"train.path": "auto"})
-    odd = needed(wish, replace(LLAMA_8B, odd="attention has dropout"))
-    assert (odd.path, odd.why) == (
-        "PEFT", "the fused path is not written for this: attention has dropout"
-    )  # fmt: skip
-    slides = replace(LLAMA_8B, architecture="MistralForCausalLM", window=2047)
-    assert needed(wish, slides).why == (
-        "the fused path is not written for this: attention slides over a window of 2,047 tokens, "
-        "and data.max_length lets rows have 2,048"
-    )
-    assert needed(wish, replace(slides, window=2048)).path == "fused"
-    old = needed(wish, LLAMA_8B, bf16=False)
-    assert (old.path, "bf16, which this GPU does not" in old.why) == ("PEFT", True)
-    quantized = needed(wish, replace(LLAMA_8B, quantization="awq"))
-    assert any("quantized already (awq)" in note for note in quantized.notes)
 
 
 def test_parts_follow_the_settings() -> None:
@@ -232,68 +141,3 @@ def test_it_needs_no_torch() -> None:
         "assert not {'torch', 'transformers', 'safetensors'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=True).returncode == 0
-
-
-def test_layers_from_the_configuration_are_those_of_the_weights(tiny_model: Path) -> None:
-    found = shape_of(str(tiny_model))
-    dims = dims_of(found)
-    assert dims is not None
-    assert found.linears is not None
-    assert set(linears_of(replace(found, linears=None), dims)) == set(found.linears)
-
-
-@pytest.mark.trains
-@pytest.mark.parametrize("changes", [{}, {"bnb_4bit_use_double_quant": "no"}, {"r": "4"}])
-def test_what_can_be_counted_is_what_a_loaded_model_takes(
-    tiny_model: Path, changes: dict[str, str]
-) -> None:
-    import torch
-
-    from core.model import adapters, load
-    from core.train.arguments import sft_config
-
-    wish = config(**{"model.name_or_path": str(tiny_model), "devices": "cpu", **changes})
-    expected = needed(wish, shape_of(str(tiny_model)), gpu=False)
-    base = load.load_base(wish, quantized=True, device="cpu")
-    head, embedding = base.get_output_embeddings().weight, base.get_input_embeddings().weight
-    assert expected.head == head.nbytes
-    assert expected.embedding == embedding.nbytes
-    stored = sum(_stored(p) for p in base.parameters()) - head.nbytes - embedding.nbytes
-    assert expected.weights == pytest.approx(stored, rel=0.01)
-    model = adapters.attach(base, wish)
-    learning = [p for p in model.parameters() if p.requires_grad]
-    assert expected.adapter == sum(p.nbytes for p in learning)
-    arguments = sft_config(wish, tiny_model, device="cpu", dtype=torch.float32)
-    for p in learning:
-        p.grad = torch.ones_like(p)
-    optimizer = _optimizer(arguments, learning)
-    optimizer.step()
-    assert expected.gradients == sum(p.grad.nbytes for p in learning if p.grad is not None)
-    state = sum(_tensor_bytes(values) for values in optimizer.state.values())
-    # Two tables of 256 numbers are shared by all.
-    assert expected.optimizer == pytest.approx(state, rel=0.02)
-
-
-def _stored(parameter: Any) -> int:
-    """Bytes of a parameter with its quantization constants."""
-    state = getattr(parameter, "quant_state", None)
-    if state is None:
-        return int(parameter.nbytes)
-    constants = state.absmax.nbytes
-    if state.nested:
-        constants += state.state2.absmax.nbytes + state.offset.nbytes
-    return int(parameter.nbytes + constants)
-
-
-def _optimizer(arguments: Any, learning: list[Any]) -> Any:
-    from transformers import Trainer
-
-    kind, values = Trainer.get_optimizer_cls_and_kwargs(arguments)
-    return kind(learning, **values)
-
-
-def _tensor_bytes(values: dict[str, Any]) -> int:
-    return sum(
-        value.nbytes for name, value in values.items()
-        if hasattr(value, "nbytes") and not name.startswith("qmap") and value.ndim
-    )  # fmt: skip

@@ -12,8 +12,9 @@ from peft import LoraConfig
 from core.config.schema import RunConfig
 from core.model.fast.model import widths_of
 from core.model.fast.route import layers_of, obstacle
-from core.model.memory import dims_of, fused_dims
 from core.model.shapes import configured
+from core.model.sizes import dims_of
+from core.model.training_path import fused_dims
 
 
 def test_the_four_families_take_it() -> None:

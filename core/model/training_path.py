@@ -1,0 +1,76 @@
+"""Which training path a run takes, by settings and shape alone, and how the fused one runs there.
+
+No torch: the estimate foresees it, and a run before it loads anything (``core.train.path``).
+"""
+
+from __future__ import annotations
+
+import math
+
+from core.config.schema import RunConfig
+from core.model.activations import Dims
+from core.model.fast import plan as fast
+from core.model.fast.known import ARCHITECTURES, odd_window
+from core.model.shapes import ModelShape
+
+NO_HOST_ROOM = "the fused path needs more free memory (RAM) of the host"
+_PROCESSORS = 132
+"""Multiprocessors of a large GPU (H100), over which flash attention spreads its sums."""
+
+
+def path_of(
+    config: RunConfig, shape: ModelShape, *, gpu: bool, bf16: bool = True, no_fp8: str = ""
+) -> tuple[str, str]:
+    """Which training path a run takes by its settings, and why the fused one is not taken.
+
+    ``no_fp8`` says why the GPU does not multiply in FP8, if so. The model itself is looked at once
+    it is loaded (``core.model.fast.route``).
+    """
+    odd = shape.odd or odd_window(shape.window, config.data.max_length)
+    why = {
+        f"{shape.architecture} takes more than text: its language model alone is trained, on the "
+        "plain path": shape.more_than_text,
+        f"{shape.architecture} is a mixture of experts: plain path, adapters on attention, experts "
+        "frozen in 16 bit": shape.experts > 1,
+        "train.path asks for it": config.train.path == "peft",
+        "the fused path is for NVIDIA GPUs": not gpu,
+        "the fused path is for NF4 bases": config.quantization.label != "NF4",
+        "the fused path knows no DoRA": config.adapter.use_dora,
+        "the fused path computes in bf16 alone": not _bf16(config),
+        "the fused path computes in bf16, which this GPU does not": not bf16,
+        no_fp8: config.train.fp8 and bool(no_fp8),
+        f"the fused path does not know {shape.architecture}": shape.architecture
+        not in ARCHITECTURES,
+        f"the fused path is not written for this: {odd}": bool(odd),
+    }
+    found = [text for text, holds in why.items() if holds]
+    return ("PEFT", found[0]) if found else ("fused", "")
+
+
+def _bf16(config: RunConfig) -> bool:
+    wanted = {config.model.dtype, config.quantization.bnb_4bit_compute_dtype}
+    return wanted <= {"auto", "bfloat16"}
+
+
+def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> fast.Dims:
+    """The numbers that the fused path's plan is made from."""
+    return fast.Dims(
+        dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
+        shape.tied, config.adapter.r, dims.heads,
+        math.ceil(_PROCESSORS / dims.heads) if config.train.full_determinism else 1,
+        dims.head_norms, config.train.fp8,
+    )  # fmt: skip
+
+
+def told_of(config: RunConfig, plan: fast.Plan) -> str:
+    """How the fused path runs, in a few words for the log: its plan, and FP8 where it is on."""
+    return f"{plan.told}, products in FP8 (e4m3)" if config.train.fp8 else plan.told
+
+
+def beyond_limit(config: RunConfig, shape: ModelShape, dims: Dims, plan: fast.Plan) -> str:
+    """A sentence where the fused path's smallest plan takes more than its limit; else empty."""
+    limit, state = config.memory.limit_gib, fast.state_bytes(config.train.optim)
+    needs = fast.peak_bytes(fused_dims(config, shape, dims), plan, state)
+    if limit is None or needs <= limit * fast.GIB:
+        return ""
+    return f"memory.limit_gib is {limit:g}, and it takes {needs / fast.GIB:.1f} at the least"

@@ -1,0 +1,60 @@
+"""Which path settings and shape lead to, and what is said of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from known_shapes import LLAMA_8B, config, needed
+
+from core.model.fast.plan import Plan
+from core.model.sizes import dims_of
+from core.model.training_path import fused_dims, told_of
+
+
+def test_the_path_that_is_reckoned_for_is_the_one_that_runs() -> None:
+    auto = {"train.path": "auto"}
+    assert needed(config(**auto), LLAMA_8B).path == "fused"
+    assert needed(config(**auto), LLAMA_8B, gpu=False).path == "PEFT"
+    assert needed(config(**auto, use_dora="yes"), LLAMA_8B).why == "the fused path knows no DoRA"
+    exact = needed(config(**auto, full_determinism="yes"), LLAMA_8B)
+    assert exact.path == "fused"
+    assert exact.activations > needed(config(**auto), LLAMA_8B).activations
+    other = replace(LLAMA_8B, architecture="GemmaForCausalLM")
+    assert "GemmaForCausalLM" in needed(config(**auto), other).why
+
+
+def test_fp8_is_told_with_the_path() -> None:
+    eight = config(**{"train.path": "auto", "train.fp8": "yes"})
+    told = "1 sequence a pass, gate and up computed twice"
+    assert told_of(eight, Plan(0)) == f"{told}, products in FP8 (e4m3)"
+    assert told_of(config(), Plan(0)) == told
+    found = needed(eight, LLAMA_8B)
+    assert (found.path, found.why.endswith(", products in FP8 (e4m3)")) == ("fused", True)
+    dims = dims_of(LLAMA_8B)
+    assert dims is not None
+    assert fused_dims(eight, LLAMA_8B, dims).fp8
+    assert not fused_dims(config(), LLAMA_8B, dims).fp8
+    on_cpu = needed(eight, LLAMA_8B, gpu=False)
+    assert (on_cpu.path, on_cpu.why) == (
+        "PEFT",
+        "the fused path is for NVIDIA GPUs, and train.fp8 is for the fused path alone: this "
+        "training is refused",
+    )
+
+
+def test_what_the_fused_path_was_not_written_for_is_foreseen() -> None:
+    wish = config(**{"train.path": "auto"})
+    odd = needed(wish, replace(LLAMA_8B, odd="attention has dropout"))
+    assert (odd.path, odd.why) == (
+        "PEFT", "the fused path is not written for this: attention has dropout"
+    )  # fmt: skip
+    slides = replace(LLAMA_8B, architecture="MistralForCausalLM", window=2047)
+    assert needed(wish, slides).why == (
+        "the fused path is not written for this: attention slides over a window of 2,047 tokens, "
+        "and data.max_length lets rows have 2,048"
+    )
+    assert needed(wish, replace(slides, window=2048)).path == "fused"
+    old = needed(wish, LLAMA_8B, bf16=False)
+    assert (old.path, "bf16, which this GPU does not" in old.why) == ("PEFT", True)
+    quantized = needed(wish, replace(LLAMA_8B, quantization="awq"))
+    assert any("quantized already (awq)" in note for note in quantized.notes)
