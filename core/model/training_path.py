@@ -12,10 +12,13 @@ from core.model.activations import Dims
 from core.model.fast import plan as fast
 from core.model.fast.known import ARCHITECTURES, odd_window
 from core.model.shapes import ModelShape
+from core.model.sizes import dims_of
 
 NO_HOST_ROOM = "the fused path needs more free memory (RAM) of the host"
 _PROCESSORS = 132
 """Multiprocessors of a large GPU (H100), over which flash attention spreads its sums."""
+_FP8_SIDES = 16
+"""What rows and columns of FP8 matrices are multiples of."""
 
 
 def path_of(
@@ -27,6 +30,8 @@ def path_of(
     it is loaded (``core.model.fast.route``).
     """
     odd = shape.odd or odd_window(shape.window, config.data.max_length)
+    if config.train.fp8:
+        no_fp8 = no_fp8 or _odd_in_fp8(shape)
     why = {
         f"{shape.architecture} takes more than text: its language model alone is trained, on the "
         "plain path": shape.more_than_text,
@@ -45,6 +50,15 @@ def path_of(
     }
     found = [text for text, holds in why.items() if holds]
     return ("PEFT", found[0]) if found else ("fused", "")
+
+
+def _odd_in_fp8(shape: ModelShape) -> str:
+    """Why matrices of a model cannot be multiplied in FP8; empty when they can."""
+    dims = dims_of(shape)
+    for name, width in (("queries", dims.queries), ("keys", dims.keys)) if dims else ():
+        if width % _FP8_SIDES:
+            return f"{name} are {width} wide, and FP8 takes multiples of {_FP8_SIDES}"
+    return ""
 
 
 def _bf16(config: RunConfig) -> bool:
