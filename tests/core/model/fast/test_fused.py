@@ -98,6 +98,37 @@ def test_the_middle_of_the_mlp(rank: int, part: float) -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("rank", [4, 40, 160])
+@pytest.mark.parametrize("part", [0.0, 0.1])
+def test_rows_that_lack_a_factor(rank: int, part: float) -> None:
+    """As products in FP8 leave them; with dropout the gradient's come whole."""
+    mask = Mask(part, torch.tensor(3_456_789_012, device=DEVICE)).at(3, 1) if part else None
+    scales, others = (10 ** (torch.rand(TOKENS, device=DEVICE) * 4 - 2) for _ in range(2))
+    gate_up, a = tensor(TOKENS, 360, pad=16) / scales[:, None], tensor(rank, 180, pad=32)
+    both(
+        lambda p, out, tail, kept: p.swiglu(gate_up, a, out, tail, mask, kept, scales),
+        tensor(TOKENS, 180, pad=64), tensor(TOKENS, 160), tensor(TOKENS, 160), limit=1e-3,
+    )  # fmt: skip
+    tail, grad = tensor(TOKENS, 160, pad=8), tensor(TOKENS, 180)
+    of_grad = others if mask is None else None
+    both(
+        lambda p, gu, grad_a: p.swiglu_backward(
+            gu, grad.clone(), tail, grad_a, mask, scales, of_grad
+        ),
+        gate_up.clone(), tensor(rank, 180), limit=1e-3,
+    )  # fmt: skip
+
+
+def test_a_norm_of_rows_that_lack_a_factor() -> None:
+    x, dy, weight = tensor(TOKENS, 96, pad=16), tensor(TOKENS, 96), torch.rand(96, device=DEVICE)
+    scales = 10 ** (torch.rand(TOKENS, device=DEVICE) * 4 - 2)
+    # Layers give the residual's own memory; its rows lie in a wider tensor.
+    both(lambda p, out: p.rms_norm_backward(dy, x, weight, 1e-6, out, out, scales),
+         tensor(TOKENS, 96, pad=24))  # fmt: skip
+    both(lambda p, out: p.rms_norm_backward(dy, x, weight, 1e-6, None, out, scales),
+         tensor(TOKENS, 96))  # fmt: skip
+
+
 @pytest.mark.parametrize("rank", [4, 16, 70, 140])
 @pytest.mark.parametrize("part", [0.0, 0.1])
 def test_adapters(rank: int, part: float) -> None:
