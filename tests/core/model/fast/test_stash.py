@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.model.fast.stash import ranks_of
+from core.model.fast.graphs import Graphs
+from core.model.fast.stash import Part, Slot, Stash, Widths, ranks_of
+
+GPU = torch.cuda.is_available()
+LAYERS, TOKENS, HEADS = 6, 512, 8
+WIDTHS = Widths(
+    hidden=1024, qkv=1536, attention=1024, attention_pad=32, state=2 * HEADS, tails=(64, 32, 32),
+    gate_up=2048, gate_up_pad=32,
+)  # fmt: skip
 
 
 @given(st.integers(1, 300), st.data())
@@ -26,3 +37,102 @@ def test_those_that_stay_are_spread_evenly(cells: int, held: int) -> None:
         apart = [after - before for before, after in zip([-1, *stay], stay, strict=False)]
         assert max(apart) - min(apart) <= 1
         assert stay[-1] == cells - 1
+
+
+class Filled:
+    """A stash whose cells are filled with numbers of their own, and looked at backward.
+
+    ``busy`` is how long the GPU computes in a cell, in cycles: copies take 200,000 or so.
+    """
+
+    def __init__(self, *, kept: int, held: int, device: str, busy: int = 0):
+        self.device, self._busy = torch.device(device), busy
+        self.stash = Stash(
+            LAYERS, WIDTHS, kept=kept, held=held, tokens=TOKENS, dtype=torch.bfloat16,
+            device=self.device,
+        )  # fmt: skip
+        self.first = torch.zeros((), dtype=torch.bfloat16, device=self.device)
+        """Added to all numbers, which end below 256: bf16 has them all."""
+        self.wrong = torch.zeros((), dtype=torch.int64, device=self.device)
+        """Elements that were not what they should have been."""
+
+    def forward(self, cells: int) -> None:
+        for cell in range(cells):
+            slot, number = self.stash.slot(cell), count(8 * cell)
+            for part in Part:
+                self._compute()
+                for tensor in tensors(slot, part):
+                    tensor.copy_(self.first + next(number))
+                if part is Part.ATTENTION:
+                    state = torch.zeros(HEADS, len(slot.x), device=self.device)
+                    slot.keep_state(state.copy_(self.first + 8 * cell))
+                if slot.gate_up is not None:
+                    slot.gate_up.whole.copy_(self.first + 8 * cell)
+                slot.finished(part)
+            self.stash.filled(cell, slot)
+        self.stash.join()
+
+    def backward(self, cells: int) -> None:
+        for cell in reversed(range(cells)):
+            slot, number = self.stash.load(cell), count(8 * cell)
+            for part in Part:
+                for tensor in tensors(slot, part):
+                    self._compare(tensor, next(number))
+            self._compare(slot.kept_state, 8 * cell)
+            assert slot.state_shape == (HEADS, len(slot.x))
+            if slot.gate_up is not None:
+                self._compare(slot.gate_up.whole, 8 * cell)
+            self._compute()
+            for part in Part:  # what is fetched next must not come before this
+                for tensor in tensors(slot, part):
+                    tensor.fill_(-1)
+            self.stash.release(cell)
+
+    def _compare(self, found: torch.Tensor, number: int) -> None:
+        self.wrong += (found != self.first + number).sum()
+
+    def _compute(self) -> None:
+        if self._busy:
+            torch.cuda._sleep(self._busy)
+
+
+def tensors(slot: Slot, part: Part) -> list[torch.Tensor]:
+    """What belongs to a part, log-sum-exp left out."""
+    return {
+        Part.QUERIES: [slot.x, slot.qkv, slot.tails.qkv],
+        Part.ATTENTION: [slot.o.whole, slot.h],
+        Part.TAILS: [slot.tails.gate_up, slot.tails.down],
+    }[part]
+
+
+def test_without_a_gpu_all_cells_stay() -> None:
+    filled = Filled(kept=3, held=0, device="cpu")
+    for lengths in ([40], [40, 7]):
+        filled.stash.begin(lengths, keep=True)
+        filled.forward(LAYERS * len(lengths))
+        filled.backward(LAYERS * len(lengths))
+    assert int(filled.wrong) == 0
+    filled.stash.begin([40], keep=True)
+    filled.forward(LAYERS)
+    filled.first += 1
+    filled.backward(LAYERS)
+    assert int(filled.wrong) > 0, "the comparison sees nothing"
+
+
+@pytest.mark.skipif(not GPU, reason="without a GPU all cells stay")
+@pytest.mark.parametrize("busy", [0, 300_000])
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("kept", [0, 4])
+@pytest.mark.parametrize("held", [0, 1, 2, 3 * LAYERS])
+def test_cells_come_back_through_the_ring(held: int, kept: int, recorded: bool, busy: int) -> None:
+    """Whether copies or computation take longer, as they are, recorded and replayed."""
+    filled, graphs = Filled(kept=kept, held=held, device="cuda", busy=busy), Graphs(enabled=True)
+    for lengths in ([TOKENS, 384, TOKENS], [TOKENS], [300, 200]):
+        cells = LAYERS * len(lengths)
+        for first in (0, 50, 100, 20):
+            key = tuple(lengths) if recorded else None
+            filled.first.fill_(first)
+            filled.stash.begin(lengths, keep=True)
+            graphs.run(key and (key, "forward"), lambda n=cells: filled.forward(n))  # type: ignore[misc]
+            graphs.run(key and (key, "backward"), lambda n=cells: filled.backward(n))  # type: ignore[misc]
+            assert int(filled.wrong) == 0, (lengths, first)
