@@ -1,10 +1,12 @@
 """Where the time of a training step goes on the GPU: kernel by kernel, and between them.
 
     python benchmarks/profile_step.py 8b-2x2048 --set memory.limit_gib=7.7 [--set train.fp8=true]
+    python benchmarks/profile_step.py 8b-2x2048 --host
 
 Runs a workload of ``train.py`` with finetui on a random base, records two of its steps with torch's
 profiler, and prints for one step: time that the GPU computes, gaps by length and what stands before
-the longest, and the kernels that take most. The rows ``tiny`` run without a GPU, too: then the
+the longest, and the kernels that take most. ``--host`` records the host as well, which makes a step
+slower, and says what it did in the longest gaps. The rows ``tiny`` run without a GPU, too: then the
 launches are torch's operations.
 """
 
@@ -16,6 +18,7 @@ import re
 import sys
 import tempfile
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +28,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import profile_host  # noqa: E402
 from peers import finetui, tokens  # noqa: E402
 from peers.meter import Meter  # noqa: E402
 from peers.shapes import MODELS, ROWS, Row, dry  # noqa: E402
@@ -32,6 +36,8 @@ from peers.shapes import MODELS, ROWS, Row, dry  # noqa: E402
 GPU = torch.cuda.is_available()
 _RECORDED = 2
 """Steps that are recorded, the last but one of the run being the last of them."""
+_LONG = 20
+"""Microseconds from which a gap is looked at: shorter ones lie between any two launches."""
 _KINDS = {
     "rounding to FP8": ("^_?quantize", "scale_rows"),
     "attention": ("flash", "fmha", "sdpa", "attention"),
@@ -47,10 +53,14 @@ _KINDS = {
 
 
 class Recorder(Meter):
-    """A meter that records some steps near the end."""
+    """A meter that records some steps near the end; ``host``: what the host does, too."""
 
-    def __init__(self, row: Row, trace: Path):
+    def __init__(self, row: Row, trace: Path, *, host: bool = False):
         super().__init__(row)
+        kinds = torch.profiler.ProfilerActivity
+        self._activities = [kinds.CUDA] if GPU else [kinds.CPU]
+        if host and GPU:
+            self._activities.append(kinds.CPU)
         self._steps, self._trace, self._done = row.steps, trace, 0
         self._profiler: Any = None
 
@@ -59,10 +69,7 @@ class Recorder(Meter):
         self._done += 1
         if self._done == self._steps - 1 - _RECORDED:
             _synchronize()
-            activity = torch.profiler.ProfilerActivity
-            self._profiler = torch.profiler.profile(
-                activities=[activity.CUDA if GPU else activity.CPU]
-            )
+            self._profiler = torch.profiler.profile(activities=self._activities)
             self._profiler.__enter__()
         elif self._done == self._steps - 1:
             _synchronize()
@@ -82,30 +89,51 @@ class Launch:
     begin: float
     end: float
     name: str
+    call: tuple[float, float] | None = None
+    """Beginning and end of the host's call that launched it, where that is known."""
 
 
-def launches(trace: Path) -> list[Launch]:
+@dataclass(frozen=True)
+class Gap:
+    """When nothing computes: from ``begin`` until ``after`` begins."""
+
+    begin: float
+    before: str
+    after: Launch
+
+    @property
+    def end(self) -> float:
+        return self.after.begin
+
+    @property
+    def length(self) -> float:
+        return self.end - self.begin
+
+
+def launches(trace: list[dict[str, Any]]) -> list[Launch]:
     """Everything that ran on the GPU, in order of its beginning."""
-    events = json.loads(trace.read_text(encoding="utf-8"))["traceEvents"]
     kinds = {"kernel", "gpu_memcpy", "gpu_memset"} if GPU else {"cpu_op"}
+    calls = {
+        e["args"]["correlation"]: (e["ts"], e["ts"] + e["dur"])
+        for e in trace
+        if e.get("cat") in ("cuda_runtime", "cuda_driver") and "correlation" in e.get("args", {})
+    }
     found = [
-        Launch(e["ts"], e["ts"] + e["dur"], e["name"])
-        for e in events
+        Launch(e["ts"], e["ts"] + e["dur"], e["name"],
+               calls.get(e.get("args", {}).get("correlation")))
+        for e in trace
         if e.get("ph") == "X" and e.get("cat") in kinds
-    ]
+    ]  # fmt: skip
     return sorted(found, key=lambda launch: launch.begin)
 
 
-def gaps(found: list[Launch]) -> list[tuple[float, str, str]]:
-    """When nothing computes: microseconds, what ran before, what runs after.
-
-    Copies to and from the host run beside the computation and do not count as such.
-    """
+def gaps(found: list[Launch]) -> list[Gap]:
+    """All gaps, in order. Copies to and from the host run beside and do not count as computing."""
     computing = [launch for launch in found if not _copies(launch.name)]
     idle, end, last = [], computing[0].end, computing[0].name
     for launch in computing[1:]:
         if launch.begin > end:
-            idle.append((launch.begin - end, last, launch.name))
+            idle.append(Gap(end, last, launch))
         if launch.end > end:
             end, last = launch.end, launch.name
     return idle
@@ -115,19 +143,18 @@ def _copies(name: str) -> bool:
     return "Memcpy HtoD" in name or "Memcpy DtoH" in name
 
 
-def told(found: list[Launch], rows: int) -> str:
-    """The report; milliseconds are those of one step."""
+def told(found: list[Launch], rows: int, host: list[profile_host.Event] | None = None) -> str:
+    """The report; milliseconds are those of one step. ``host``: the host's events, if recorded."""
     computing = [launch for launch in found if not _copies(launch.name)]
     span = (computing[-1].end - computing[0].begin) / 1000 / _RECORDED
     idle = gaps(found)
-    lost = sum(gap for gap, _, _ in idle) / 1000 / _RECORDED
+    lost = sum(gap.length for gap in idle) / 1000 / _RECORDED
     lines = [f"a step: {span:.1f} ms, the GPU computes in {span - lost:.1f} ms of them"]
-    for least, most in ((0, 3), (3, 20), (20, float("inf"))):
-        part = [gap for gap, _, _ in idle if least <= gap < most]
+    for least, most in ((0, 3), (3, _LONG), (_LONG, float("inf"))):
+        part = [gap.length for gap in idle if least <= gap.length < most]
         total = sum(part) / 1000 / _RECORDED
         lines.append(f"  gaps of {least} to {most} us: {total:.1f} ms in {len(part) // _RECORDED}")
-    for gap, before, after in sorted(idle, reverse=True)[:8]:
-        lines.append(f"  {gap:8.0f} us between {before[:44]} and {after[:44]}")
+    lines += _longest(idle, host)
     spent: Counter[str] = Counter()
     times: Counter[str] = Counter()
     for launch in found:
@@ -142,6 +169,32 @@ def told(found: list[Launch], rows: int) -> str:
     lines += ["| what | ms a step |", "| --- | --- |"]
     lines += [f"| {kind} | {t / 1000 / _RECORDED:.1f} |" for kind, t in kinds.most_common()]
     return "\n".join([*lines, f"| gaps | {lost:.1f} |"])
+
+
+def _longest(idle: list[Gap], host: list[profile_host.Event] | None) -> list[str]:
+    lines = []
+    for gap in sorted(idle, key=lambda gap: -gap.length)[:8]:
+        name = gap.after.name[:44]
+        lines.append(f"  {gap.length:8.0f} us between {gap.before[:44]} and {name}")
+        if host and gap.length > _LONG:
+            lines += [*_launched(gap), *profile_host.told(host, gap.begin, gap.end)]
+    if host:
+        long = [(gap.begin, gap.end) for gap in idle if gap.length > _LONG]
+        lines.append(f"  gaps over {_LONG} us by the stage of the main thread:")
+        for stage, total in profile_host.by_stage(host, long):
+            lines.append(f"{total / 1000 / _RECORDED:9.2f} ms  {stage}")
+    return lines
+
+
+def _launched(gap: Gap) -> list[str]:
+    """Whether the GPU waited for this launch, or for something that was under way."""
+    if gap.after.call is None:
+        return []
+    begin, end = gap.after.call
+    if end < gap.begin:
+        return [f"           launched {gap.begin - end:,.0f} us before the gap: not the host's"]
+    took = f"{end - begin:,.0f} us"
+    return [f"           launched {gap.end - begin:,.0f} us before the gap's end, in {took}"]
 
 
 def _kind(name: str) -> str:
@@ -159,18 +212,23 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE")
     parser.add_argument("--steps", type=int, default=9)
     parser.add_argument("--kernels", type=int, default=40, help="how many are listed")
+    parser.add_argument("--host", action="store_true", help="what the host does in the gaps")
     options = parser.parse_args()
     if not GPU and not dry(ROWS[options.row]):
         parser.error("this looks at a GPU, and torch sees none; a row tiny runs without")
     row = replace(ROWS[options.row], random_base=True, steps=options.steps, warm_up=3)
     changed = {"set": dict(part.split("=", 1) for part in options.set)}
     with tempfile.TemporaryDirectory() as place:
-        recorder = Recorder(row, Path(place) / "trace.json")
+        file = Path(place) / "trace.json"
+        recorder = Recorder(row, file, host=options.host)
         documents = tokens.documents(row, MODELS[row.model]["vocab_size"])
         sequences = finetui.sequences(row, documents)
-        trained = finetui.train(row, changed, Path(place), sequences, recorder)
+        with profile_host.marked() if options.host else nullcontext():
+            trained = finetui.train(row, changed, Path(place), sequences, recorder)
         figures = recorder.figures()
-        print(told(launches(Path(place) / "trace.json"), options.kernels))
+        trace = json.loads(file.read_text(encoding="utf-8"))["traceEvents"]
+        host = profile_host.host_events(trace) if options.host else None
+        print(told(launches(trace), options.kernels, host))
         facts = trained.facts
         print(f"{row.name}: {facts['path']} ({facts['why']}), losses {facts['losses']}")
         shown = ("tokens_per_second", "step_seconds", "peak_allocated_gib")

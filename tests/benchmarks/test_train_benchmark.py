@@ -267,7 +267,8 @@ def test_gaps_are_when_nothing_computes(monkeypatch: pytest.MonkeyPatch) -> None
         profile.Launch(0, 10, "gemm"), profile.Launch(2, 30, "Memcpy DtoH"),
         profile.Launch(5, 12, "norm"), profile.Launch(20, 21, "gemm"),
     ]  # fmt: skip
-    assert profile.gaps(launches) == [(8, "norm", "gemm")]
+    assert profile.gaps(launches) == [profile.Gap(12, "norm", launches[3])]
+    assert profile.gaps(launches)[0].length == 8
     report = profile.told(launches, 2)
     assert "the GPU computes in" in report
     assert "Memcpy DtoH" in report
