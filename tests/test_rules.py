@@ -54,6 +54,12 @@ def test_no_absolute_path_of_some_machine(path: Path) -> None:
     assert not re.search(r"[\"'](/home|/root|/work|/Users)/", text)
 
 
+def test_no_two_test_modules_have_one_name() -> None:
+    """pytest imports them by their name alone."""
+    names = sorted(path.name for path in ROOT.glob("tests/**/test_*.py"))
+    assert [name for name in names if names.count(name) > 1] == []
+
+
 def test_the_screen_does_not_import_torch() -> None:
     """After everything that the first paint imports, and the token view's own parts."""
     code = (
