@@ -138,6 +138,11 @@ ROWS: dict[str, Row] = {
             ("finetui", "unsloth-kept", "finetui-fp8"), settings={"memory.limit_gib": "22"},
         ),
         Row(
+            "8b-free", "Llama-3.1-8B, 2 x 2048, all free memory", "llama31-8b",
+            # What everybody gets who sets no limit.
+            ("finetui", "unsloth-kept", "finetui-fp8"),
+        ),
+        Row(
             "8b-packed", "Llama-3.1-8B, 2 x 2048, chat lengths, packed", "llama31-8b",
             ("finetui", "unsloth", "trl-liger", "axolotl", "finetui-fp8"), mixed=True,
             settings={"memory.limit_gib": "7.4"},
