@@ -14,6 +14,7 @@ import torch
 from core.config.errors import RefusedError
 from core.config.schema import RunConfig
 from core.model import load as models
+from core.model.fast.check import layer_fails
 from core.model.fast.fp8.check import refused as fp8_refused
 from core.model.fast.plan import TILE_TOKENS, Plan, choose, state_bytes
 from core.model.fast.route import kernels_fail, obstacle
@@ -63,12 +64,23 @@ def settle(foreseen: Choice, model: Any, config: RunConfig, tally: Tally, device
 
     Raises RefusedError like ``foresee``.
     """
-    why = None if foreseen.plan is None else obstacle(model, config.data.max_length)
+    if foreseen.plan is None:
+        return foreseen
+    why = obstacle(model, config.data.max_length) or _kernels_err(model)
     if why is None:
         return foreseen
     found = _plain(config, tally, why)
     models.to_device(model.get_base_model(), device)
     return found
+
+
+def _kernels_err(model: Any) -> str | None:
+    """Why the kernels cannot be trusted with this model; on a CPU there are none."""
+    causal = model.get_base_model()
+    device = causal.model.norm.weight.device
+    if device.type != "cuda":
+        return None
+    return layer_fails(model, causal.get_output_embeddings().weight.dtype, device)
 
 
 def check_fp8(config: RunConfig) -> None:

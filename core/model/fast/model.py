@@ -23,7 +23,7 @@ from core.model.fast.layer import Batch
 from core.model.fast.linear import Wide
 from core.model.fast.plan import Plan
 from core.model.fast.route import head_of, layers_of, pieces_for
-from core.model.fast.stash import Stash, Widths, pinned
+from core.model.fast.stash import Stash, pinned, widths_of
 from core.model.fast.work import Work
 
 Tensor = torch.Tensor
@@ -226,12 +226,3 @@ def _placed(weight: torch.nn.Parameter, device: torch.device, *, host: bool) -> 
     # Empty, but on the device: whoever moves the model there finds nothing to move.
     weight.data = torch.empty(0, weight.shape[1], dtype=weight.dtype, device=device)
     return table
-
-
-def widths_of(layer: Any, dtype: torch.dtype) -> Widths:
-    """Columns of what one layer keeps."""
-    return Widths(
-        layer.sizes.hidden, layer.qkv.rows, layer.output.columns, layer.output.pad,
-        layer.sizes.heads * max(1, torch.float32.itemsize // dtype.itemsize),
-        (layer.qkv.pad, layer.gate_up.pad, layer.down.pad), layer.gate_up.rows, layer.gate_up.pad,
-    )  # fmt: skip

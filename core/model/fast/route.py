@@ -89,9 +89,13 @@ def _odd_layers(model: Any) -> str | None:
 
 
 def layers_of(
-    model: Any, dtype: torch.dtype, device: torch.device, *, fp8: bool = False
-) -> tuple[list[Layer], Adapters]:
-    """The parts of a model that ``obstacle`` has nothing against; ``fp8``: products in FP8."""
+    model: Any, dtype: torch.dtype, device: torch.device, *, fp8: bool = False,
+    count: int | None = None,
+) -> tuple[list[Layer], Adapters]:  # fmt: skip
+    """The parts of a model that ``obstacle`` has nothing against.
+
+    ``fp8``: products in FP8. ``count``: only so many layers, the first.
+    """
     causal = model.get_base_model()
     linears = [
         [[getattr(getattr(layer, parent), name) for name in names] for parent, names in _GROUPS]
@@ -99,7 +103,7 @@ def layers_of(
     ]
     sample = next(one for layer in linears for group in layer for one in group
                   if hasattr(one, "lora_A"))  # fmt: skip
-    name = sample.active_adapters[0]
+    name, linears = sample.active_adapters[0], linears[:count]
     adapters = Adapters(
         [
             [(_adapted(one), _frozen(one).weight.quant_state.shape[0],
@@ -112,7 +116,9 @@ def layers_of(
     sizes, attentions = _sizes(causal.config), Attentions(device.type)
     places = iter(adapters.places)
     layers = []
-    for number, (module, groups) in enumerate(zip(causal.model.layers, linears, strict=True)):
+    for number, (module, groups) in enumerate(
+        zip(causal.model.layers[:count], linears, strict=True)
+    ):
         qkv, output, gate_up, down = [
             _group(tuple(nf4_of(_frozen(one)) for one in group), next(places), _bias(group, dtype),
                    adapters, device, fp8=fp8)

@@ -102,6 +102,15 @@ class Widths:
         )
 
 
+def widths_of(layer: Any, dtype: torch.dtype) -> Widths:
+    """Columns of what one layer keeps."""
+    return Widths(
+        layer.sizes.hidden, layer.qkv.rows, layer.output.columns, layer.output.pad,
+        layer.sizes.heads * max(1, torch.float32.itemsize // dtype.itemsize),
+        (layer.qkv.pad, layer.gate_up.pad, layer.down.pad), layer.gate_up.rows, layer.gate_up.pad,
+    )  # fmt: skip
+
+
 class Stash:
     """Slots for all cells of one pass; forward in order, backward in the opposite one.
 
