@@ -111,7 +111,7 @@ def test_files_that_are_read_in_order_are_one_piece(tmp_path: Path) -> None:
     [
         ("a.parquet", b"PAR1 and then nothing that a footer would be", "a.parquet is broken"),
         ("a.jsonl", '{"a": 1}\n'.encode("utf-16"), "no JSON lines in UTF-8"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:-9], "cut short or broken inside"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 999, mtime=0)[:-9], "cut short or broken"),
         ("a.csv", b"\0\1\2\3" * 999, "binary"),
     ],
 )  # fmt: skip
