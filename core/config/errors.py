@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 
+def first_line(error: Exception) -> str:
+    """What a library says first of an error, or else what kind of error it is."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
 class FinetuiError(Exception):
     """Something went wrong in a way that can be explained: what, where, and what to do.
 

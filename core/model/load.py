@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from core.config.errors import FailedError, InputError
+from core.config.errors import FailedError, InputError, first_line
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
 from core.data.tokens.codec import ChatCodec, pad_token
@@ -268,13 +268,13 @@ def _explained(name: str) -> Iterator[None]:
         ) from error
     except (SafetensorError, EOFError) as error:
         raise InputError(
-            f"the weights of {name} cannot be read: {_first_line(error)}",
+            f"the weights of {name} cannot be read: {first_line(error)}",
             kind="bad_weights",
             remedies=("download the model again",),
         ) from error
     except ImportError as error:
         raise FailedError(
-            f"{name} needs a package that is not usable here: {_first_line(error)}",
+            f"{name} needs a package that is not usable here: {first_line(error)}",
             kind="missing_package",
             remedies=("install finetui again with its pinned versions (constraints.txt)",),
         ) from error
@@ -293,7 +293,7 @@ def _input_error(name: str, error: Exception) -> InputError:
     if "model type" in text or "Unrecognized configuration class" in text:
         return InputError(
             f"{name} is no causal language model that this version of transformers knows: "
-            f"{_first_line(error)}",
+            f"{first_line(error)}",
             kind="unknown_architecture",
             remedies=("take a text model of a known architecture, such as Llama or Qwen",),
         )
@@ -307,15 +307,10 @@ def _input_error(name: str, error: Exception) -> InputError:
             ),
         )
     return InputError(
-        f"{name} cannot be loaded: {_first_line(error)}",
+        f"{name} cannot be loaded: {first_line(error)}",
         kind="no_model",
         remedies=("check the folder or hub id, and that it has safetensors weights",),
     )
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
 
 
 @contextmanager

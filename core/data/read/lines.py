@@ -134,6 +134,7 @@ def _texts(value: dict[str, Any], depth: int) -> int:
 
 
 def _texts_in_list(value: list[Any], depth: int) -> int:
+    # Written out beside its twin: one calling the other costs a chat's line 9 % of its reading.
     if depth > DEPTH_LIMIT:
         return _ODD
     count = 0

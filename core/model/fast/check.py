@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
+from core.config.errors import first_line
 from core.model.fast import plain
 from core.model.fast.adapters import Adapters
 from core.model.fast.attention import Attentions, Documents
 from core.model.fast.layer import Batch, Layer
-from core.model.fast.route import layers_of
+from core.model.fast.route import GROUPS, layers_of
 from core.model.fast.stash import Stash, widths_of
 from core.model.fast.work import Work
 
@@ -28,7 +29,6 @@ _MOST = 0.15
 layer of a Llama-3.2-1B); numbers of which an eighth is zero are 0.35 off."""
 _ROUNDED = 8
 """So many times may a number be rounded that passes by the layer."""
-_LINEARS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"), ("down_proj",))
 _OUTPUT, _GRADIENT = "its output", "the gradient of its input"
 
 
@@ -43,8 +43,7 @@ def layer_fails(model: Any, dtype: torch.dtype, device: torch.device) -> str | N
     except torch.OutOfMemoryError:
         return None
     except RuntimeError as error:  # whatever a compiler, cuBLAS or cuDNN may say
-        lines = str(error).strip().splitlines()
-        return f"a layer of it does not run here: {lines[0] if lines else type(error).__name__}"
+        return f"a layer of it does not run here: {first_line(error)}"
     wrong = {what: one for what, one in found.items() if not one < _MOST}
     if not wrong:
         return None
@@ -109,8 +108,7 @@ def _results(
     weights = work.expanded(layer, back=True)
     layer.backward(weights, stash.load(0), running, batch, work, first=False)
     found[_GRADIENT] = running.main.clone()
-    for names, group in zip(_LINEARS, (layer.qkv, layer.output, layer.gate_up, layer.down),
-                            strict=True):  # fmt: skip
+    for (_, names), group in zip(GROUPS, layer.groups, strict=True):
         parts_a = group.grad_a.clone().chunk(len(names))
         rows = [weight.rows for weight in group.weights]
         parts_b = torch.split(adapters.grad_b(group.place).clone(), rows)
@@ -122,8 +120,8 @@ def _results(
 
 def _off(found: Tensor, wanted: Tensor, beside: Tensor | None) -> float:
     """The difference, as a part of what is wanted or of what that has more than ``beside``."""
-    size = wanted.float().norm()
-    if beside is not None:
-        size = (wanted.float() - beside.float()).norm()
-        size += _ROUNDED * torch.finfo(beside.dtype).eps * beside.float().norm()
+    if beside is None:
+        return plain.difference(found, wanted)
+    size = (wanted.float() - beside.float()).norm()
+    size += _ROUNDED * torch.finfo(beside.dtype).eps * beside.float().norm()
     return float((found.float() - wanted.float()).norm() / size)

@@ -68,6 +68,10 @@ class Layer:
     attentions: Attentions
     pieces: Any
 
+    @property
+    def groups(self) -> tuple[Group, Group, Group, Group]:
+        return self.qkv, self.output, self.gate_up, self.down
+
     # --- forward ---
 
     def forward(

@@ -196,6 +196,11 @@ def embed(weight: Tensor, ids: Tensor, out: Tensor) -> None:
     out.copy_(weight[ids])
 
 
+def difference(found: Tensor, wanted: Tensor) -> float:
+    """How far a result is from its twin's, as a part of that one's norm. Waits for the device."""
+    return float((found.float() - wanted.float()).norm() / wanted.float().norm())
+
+
 def _scaled(x: Tensor, scales: Tensor | None, dtype: torch.dtype) -> Tensor:
     return x.to(dtype) if scales is None else x.to(dtype) * scales[:, None].to(dtype)
 

@@ -20,12 +20,13 @@ from core.model.fast.nf4 import Nf4, nf4_of, unsupported
 from core.model.fast.plan import Plan
 from core.model.fast.streamed import Belt, StreamedHead
 
-_GROUPS = (
+GROUPS = (
     ("self_attn", ("q_proj", "k_proj", "v_proj")),
     ("self_attn", ("o_proj",)),
     ("mlp", ("gate_proj", "up_proj")),
     ("mlp", ("down_proj",)),
 )
+"""Linears with one input, by the module that they are in; in the order of ``Layer.groups``."""
 
 
 def obstacle(model: Any, longest: int) -> str | None:
@@ -66,12 +67,12 @@ def _odd_layers(model: Any) -> str | None:
     causal = model.get_base_model()
     adapted = 0
     for number, layer in enumerate(causal.model.layers):
-        for parent, names in _GROUPS:
+        for parent, names in GROUPS:
             for name in names:
                 linear = getattr(getattr(layer, parent), name)
                 frozen = getattr(linear, "base_layer", linear)
                 why = unsupported(frozen)
-                if why is None and frozen.bias is not None and name not in _GROUPS[0][1]:
+                if why is None and frozen.bias is not None and name not in GROUPS[0][1]:
                     why = "it has a bias"
                 if why is None and getattr(linear, "lora_variant", None):
                     why = "its adapter is a variant of LoRA"
@@ -98,7 +99,7 @@ def layers_of(
     """
     causal = model.get_base_model()
     linears = [
-        [[getattr(getattr(layer, parent), name) for name in names] for parent, names in _GROUPS]
+        [[getattr(getattr(layer, parent), name) for name in names] for parent, names in GROUPS]
         for layer in causal.model.layers
     ]
     sample = next(one for layer in linears for group in layer for one in group

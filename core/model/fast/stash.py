@@ -279,9 +279,8 @@ class Stash:
         tokens, widths = self._tokens(cell), self._widths.parts
         begin = 0 if part is None else tokens * sum(widths[:part])
         end = tokens * (sum(widths) if part is None else sum(widths[: part + 1]))
-        return self._device_slots[number][begin:end], self._host_slots[self._ranks[cell][1]][
-            begin:end
-        ]
+        _, rank = self._ranks[cell]
+        return self._device_slots[number][begin:end], self._host_slots[rank][begin:end]
 
 
 def ranks_of(cells: int, sent: int) -> list[tuple[bool, int]]:

@@ -63,9 +63,8 @@ class Work:
 
         For the forward pass, or ``back``, where gate and up may be computed again.
         """
-        groups = (layer.qkv, layer.output, layer.gate_up, layer.down)
-        scratch, at, found = self.room(sum(group.room for group in groups)), 0, []
-        for group in groups:
+        scratch, at, found = self.room(sum(group.room for group in layer.groups)), 0, []
+        for group in layer.groups:
             ahead = not back or group is layer.gate_up
             found.append(group.expanded(scratch[at : at + group.room], ahead=ahead, back=back))
             at += group.room

@@ -1,20 +1,21 @@
 """Whether products in FP8 are what they should be on this machine, before anything learns by them.
 
-Not every card and version has row-wise scales, and what Triton makes of conversions to FP8 has been
-wrong before. A layer's own weights and some random tokens show it within a second.
+Not every card and version multiplies in FP8 as it says, and what Triton makes of conversions has
+been wrong before. A layer's own weights and some random tokens show it within a second.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import torch
 
-from core.config.errors import RefusedError
+from core.config.errors import RefusedError, first_line
 from core.model.fast.linear import Group, Wide
+from core.model.fast.plain import difference
 
-Tensor = torch.Tensor
 _TOKENS = 64
+_NAMES = ("q, k and v", "o_proj", "gate and up", "down_proj")
 _MOST = 0.1
 """Error of a product, as a part of its norm: e4m3 leaves 0.04, another arithmetic 1."""
 
@@ -31,16 +32,15 @@ def refused(why: str) -> RefusedError:
     )
 
 
-def check(groups: Mapping[str, Group], dtype: torch.dtype, device: torch.device) -> None:
-    """Multiply through some linears, both ways. Raises RefusedError where that goes wrong."""
-    for name, group in groups.items():
+def check(groups: Sequence[Group], dtype: torch.dtype, device: torch.device) -> None:
+    """Multiply through a layer's linears, both ways. Raises RefusedError where that goes wrong."""
+    for name, group in zip(_NAMES, groups, strict=True):
         try:
             errors = _errors(group, dtype, device)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:  # whatever cuBLAS or Triton may say
-            lines = str(error).strip().splitlines()
-            raise refused(f"{name}: {lines[0] if lines else type(error).__name__}") from error
+            raise refused(f"{name}: {first_line(error)}") from error
         wrong = [error for error in errors if not error < _MOST]
         if wrong:
             raise refused(f"{name}: a product is off by {wrong[0]:.0%} of its norm here")
@@ -59,7 +59,8 @@ def _errors(group: Group, dtype: torch.dtype, device: torch.device) -> tuple[flo
         wanted += group.bias
     back = torch.empty(_TOKENS, group.columns, dtype=dtype, device=device)
     group.backward_input(dy, weight, back, None)
-    return _off(out, wanted), _off(back, dy.main @ dense + dy.tail[:, :ranks] @ group.a(weight))
+    back_wanted = dy.main @ dense + dy.tail[:, :ranks] @ group.a(weight)
+    return difference(out, wanted), difference(back, back_wanted)
 
 
 def _random(width: int, group: Group, dtype: torch.dtype, device: torch.device) -> Wide:
@@ -68,8 +69,3 @@ def _random(width: int, group: Group, dtype: torch.dtype, device: torch.device) 
     shape = (_TOKENS, width + group.pad)
     whole = torch.randn(shape, dtype=dtype, device=device, generator=generator)
     return Wide(whole, width)
-
-
-def _off(found: Tensor, wanted: Tensor) -> float:
-    difference = found.float() - wanted.float()
-    return float(difference.norm() / wanted.float().norm())

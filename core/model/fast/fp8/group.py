@@ -69,7 +69,7 @@ class Fp8Group(Group):
     @property
     def room(self) -> int:
         size = torch.bfloat16.itemsize
-        return -(-sum(_aligned(prod(shape) * kind.itemsize) for shape, kind in self._parts(None))
+        return -(-sum(_aligned(prod(shape) * kind.itemsize) for shape, kind in self._parts())
                  // size)  # fmt: skip
 
     def expanded(self, scratch: Tensor, *, ahead: bool = True, back: bool = True) -> Fp8Weight:
@@ -86,8 +86,10 @@ class Fp8Group(Group):
         )  # fmt: skip
         return weight
 
-    def _parts(self, dtype: torch.dtype | None) -> list[tuple[tuple[int, int], torch.dtype]]:
-        dtype, ranks = dtype or torch.bfloat16, self.place.ranks
+    def _parts(
+        self, dtype: torch.dtype = torch.bfloat16
+    ) -> list[tuple[tuple[int, int], torch.dtype]]:
+        ranks = self.place.ranks
         return [
             ((self.rows, self.columns + self.tail), FP8),
             ((self.columns, self.rows + self.tail), FP8),
