@@ -7,10 +7,13 @@ which knows where documents end. ``Plain`` is the twin for any device.
 
 from __future__ import annotations
 
+import threading
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 Tensor = torch.Tensor
@@ -51,7 +54,10 @@ class Attention(Protocol):
 
 
 class Plain:
-    """One document at a time, differentiated by autograd."""
+    """One document at a time, differentiated by autograd.
+
+    On a GPU by products and a softmax: whoever looks for errors of kernels must not use them.
+    """
 
     def forward(
         self, q: Tensor, k: Tensor, v: Tensor, documents: Documents
@@ -75,7 +81,11 @@ class Plain:
 
     def _document(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
-        out = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        kernel: AbstractContextManager[None] = nullcontext()
+        if q.is_cuda:
+            kernel = sdpa_kernel(SDPBackend.MATH)
+        with kernel:
+            out = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         return out[0].transpose(0, 1)
 
 
@@ -103,6 +113,13 @@ class Flash:
         return dq, dk, dv
 
 
+Strides = tuple[int, ...]
+_LAYOUTS: dict[tuple[Any, ...], tuple[Strides, Strides]] = {}
+"""Strides of output and gradient that torch built a backward plan with, by what it keeps it under:
+the thread, and sizes and strides of queries, keys and values. A later call gets the same plan
+whatever its own output and gradient look like, so they have to look like that (MHA.cpp)."""
+
+
 class Cudnn:
     """cuDNN's attention, for documents of one length. It builds a plan for each new shape."""
 
@@ -122,15 +139,35 @@ class Cudnn:
         documents: Documents,
     ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         longest = documents.longest
+        out, grad = self._laid_out(out, grad, (q, k, v), longest)
         heads = (_batched(part, documents) for part in (grad, q, k, v, out))
         grads = torch.ops.aten._scaled_dot_product_cudnn_attention_backward(
             *heads, state, *self._random, None, None, None, longest, longest, 0.0, True,
             scale=q.shape[-1] ** -0.5,
         )  # fmt: skip
         dq, dk, dv = (
-            g.transpose(1, 2).reshape(like.shape) for g, like in zip(grads, (q, k, v), strict=True)
+            g.transpose(1, 2).reshape(like.shape).contiguous()
+            for g, like in zip(grads, (q, k, v), strict=True)
         )
         return dq, dk, dv
+
+    def _laid_out(
+        self, out: Tensor, grad: Tensor, inputs: tuple[Tensor, ...], longest: int
+    ) -> tuple[Tensor, Tensor]:
+        """Output and gradient in the layout that the plan for such inputs reads."""
+        shapes = tuple((part.shape, part.stride()) for part in inputs)
+        key = (threading.get_ident(), inputs[0].get_device(), inputs[0].dtype, longest, *shapes)
+        wanted = _LAYOUTS.setdefault(key, (out.stride(), grad.stride()))
+        return _like(out, wanted[0]), _like(grad, wanted[1])
+
+
+def _like(part: Tensor, strides: Strides) -> Tensor:
+    """The same numbers, with these strides."""
+    if part.stride() == strides:
+        return part
+    return torch.empty_strided(
+        part.shape, strides, dtype=part.dtype, device=part.device
+    ).copy_(part)  # fmt: skip
 
 
 def _batched(part: Tensor, documents: Documents) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from core.model.fast import attention
 from core.model.fast.attention import Attentions, Cudnn, Documents, Flash
 
 
@@ -32,3 +33,18 @@ def test_equal_lengths_take_cudnn_and_others_flash(monkeypatch: pytest.MonkeyPat
 @pytest.mark.usefixtures("deterministic")
 def test_a_deterministic_run_takes_flash(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(monkeypatch) is Flash
+
+
+def test_a_plan_gets_the_layout_it_was_made_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention, "_LAYOUTS", {})
+    q, k, v = torch.randn(3, 64, 4, 8).unbind()
+    dense, wide = torch.randn(64, 4, 8), torch.randn(64, 5, 8)[:, :4]
+    first = Cudnn()._laid_out(dense, wide, (q, k, v), 64)
+    assert first[0] is dense
+    assert first[1] is wide
+    out, grad = Cudnn()._laid_out(wide, dense, (q, k, v), 64)
+    assert (out.stride(), grad.stride()) == (dense.stride(), wide.stride())
+    assert torch.equal(out, wide)
+    assert torch.equal(grad, dense)
+    # Other documents are another plan's.
+    assert Cudnn()._laid_out(wide, dense, (q, k, v), 32)[0] is wide
