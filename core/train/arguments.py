@@ -73,6 +73,9 @@ def _ours(activation_checkpointing: bool) -> dict[str, Any]:
         "push_to_hub": False,
         # A batch must not depend on how far a worker process has read ahead.
         "dataloader_num_workers": 0,
+        # Else making the next rows would wait until the GPU has done all that it was given.
+        "dataloader_pin_memory": True,
+        "accelerator_config": {"non_blocking": True},
     }
 
 
