@@ -12,7 +12,7 @@ from itertools import accumulate
 import torch
 import triton
 
-from core.model.fast import kernels, plain, thin
+from core.model.fast import gate, kernels, plain, thin
 from core.model.fast.dropout import Mask
 from core.model.fast.nf4 import Nf4
 
@@ -99,6 +99,13 @@ def rotate(qk: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, back: bool = Fa
     )  # fmt: skip
 
 
+def copy_rows(x: Tensor, out: Tensor) -> None:
+    block = triton.next_power_of_2(x.shape[1])
+    kernels.copy_kernel[(len(x),)](
+        x, out, x.shape[1], x.stride(0), out.stride(0), BLOCK=block, num_warps=_warps(block)
+    )
+
+
 def _warps(block: int) -> int:
     return min(16, max(1, block // 512))
 
@@ -110,12 +117,12 @@ def swiglu(
     (tokens, width), rank = out.shape, len(a)
     if rank > _ROWS:
         rank = 0  # projected apart
-    splits = _splits(triton.cdiv(tokens, 64), width // 1024, 2 * _PROGRAMS)
+    splits = _splits(triton.cdiv(tokens, 32), width // 1024, 2 * _PROGRAMS)
     parts = _sums(out, splits, tokens, rank)
-    thin.swiglu_kernel[(triton.cdiv(tokens, 64), splits)](
+    gate.swiglu_kernel[(triton.cdiv(tokens, 32), splits)](
         gate_up, a, out, parts, parts if scales is None else scales, tokens, width,
         gate_up.stride(0), a.stride(0), out.stride(0), rank, *_drawn(mask, out),
-        DROPOUT=mask is not None, SCALED=scales is not None, TOKENS=64, BLOCK=64,
+        DROPOUT=mask is not None, SCALED=scales is not None, TOKENS=32, BLOCK=_columns(rank),
         SPLITS=splits, RANK=_lanes(rank), num_warps=4, num_stages=3,
     )  # fmt: skip
     if rank:
@@ -129,17 +136,17 @@ def swiglu_backward(
     scales: Tensor | None = None, grad_scales: Tensor | None = None,
 ) -> None:  # fmt: skip
     (tokens, width), rank = grad.shape, len(grad_a) if len(grad_a) <= _ROWS else 0
-    # More numbers to hold at a time, where rows come with factors: fewer columns, then.
-    block, warps = (128, 8) if scales is None else (64, 4)
-    blocks = triton.cdiv(width, block)
+    # More numbers to hold at a time, where rows come with factors: fewer tokens, then.
+    size, warps = (32, 8) if scales is None else (16, 4)
+    blocks = triton.cdiv(width, 128)
     splits = _splits(blocks, tokens // 256, 3 * _PROGRAMS)
     parts = _sums(grad, splits, rank, width)
-    thin.swiglu_backward_kernel[(blocks, splits)](
+    gate.swiglu_backward_kernel[(blocks, splits)](
         gate_up, grad, tail, parts, parts if scales is None else scales,
         parts if grad_scales is None else grad_scales, tokens, width, gate_up.stride(0),
         grad.stride(0), tail.stride(0), rank, *_drawn(mask, grad), DROPOUT=mask is not None,
-        SCALED=scales is not None, GRAD_SCALED=grad_scales is not None, BLOCK=block,
-        TOKENS=16, SPLITS=splits, RANK=_lanes(rank), WRITTEN=not rank, num_warps=warps,
+        SCALED=scales is not None, GRAD_SCALED=grad_scales is not None, BLOCK=128,
+        TOKENS=size, SPLITS=splits, RANK=_lanes(rank), WRITTEN=not rank, num_warps=warps,
         num_stages=3,
     )  # fmt: skip
     if rank:

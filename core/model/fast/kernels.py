@@ -5,8 +5,13 @@ Offsets of rows are 64-bit: T tokens times a width of 2 f soon pass 2^31 element
 
 from __future__ import annotations
 
+import os
+
 import triton
 import triton.language as tl
+
+COMPILED = tl.constexpr(os.environ.get("TRITON_INTERPRET") != "1")
+"""Triton's interpreter, for trying kernels without a GPU, knows no inline assembly."""
 
 
 @triton.jit
@@ -159,6 +164,13 @@ def head_norm_backward_kernel(
     value *= scale
     result = scale * (grad - value * (tl.sum(grad * value, 1)[:, None] / width))
     tl.store(dy + token * dy_pitch + place, result.to(dy.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def copy_kernel(x, out, width, pitch, out_pitch, BLOCK: tl.constexpr):
+    row, column = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
+    value = tl.load(x + row * pitch + column, mask=column < width)
+    tl.store(out + row * out_pitch + column, value, mask=column < width)
 
 
 @triton.jit

@@ -102,7 +102,7 @@ class Layer:
         attention = self.attentions.best(q, k, batch.documents)
         out, state = attention.forward(q, k, v, batch.documents)
         slot.keep_state(state)
-        slot.o.main.copy_(out.flatten(1))
+        self.pieces.copy_rows(out.flatten(1), slot.o.main)
         self.output.project(slot.o, weights.output, self._mask(batch, 1))
         self.output.forward(slot.o, weights.output, running, onto=True)
 
@@ -188,7 +188,7 @@ class Layer:
         targets = self._query_and_key(dqkv.main)
         for part, target in zip((dq, dk), targets, strict=True):
             self.pieces.rotate(part, batch.cos, batch.sin, target, back=True)
-        self._values(dqkv.main).copy_(dv)
+        self.pieces.copy_rows(dv.flatten(1), dqkv.main[:, -self.sizes.keys :])
         if self.head_norms is not None:
             raw = self._query_and_key(slot.qkv)
             for target, before, weight in zip(targets, raw, self.head_norms, strict=True):

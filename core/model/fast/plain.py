@@ -77,6 +77,11 @@ def rotate(qk: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, back: bool = Fa
     out[..., :half], out[..., half:] = rotated
 
 
+def copy_rows(x: Tensor, out: Tensor) -> None:
+    """``x`` (T, w) into ``out``, whose rows may lie further apart."""
+    out.copy_(x)
+
+
 def head_norm(qk: Tensor, weight: Tensor, eps: float, out: Tensor) -> None:
     """The norm of each head's vector, before it is rotated (Qwen3). ``qk`` (T, heads, d)."""
     rms_norm(qk, weight, eps, out)

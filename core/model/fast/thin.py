@@ -1,4 +1,4 @@
-"""Triton kernels for the adapters' thin products, and for what is done while their inputs are read.
+"""Triton kernels for the adapters' thin products.
 
 Sums over a long side are cut into parts that ``settle_kernel`` and its like add up in a fixed
 order: no atomics, so the same inputs give the same bits.
@@ -20,7 +20,7 @@ def _mixed(x):
 
 
 @triton.jit
-def _dropped(x, token, column, width, number, seed, salt, limit, scale):
+def dropped(x, token, column, width, number, seed, salt, limit, scale):
     key = tl.load(seed).to(tl.uint32) + salt.to(tl.uint32)
     place = (token * width + column).to(tl.uint32)
     bits = _mixed(_mixed(place ^ key) + key * 0x9E3779B9)
@@ -49,7 +49,7 @@ def project_kernel(
             x_place + column[None, :], mask=(token < tokens)[:, None] & inside[None, :], other=0.0
         )
         if DROPOUT:
-            value = _dropped(
+            value = dropped(
                 value, token[:, None], column[None, :], width, number // chunks, seed, salt, limit,
                 scale,
             )  # fmt: skip
@@ -81,7 +81,7 @@ def project_backward_kernel(
             mask=there[:, None] & (column < width)[None, :], other=0.0,
         )  # fmt: skip
         if DROPOUT:
-            value = _dropped(
+            value = dropped(
                 value, token[:, None], column[None, :], width, number // chunks, seed, salt, limit,
                 scale,
             )  # fmt: skip
@@ -159,50 +159,11 @@ def spread_kernel(
                 mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
             )  # fmt: skip
             part = tl.dot(left, right, part, input_precision="ieee")
-        total += _dropped(
+        total += dropped(
             part, token[:, None], column[None, :], width, tl.full((), number, tl.int32), seed,
             salt, limit, scale,
         )  # fmt: skip
     tl.store(place, total.to(dx.dtype.element_ty), mask=inside)
-
-
-@triton.jit(do_not_specialize=["salt", "limit"])
-def swiglu_kernel(
-    gate_up, a, out, parts, scales, tokens, width, pitch, a_pitch, out_pitch, rank, seed, salt,
-    limit, scale, DROPOUT: tl.constexpr, SCALED: tl.constexpr, TOKENS: tl.constexpr,
-    BLOCK: tl.constexpr, SPLITS: tl.constexpr, RANK: tl.constexpr,
-):  # fmt: skip
-    # What is written is projected at once: reading it again would take as long as writing it.
-    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
-    split = tl.program_id(1)
-    row = tl.arange(0, RANK)
-    there = (token < tokens)[:, None]
-    total = tl.zeros((TOKENS, RANK), dtype=tl.float32)
-    source = gate_up + token[:, None].to(tl.int64) * pitch
-    target = out + token[:, None].to(tl.int64) * out_pitch
-    factors = tl.load(scales + token, mask=token < tokens, other=0.0)[:, None] if SCALED else 1.0
-    share = tl.cdiv(tl.cdiv(width, SPLITS), BLOCK) * BLOCK
-    for begin in range(split * share, min(width, (split + 1) * share), BLOCK):
-        column = begin + tl.arange(0, BLOCK)
-        inside = there & (column < width)[None, :]
-        gate = tl.load(source + column[None, :], mask=inside, other=0.0).to(tl.float32)
-        up = tl.load(source + width + column[None, :], mask=inside, other=0.0).to(tl.float32)
-        if SCALED:
-            gate, up = gate * factors, up * factors
-        value = (gate * tl.sigmoid(gate) * up).to(out.dtype.element_ty)
-        tl.store(target + column[None, :], value, mask=inside)
-        if DROPOUT:
-            value = _dropped(
-                value, token[:, None], column[None, :], width, tl.full((), 0, tl.int32), seed,
-                salt, limit, scale,
-            )  # fmt: skip
-        factor = tl.load(
-            a + row[:, None] * a_pitch + column[None, :],
-            mask=(row < rank)[:, None] & (column < width)[None, :], other=0.0,
-        )  # fmt: skip
-        total = tl.dot(value, tl.trans(factor), total, input_precision="ieee")
-    place = parts + (split * tokens + token)[:, None].to(tl.int64) * rank + row[None, :]
-    tl.store(place, total, mask=there & (row < rank)[None, :])
 
 
 @triton.jit
@@ -223,60 +184,6 @@ def tail_kernel(
     tl.store(out + row * out_pitch + column[None, :], result, mask=inside)
     if KEPT:
         tl.store(kept + row * kept_pitch + column[None, :], result, mask=inside)
-
-
-@triton.jit(do_not_specialize=["salt", "limit"])
-def swiglu_backward_kernel(
-    gate_up, grad, tail, parts, scales, grad_scales, tokens, width, pitch, grad_pitch, tail_pitch,
-    rank, seed, salt, limit, scale, DROPOUT: tl.constexpr, SCALED: tl.constexpr,
-    GRAD_SCALED: tl.constexpr, BLOCK: tl.constexpr, TOKENS: tl.constexpr, SPLITS: tl.constexpr,
-    RANK: tl.constexpr, WRITTEN: tl.constexpr,
-):  # fmt: skip
-    # What went into down_proj is only needed for the gradient of its A. It never leaves, but where
-    # A has too many rows for one program: then it takes the gradient's place.
-    block, split = tl.program_id(0), tl.program_id(1)
-    inner = block * BLOCK + tl.arange(0, BLOCK)
-    inside = inner < width
-    lane = tl.arange(0, RANK)
-    kept = (lane < rank)[None, :]
-    total = tl.zeros((BLOCK, RANK), dtype=tl.float32)
-    kind = grad.dtype.element_ty
-    share = tl.cdiv(tl.cdiv(tokens, SPLITS), TOKENS) * TOKENS
-    row = tl.arange(0, TOKENS)[:, None]
-    # 64 bits for where a tile begins, 32 within it: addresses would take most registers.
-    offset, down_offset = row * pitch + inner[None, :], row * grad_pitch + inner[None, :]
-    for start in range(split * share, min(tokens, (split + 1) * share), TOKENS):
-        first = start + tl.zeros((), tl.int64)
-        there = start + row < tokens
-        here = there & inside[None, :]
-        gates = gate_up + first * pitch
-        gate = tl.load(gates + offset, mask=here, other=0.0).to(tl.float32)
-        up = tl.load(gates + width + offset, mask=here, other=0.0).to(tl.float32)
-        down = tl.load(grad + first * grad_pitch + down_offset, mask=here, other=0.0)
-        down = down.to(tl.float32)
-        if SCALED:
-            factors = tl.load(scales + start + row, mask=there, other=0.0)
-            gate, up = gate * factors, up * factors
-        if GRAD_SCALED:
-            down *= tl.load(grad_scales + start + row, mask=there, other=0.0)
-        sigmoid = tl.sigmoid(gate)
-        silu = gate * sigmoid
-        hidden = (silu * up).to(kind)
-        tl.store(gates + width + offset, (down * silu).to(kind), mask=here)
-        d_gate = down * up * (sigmoid + silu * (1 - sigmoid))
-        tl.store(gates + offset, d_gate.to(kind), mask=here)
-        if WRITTEN:
-            tl.store(grad + first * grad_pitch + down_offset, hidden, mask=here)
-        if DROPOUT:
-            hidden = _dropped(
-                hidden, start + row, inner[None, :], width, tl.full((), 0, tl.int32), seed, salt,
-                limit, scale,
-            )  # fmt: skip
-        seen = tail + first * tail_pitch + row * tail_pitch + lane[None, :]
-        factor = tl.load(seen, mask=there & kept, other=0.0)
-        total = tl.dot(tl.trans(hidden), factor, total, input_precision="ieee")
-    place = parts + (split * rank + lane)[None, :].to(tl.int64) * width + inner[:, None]
-    tl.store(place, total, mask=inside[:, None] & kept)
 
 
 @triton.jit

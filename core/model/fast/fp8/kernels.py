@@ -7,13 +7,10 @@ an H100, depending on how a tensor lay in memory.
 
 from __future__ import annotations
 
-import os
-
 import triton
 import triton.language as tl
 
-_COMPILED = tl.constexpr(os.environ.get("TRITON_INTERPRET") != "1")
-"""Triton's interpreter, for trying kernels without a GPU, knows no inline assembly."""
+from core.model.fast.kernels import COMPILED
 
 
 @triton.jit
@@ -26,7 +23,7 @@ def _code(value):
 @triton.jit
 def _four(first, second, third, fourth):
     # The nearest e4m3 numbers to four in fp32, the first in the lowest byte.
-    if _COMPILED:
+    if COMPILED:
         codes = tl.inline_asm_elementwise(
             """{
             .reg .b16 low, high;

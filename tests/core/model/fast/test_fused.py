@@ -73,6 +73,11 @@ def test_norms() -> None:
              tensor(TOKENS, 96))  # fmt: skip
 
 
+def test_rows_are_copied() -> None:
+    x = tensor(TOKENS, 90, pad=14)
+    both(lambda p, out: p.copy_rows(x, out), tensor(TOKENS, 90, pad=6))
+
+
 def test_heads_are_normalized_and_rotated() -> None:
     qk, weight = tensor(TOKENS, 3, 32), torch.rand(32, device=DEVICE) + 0.5
     cos, sin = tensor(TOKENS, 16), tensor(TOKENS, 16)
@@ -207,3 +212,21 @@ def test_attention(attention: Attention, lengths: list[int]) -> None:
     grads = Plain().backward(exact[3], *exact[:3], wanted, nothing, documents)
     for one, other in zip(found, grads, strict=True):
         near(one.float(), other, 2e-2)
+
+
+@pytest.mark.skipif(not GPU, reason="attention's kernels are torch's own, for GPUs")
+def test_attention_reads_each_layout_as_it_is() -> None:
+    # torch keeps cuDNN's plan by q, k and v alone; the second output has wider rows than the first.
+    ends = torch.tensor([0, 512], dtype=torch.int32, device=DEVICE)
+    documents = Documents(ends, 512, 512, True)
+    heads = torch.randn(512, 4 * 8 * 64, device=DEVICE, dtype=torch.bfloat16).view(512, 32, 64)
+    q, k, v, grad = heads[:, :8], heads[:, 8:16], heads[:, 16:24], heads[:, 24:]
+    attention = Cudnn()
+    out, state = attention.forward(q, k, v, documents)
+    wide = torch.full((512, 9, 64), torch.nan, device=DEVICE, dtype=torch.bfloat16)[:, :8]
+    found = [
+        attention.backward(grad.contiguous(), q, k, v, one, state, documents)
+        for one in (out, wide.copy_(out))
+    ]
+    for first, second in zip(*found, strict=True):
+        near(first.float(), second.float(), 1e-3)

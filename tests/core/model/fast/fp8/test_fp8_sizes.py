@@ -138,13 +138,14 @@ def test_rows_and_products(sized: Sized, back: bool) -> None:
     same(rounded, wanted)
     same(rounded[:, x.main.shape[1] :], wanted[:, x.main.shape[1] :])
     assert torch.allclose(scales, factors, rtol=1e-6)
-    for rows in (factors, None):
-        outs = []
-        for pieces in (plain, fused):
-            outs.append(sized.out(len(weight)))
-            pieces.multiply(wanted, weight, rows, outs[-1])
-        near(outs[1], outs[0])
-        assert (beyond(outs[1]) == 7).all()
+    outs = [sized.out(len(weight)) for _ in range(2)]
+    for out, pieces in zip(outs, (plain, fused), strict=True):
+        pieces.multiply(wanted, weight, out)
+    near(outs[1], outs[0])
+    for out, pieces in zip(outs, (plain, fused), strict=True):
+        pieces.scale_rows(out, factors, out)
+    near(outs[1], outs[0])
+    assert (beyond(outs[1]) == 7).all()
 
 
 def test_forward(sized: Sized) -> None:
