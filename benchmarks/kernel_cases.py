@@ -87,18 +87,15 @@ def _in_fp8(shape: Shape, name: str, device: torch.device) -> Iterator[Case]:
             moved(x.main, tail, rounded, scales),
         )  # fmt: skip
         out, flops = random(device, shape.tokens, len(matrix)), 2 * rounded.numel() * len(matrix)
-        for beside, factors in (("raw", None), ("by rows", scales)):
-            yield Case(
-                "product in FP8", f"{name} {what}, {beside}",
-                partial(eight.multiply, rounded, matrix, factors, out),
-                moved(rounded, matrix, out), flops,
-            )  # fmt: skip
-        if ahead and name in ("o", "down"):
-            onto = random(device, *out.shape)
-            yield Case(
-                "add_rows", name, partial(eight.add_rows, out, scales, onto),
-                moved(out, scales, onto, onto),
-            )  # fmt: skip
+        yield Case(
+            "product in FP8", f"{name} {what}", partial(eight.multiply, rounded, matrix, out),
+            moved(rounded, matrix, out), flops,
+        )  # fmt: skip
+        base = random(device, *out.shape) if ahead and name in ("o", "down") else None
+        yield Case(
+            "scale_rows", f"{name} {what}", partial(eight.scale_rows, out, scales, out, base),
+            moved(out, scales, out, *(() if base is None else (base,))),
+        )  # fmt: skip
 
 
 def _norms(shape: Shape, device: torch.device) -> Iterator[Case]:

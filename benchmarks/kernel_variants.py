@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from itertools import product
+from itertools import accumulate, product
 
 import torch
 import triton
 from kernel_data import Shape, mlp, moved, wide
 from kernel_times import Case
 
-from core.model.fast import fused, thin
+from core.model.fast import fused, gate, thin
 from core.model.fast.fp8 import kernels
 from core.model.fast.fp8.plain import FP8
 from core.model.fast.linear import PAD
@@ -36,8 +36,23 @@ def cases(shape: Shape, device: torch.device, *, fp8: bool) -> Iterator[Case]:
         for tokens, block, warps, stages in product((16, 32), (64, 128, 256), (4, 8), (2, 3)):
             yield _case(f"swiglu_backward{beside}", size, back,
                         tokens=tokens, block=block, warps=warps, stages=stages)  # fmt: skip
+    yield from _outward(shape, device)
     if fp8:
         yield from _roundings(shape, device)
+
+
+def _outward(shape: Shape, device: torch.device) -> Iterator[Case]:
+    for name in ("gate_up", "o"):
+        (rows, _), rank = shape.groups[name], shape.rank
+        ranks = len(rows) * rank
+        dy = wide(device, shape.tokens, sum(rows), 64)
+        b = torch.randn(sum(rows), ranks, device=device, dtype=torch.bfloat16)
+        tail = wide(device, shape.tokens, ranks, 16).main
+        grad = torch.zeros(sum(rows), rank, device=device)
+        call = partial(outward, dy.main, b, tail, dy.tail, grad, list(rows))
+        for tokens, block, warps, stages in product((32, 64, 128), (64, 128, 256), (4, 8), (2, 3)):
+            yield _case(f"outward {name}", moved(dy.main, dy.tail, grad, grad), call,
+                        tokens=tokens, block=block, warps=warps, stages=stages)  # fmt: skip
 
 
 def _roundings(shape: Shape, device: torch.device) -> Iterator[Case]:
@@ -61,14 +76,14 @@ def _case(kernel: str, size: int, call: partial[None], **settings: int) -> Case:
 
 def swiglu(
     gate_up: Tensor, a: Tensor, out: Tensor, tail: Tensor, kept: Tensor, scales: Tensor | None,
-    *, tokens: int = 64, block: int = 64, warps: int = 4, stages: int = 3, programs: int = 528,
+    *, tokens: int = 32, block: int = 128, warps: int = 4, stages: int = 3, programs: int = 528,
 ) -> None:  # fmt: skip
     """``fused.swiglu`` without dropout, in tiles of ``tokens`` and ``block`` columns."""
     (count, width), rank = out.shape, len(a)
     tiles = triton.cdiv(count, tokens)
     splits = fused._splits(tiles, width // 1024, programs)
     parts = fused._sums(out, splits, count, rank)
-    thin.swiglu_kernel[(tiles, splits)](
+    gate.swiglu_kernel[(tiles, splits)](
         gate_up, a, out, parts, parts if scales is None else scales, count, width,
         gate_up.stride(0), a.stride(0), out.stride(0), rank, *fused._drawn(None, out),
         DROPOUT=False, SCALED=scales is not None, TOKENS=tokens, BLOCK=block, SPLITS=splits,
@@ -79,7 +94,7 @@ def swiglu(
 
 def swiglu_backward(
     gate_up: Tensor, grad: Tensor, tail: Tensor, grad_a: Tensor, scales: Tensor | None,
-    *, tokens: int = 16, block: int = 64, warps: int = 4, stages: int = 3, programs: int = 792,
+    *, tokens: int = 16, block: int = 128, warps: int = 4, stages: int = 3, programs: int = 792,
 ) -> None:  # fmt: skip
     """``fused.swiglu_backward`` without dropout; ``scales`` are both those of rows and gradient."""
     (count, width), rank = grad.shape, len(grad_a)
@@ -87,13 +102,30 @@ def swiglu_backward(
     splits = fused._splits(tiles, count // 256, programs)
     parts = fused._sums(grad, splits, rank, width)
     factors = parts if scales is None else scales
-    thin.swiglu_backward_kernel[(tiles, splits)](
+    gate.swiglu_backward_kernel[(tiles, splits)](
         gate_up, grad, tail, parts, factors, factors, count, width, gate_up.stride(0),
         grad.stride(0), tail.stride(0), rank, *fused._drawn(None, grad), DROPOUT=False,
         SCALED=scales is not None, GRAD_SCALED=scales is not None, BLOCK=block, TOKENS=tokens,
         SPLITS=splits, RANK=fused._lanes(rank), WRITTEN=False, num_warps=warps, num_stages=stages,
     )  # fmt: skip
     fused._gather(parts, grad_a)
+
+
+def outward(
+    dy: Tensor, b: Tensor, x_tail: Tensor, out: Tensor, grad: Tensor, rows: list[int],
+    *, tokens: int = 64, block: int = 256, warps: int = 4, stages: int = 3,
+) -> None:  # fmt: skip
+    """``fused.outward`` in tiles of ``tokens`` and ``block`` columns."""
+    rank, count = b.shape[1] // len(rows), dy.shape[0]
+    ends = list(accumulate(triton.cdiv(part, block) for part in rows))
+    splits = fused._splits(ends[-1], count // 256)
+    sums, parts = fused._sums(dy, ends[-1], count, rank), fused._sums(dy, splits, *grad.shape)
+    thin.outward_kernel[(ends[-1], splits)](
+        dy, b, x_tail, sums, parts, count, len(b), dy.stride(0), b.stride(0), x_tail.stride(0),
+        rank, *[*rows, 0, 0][:3], *[*ends, ends[-1], ends[-1]][:2], BLOCK=block, TOKENS=tokens,
+        SPLITS=splits, RANK=fused._lanes(rank), num_warps=warps, num_stages=stages,
+    )  # fmt: skip
+    fused._settle(sums, out, ends, parts, grad, 1.0)
 
 
 def quantize(x: Tensor, tail: Tensor, out: Tensor, scales: Tensor, *, warps: int = 4) -> None:

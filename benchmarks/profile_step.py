@@ -4,10 +4,10 @@
     python benchmarks/profile_step.py 8b-2x2048 --host
 
 Runs a workload of ``train.py`` with finetui on a random base, records two of its steps with torch's
-profiler, and prints for one step: time that the GPU computes, gaps by length and what stands before
-the longest, and the kernels that take most. ``--host`` records the host as well, which makes a step
-slower, and says what it did in the longest gaps. The rows ``tiny`` run without a GPU, too: then the
-launches are torch's operations.
+profiler, and prints for one step: time that the GPU computes, gaps by length, what stands before
+the longest and around the others, and the kernels that take most. ``--host`` records the host as
+well, which makes a step slower, and says what it did in the longest gaps. The rows ``tiny`` run
+without a GPU, too: then the launches are torch's operations.
 """
 
 from __future__ import annotations
@@ -155,6 +155,7 @@ def told(found: list[Launch], rows: int, host: list[profile_host.Event] | None =
         total = sum(part) / 1000 / _RECORDED
         lines.append(f"  gaps of {least} to {most} us: {total:.1f} ms in {len(part) // _RECORDED}")
     lines += _longest(idle, host)
+    lines += _neighbours([gap for gap in idle if gap.length < _LONG])
     spent: Counter[str] = Counter()
     times: Counter[str] = Counter()
     for launch in found:
@@ -184,6 +185,21 @@ def _longest(idle: list[Gap], host: list[profile_host.Event] | None) -> list[str
         for stage, total in profile_host.by_stage(host, long):
             lines.append(f"{total / 1000 / _RECORDED:9.2f} ms  {stage}")
     return lines
+
+
+def _neighbours(short: list[Gap]) -> list[str]:
+    """Between which kernels the short gaps lie that take most together."""
+    spent: Counter[tuple[str, str]] = Counter()
+    times: Counter[tuple[str, str]] = Counter()
+    for gap in short:
+        pair = gap.before[:44], gap.after.name[:44]
+        spent[pair] += gap.length
+        times[pair] += 1
+    return [
+        f"{total / 1000 / _RECORDED:9.2f} ms {times[pair] // _RECORDED:6d} gaps between {pair[0]} "
+        f"and {pair[1]}"
+        for pair, total in spent.most_common(12)
+    ]
 
 
 def _launched(gap: Gap) -> list[str]:

@@ -1,8 +1,9 @@
 """Who is measured when, on which GPU, and what becomes of it.
 
-The entrants of a row run one after the other on one GPU. Several GPUs take a row each at a time;
-rows that search for the longest sequence come last and alone, for they pin so much memory of the
-host that others would wait.
+The entrants of a row run one after the other on one GPU. Several GPUs take a row each at a time,
+every second one in the opposite order: entrants that use the host's memory most do not all run at
+once. Rows that search for the longest sequence come last and alone, for they pin so much memory of
+the host that others would wait.
 """
 
 from __future__ import annotations
@@ -123,12 +124,14 @@ class Course:
             (r["row"], r["entrant"], r["turn"]) for r in self._found if r["outcome"] == "measured"
         }
         self._writing, self._preparing = threading.Lock(), threading.Lock()
+        self._backwards: set[str] = set()
 
     def run(self, rows: list[Row], places: list[Card]) -> list[dict[str, Any]]:
         """Measure the rows, as many at a time as there are cards; all results."""
         if rows and not dry(rows[0]) and places[0].peak.used_bytes() is None:
             say("device memory is not told: nvidia-ml-py is not installed for this process")
         waiting = deque(row for row in rows if not row.search)
+        self._backwards = {row.name for row in rows[1::2]} if len(places) > 1 else set()
         with ThreadPoolExecutor(len(places)) as pool:
             for done in [pool.submit(self._work_off, waiting, card) for card in places]:
                 done.result()
@@ -147,6 +150,9 @@ class Course:
 
     def _row(self, row: Row, card: Card) -> None:
         names = [name for name in row.entrants if name in self._entrants]
+        writer = names[0] if names else ""
+        if row.name in self._backwards:
+            names.reverse()
         turns: dict[str, int] = {}
         wish = self._options
         for name in order(row, names, wish.rounds, once=wish.once) if names else []:
@@ -154,7 +160,7 @@ class Course:
             if (row.name, name, turns[name]) in self._have:
                 continue
             if self._left >= self._options.least_seconds:
-                self._prepare(row, self._envs[names[0]])  # minutes and GB, for an 8B
+                self._prepare(row, self._envs[writer])  # minutes and GB, for an 8B
             if self._left < self._options.least_seconds:
                 say(f"out of time before {row.name} {name}, turn {turns[name]}")
                 return

@@ -113,6 +113,15 @@ def test_every_variant_computes_the_same(times: Any) -> None:
     plain.swiglu_backward(other, grad, seen, same, None, scales, scales)
     assert _off(gate_up, other) < 0.01
     assert _off(grad_a, same) < 0.01
+    dy, b, grads = torch.randn(32, 96), torch.randn(96, 16), torch.zeros(2, 96, 8)
+    tails = torch.zeros(2, 32, 16)
+    x_tail = torch.randn(32, 16)
+    given = [part.to(_device()) for part in (dy, b, x_tail)]
+    out, grads = tails.to(_device()), grads.to(_device())
+    kernel_variants.outward(*given, out[0], grads[0], [32, 64], tokens=32, block=64, warps=8)
+    plain.outward(*given, out[1], grads[1], [32, 64], 1.0)
+    assert _off(out[0], out[1]) < 0.01
+    assert _off(grads[0], grads[1]) < 0.01
 
 
 def _device() -> torch.device:
