@@ -152,7 +152,8 @@ def train(name: str, changes: dict[str, str], asked: argparse.Namespace) -> dict
     told = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode != 0:
         raise SystemExit(f"{name} failed: {told[-1] if told else f'status {done.returncode}'}")
-    return {"variant": name, "settings": settings, **curve_of(told)}
+    names = {"model.name_or_path": asked.model.resolve().name, "data.files": asked.data.name}
+    return {"variant": name, "settings": settings | names, **curve_of(told)}
 
 
 def curve_of(told: list[dict[str, Any]]) -> dict[str, Any]:

@@ -160,7 +160,7 @@ class Course:
             if (row.name, name, turns[name]) in self._have:
                 continue
             if self._left >= self._options.least_seconds:
-                self._prepare(row, self._envs[writer])  # minutes and GB, for an 8B
+                self._prepare(row, self._env(writer, card))  # minutes and GB, for an 8B
             if self._left < self._options.least_seconds:
                 say(f"out of time before {row.name} {name}, turn {turns[name]}")
                 return
@@ -173,13 +173,17 @@ class Course:
         return self._end - time.monotonic()
 
     def _measured(self, row: Row, name: str, card: Card) -> dict[str, Any]:
-        env = self._envs[name]
-        if card.mask is not None:
-            # Unsloth wants numbers, not names; in this order they count as NVML does.
-            env = env | {"CUDA_VISIBLE_DEVICES": card.mask, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         seconds = min(self._left, self._options.run_seconds)
-        result = measure(row, name, self._options, env, card.peak, seconds)
+        result = measure(row, name, self._options, self._env(name, card), card.peak, seconds)
         return result | {"set": self._options.set, "changes": self._options.changes}
+
+    def _env(self, name: str, card: Card) -> dict[str, str]:
+        """An entrant's environment on that card."""
+        if card.mask is None:
+            return self._envs[name]
+        # Unsloth wants numbers, not names; in this order they count as NVML does.
+        only = {"CUDA_VISIBLE_DEVICES": card.mask, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        return self._envs[name] | only
 
     def _keep(self, result: dict[str, Any]) -> None:
         with self._writing:

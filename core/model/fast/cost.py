@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from core.model.fast.plan import Dims, Plan
 
-_PRODUCTS = 700e9
+_PRODUCTS = 690e9
 """Operations of matrix products a millisecond."""
-_FP8_PRODUCTS = 1150e9
+_FP8_PRODUCTS = 1250e9
 """The same in FP8, where the larger part is scaled behind the product."""
 _ROUNDED = 900e6
 """Elements a millisecond that are rounded to FP8."""
