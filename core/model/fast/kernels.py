@@ -193,32 +193,49 @@ def rotate_kernel(
 
 
 @triton.jit
+def _exp(x):
+    # Two operations; Triton's own looks after results below 1e-38 as well, which takes four more.
+    if COMPILED:
+        result = tl.inline_asm_elementwise(
+            """{
+            .reg .f32 power;
+            mul.f32 power, $1, 0f3FB8AA3B;
+            ex2.approx.ftz.f32 $0, power;
+            }""",
+            "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1,
+        )  # fmt: skip
+    else:
+        result = tl.exp(x)
+    return result
+
+
+@triton.jit
 def cross_entropy_kernel(logits, targets, losses, pitch, width, BLOCK: tl.constexpr):
     row = tl.program_id(0).to(tl.int64)
     line = logits + row * pitch
-    top = tl.full((BLOCK,), float("-inf"), dtype=tl.float32)
+    top = tl.full((BLOCK,), -1e30, dtype=tl.float32)
     total = tl.zeros((BLOCK,), dtype=tl.float32)
     for begin in range(0, width, BLOCK):
         column = begin + tl.arange(0, BLOCK)
         value = tl.load(line + column, mask=column < width, other=float("-inf")).to(tl.float32)
-        higher = tl.maximum(top, value)
-        # A lane without a number yet has -inf on both sides.
-        grown = tl.where(higher == float("-inf"), 0.0, tl.exp(top - higher))
-        added = tl.where(higher == float("-inf"), 0.0, tl.exp(value - higher))
-        total = total * grown + added
-        top = higher
+        # The sum so far or what is added, whichever is less beside the higher of their tops.
+        less = _exp(-tl.abs(top - value))
+        total = tl.where(value > top, total * less + 1.0, total + less)
+        top = tl.maximum(top, value)
     highest = tl.max(top)
-    whole = tl.sum(tl.where(top == float("-inf"), 0.0, total * tl.exp(top - highest)))
-    logsum = highest + tl.log(whole)
-    target = tl.load(targets + row)
-    tl.store(losses + row, logsum - tl.load(line + target).to(tl.float32))
+    logsum = highest + tl.log(tl.sum(total * _exp(top - highest)))
+    target = line + tl.load(targets + row)
+    wanted = tl.load(target).to(tl.float32)
+    tl.store(losses + row, logsum - wanted)
     tl.debug_barrier()
     for begin in range(0, width, BLOCK):
         column = begin + tl.arange(0, BLOCK)
         inside = column < width
         value = tl.load(line + column, mask=inside, other=float("-inf")).to(tl.float32)
-        grad = tl.exp(value - logsum) - tl.where(column == target, 1.0, 0.0)
-        tl.store(line + column, grad.to(logits.dtype.element_ty), mask=inside)
+        part = _exp(value - logsum)
+        tl.store(line + column, part.to(logits.dtype.element_ty), mask=inside)
+    tl.debug_barrier()
+    tl.store(target, (_exp(wanted - logsum) - 1.0).to(logits.dtype.element_ty))
 
 
 @triton.jit

@@ -166,6 +166,20 @@ def test_loss_and_embedding() -> None:
     both(lambda p, out: p.embed(table, ids, out), tensor(TOKENS, 96))
 
 
+def test_losses_of_extreme_logits() -> None:
+    rows = torch.zeros(7, 20_000, device=DEVICE)
+    rows[0, 3], rows[1, 19_999], rows[2], rows[3, :9_000] = 90.0, -90.0, -1e4, -torch.inf
+    rows[4, 12_345], rows[5, 12_345], rows[6] = torch.nan, torch.inf, 3e4
+    targets = torch.tensor([3, 19_999, 5, 10_000, 1, 2, 0], device=DEVICE)
+    found, wanted = ((rows.clone(), torch.zeros(7, device=DEVICE)) for _ in range(2))
+    fused.cross_entropy(found[0], targets, found[1])
+    plain.cross_entropy(wanted[0], targets, wanted[1])
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one[:4], other[:4], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(one[6], other[6], rtol=1e-3, atol=1e-6)
+    assert not found[1][4:6].isfinite().any()
+
+
 @pytest.mark.skipif(GPU, reason="attention and copies of a GPU are not those of the twins")
 @pytest.mark.parametrize(("family", "part", "rank"), [("llama", 0.2, 8), ("qwen3", 0.0, 40)])
 def test_a_whole_model_through_the_kernels(
