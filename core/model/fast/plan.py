@@ -26,7 +26,7 @@ TILE_TOKENS = 4096
 """Tokens that go through an MLP together, where nothing else is planned."""
 HEAD_TILE = 8192
 """Rows of an output head in RAM that are on the device together: a copy of a millisecond."""
-PASS_TOKENS = 16384
+PASS_TOKENS = 32768
 """No pass is made longer than this by putting micro-batches together."""
 
 _PAD = 32
