@@ -3,15 +3,21 @@
 A short sequence first, which must fit; then single steps near the longest that is planned within
 device and host memory, longer after each that fits, until one does not fit or the time is over.
 Peaks say nothing about the longest: what a short sequence leaves free is used.
+
+A length is tried by a single step, since one of several hundred thousand tokens takes minutes. It
+is the first one, with all that only a first step does. Pinning the host's memory is told apart.
 """
 
 from __future__ import annotations
 
 import gc
 import time
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from peers import tokens
 from peers.shapes import MODELS, Row
@@ -22,6 +28,7 @@ _ROUND = 256
 _MOST = 1 << 21
 _SHARE = 0.9
 """Part of the host's free memory that finetui plans with."""
+_FACTS = ("path", "why", "losses", "guards")
 _CLOSE = 0.03
 """Stop when the longest that fits and the shortest that does not are this near."""
 
@@ -75,40 +82,85 @@ def planned(row: Row, device_bytes: int, host_bytes: int) -> int:
     return low * _ROUND
 
 
+@dataclass
+class Pinning:
+    """What pinning the host's memory took."""
+
+    seconds: float = 0.0
+    size: int = 0
+    """Bytes."""
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count what is pinned for layers meanwhile; the GPU waits for that."""
+        from core.model.fast import stash
+
+        pin = stash.pinned
+
+        def timed(*shape: int, dtype: Any) -> Any:
+            began = time.perf_counter()
+            memory = pin(*shape, dtype=dtype)
+            self.seconds += time.perf_counter() - began
+            self.size += memory.nbytes
+            return memory
+
+        with mock.patch.object(stash, "pinned", timed):
+            yield
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A step on one sequence."""
+
+    seconds: float
+    """With the pinning."""
+    allocated_gib: float
+    reserved_gib: float
+    pinning: Pinning
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What the training told: its path, its losses, updates that were skipped."""
+
+    @property
+    def computing(self) -> float:
+        """Seconds without the pinning, which later steps do not repeat."""
+        return self.seconds - self.pinning.seconds
+
+
 class _Search:
     def __init__(self, row: Row, options: dict[str, Any], models: Path, end: float):
         self._row, self._options, self._models, self._end = row, options, models, end
-        self._fits: dict[int, tuple[float, float]] = {}
-        """Seconds of the step and reserved GiB, by length."""
+        self._fits: dict[int, Tried] = {}
         self._too_long: list[int] = []
 
     def attempt(self, length: int) -> bool:
         """Train one step on one sequence of this length; whether memory was enough."""
         started = time.monotonic()
         try:
-            seconds, peak = self._step(length)
+            tried = self._step(length)
         except Exception as error:
             if not _out_of_memory(error):
                 raise
             self._too_long.append(length)
             fits = False
         else:
-            self._fits[length] = (seconds, peak)
+            self._fits[length] = tried
             fits = True
         _clean()
         self._last_seconds = time.monotonic() - started
         self._options["tell"](self.figures() | {"outcome": "measured", "complete": False})
         return fits
 
-    def _step(self, length: int) -> tuple[float, float]:
+    def _step(self, length: int) -> Tried:
         from peers import finetui
         from peers.meter import Meter
 
         row = replace(self._row, length=length, steps=1, warm_up=1)
         meter = Meter(row)
         documents = tokens.documents(row, MODELS[row.model]["vocab_size"])
-        finetui.train(row, self._options, self._models, finetui.sequences(row, documents), meter)
-        return meter.steps()[0], max(meter.peaks(), default=0.0)
+        sequences, pinning = finetui.sequences(row, documents), Pinning()
+        with pinning.counted():
+            trained = finetui.train(row, self._options, self._models, sequences, meter)
+        return Tried(meter.steps()[0], *meter.peak(), pinning, trained.facts)
 
     def narrow(self, length: int) -> None:
         """Go from a length that is foretold to the longest that fits."""
@@ -130,22 +182,33 @@ class _Search:
     def _time_for(self, length: int) -> bool:
         """Whether one more attempt fits into what time is left; attention grows as a square."""
         longest = max(self._fits)
-        expected = self._last_seconds + self._fits[longest][0] * ((length / longest) ** 2 - 1)
+        expected = self._last_seconds + self._fits[longest].computing * (
+            (length / longest) ** 2 - 1
+        )
         return time.monotonic() + max(self._last_seconds, expected) < self._end
 
     def figures(self) -> dict[str, Any]:
         longest = max(self._fits, default=0)
+        best = self._fits.get(longest)
         return {
             "longest_length": longest,
             "shortest_too_long": min(self._too_long, default=None),
-            "step_seconds": round(self._fits[longest][0], 2) if longest else None,
-            "peak_reserved_gib": round(self._fits[longest][1], 3) if longest else None,
-            "tokens_per_second": round(longest / self._fits[longest][0], 1) if longest else None,
-            "lengths": {
-                str(length): [round(seconds, 2), round(peak, 3)]
-                for length, (seconds, peak) in sorted(self._fits.items())
-            },
+            **(_figures(longest, best) if best else {}),
+            "lengths": {str(n): _figures(n, tried) for n, tried in sorted(self._fits.items())},
         }
+
+
+def _figures(length: int, tried: Tried) -> dict[str, Any]:
+    """The rate is that of a step that pins nothing."""
+    return {
+        "step_seconds": round(tried.seconds, 2),
+        "pinning_seconds": round(tried.pinning.seconds, 2),
+        "pinned_gib": round(tried.pinning.size / 2**30, 2),
+        "tokens_per_second": round(length / tried.computing, 1),
+        "peak_allocated_gib": round(tried.allocated_gib, 3),
+        "peak_reserved_gib": round(tried.reserved_gib, 3),
+        **{name: tried.facts[name] for name in _FACTS if name in tried.facts},
+    }
 
 
 def _rounded(length: float) -> int:

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,7 @@ def measure(
         ended = threading.Timer(max(1.0, seconds), process.kill)
         ended.start()
         assert process.stdout is not None
-        said = [line for line in process.stdout if line.startswith(SIGN)]
+        said = _said(process.stdout, options.logs / f"{row.name}-{name}.json")
         process.wait()
         late = not ended.is_alive()
         ended.cancel()
@@ -109,6 +110,19 @@ def measure(
         "row": row.name, "entrant": name, "model": row.model, "length": row.length,
         "batch": row.batch, "accumulation": row.accumulation, **found,
     }  # fmt: skip
+
+
+def _said(lines: Iterable[str], place: Path) -> list[str]:
+    """The results among some lines, each written to ``place`` as it comes: whatever ends a
+    measurement that takes minutes, or ends this process with it, leaves what was found."""
+    said = []
+    for line in lines:
+        if line.startswith(SIGN):
+            said.append(line)
+            place.write_text(line.removeprefix(SIGN), encoding="utf-8")
+            if not json.loads(line.removeprefix(SIGN)).get("complete", True):
+                say(f"  so far: {line.removeprefix(SIGN).strip()}")
+    return said
 
 
 class Course:

@@ -63,9 +63,10 @@ class Meter(TrainerCallback):  # type: ignore[misc]
         else:
             self._marks.append(time.perf_counter())
 
-    def peaks(self) -> list[float]:
-        """Peak reserved memory of each complete step, GiB."""
-        return [reserved / GIB for _, reserved in self._peaks]
+    def peak(self) -> tuple[float, float]:
+        """GiB that were allocated and reserved at the peak of a step; zeros without a GPU."""
+        most = [max(sizes, default=0) / GIB for sizes in zip(*self._peaks, strict=True)]
+        return (most[0], most[1]) if most else (0.0, 0.0)
 
     def steps(self) -> list[float]:
         """Seconds of each complete step."""

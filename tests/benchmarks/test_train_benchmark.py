@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -129,11 +130,12 @@ def test_a_search_goes_to_what_is_planned_and_on_from_there(
     limit = 100_000
     tried: list[int] = []
 
-    def step(length: int) -> tuple[float, float]:
+    def step(length: int) -> Any:
         tried.append(length)
         if length > limit:
             raise torch.OutOfMemoryError("full")
-        return 0.5, 5 + length / 10_000
+        pinning = modules["context"].Pinning()
+        return modules["context"].Tried(0.5, 5.0, 5 + length / 10_000, pinning)
 
     monkeypatch.setattr(search, "_step", step)
     assert search.attempt(16384)
@@ -142,6 +144,50 @@ def test_a_search_goes_to_what_is_planned_and_on_from_there(
     assert 0.97 * limit <= figures["longest_length"] <= limit
     assert limit < figures["shortest_too_long"] < 1.05 * limit
     assert len(tried) < 8
+
+
+def test_pinning_is_told_apart_from_the_step_that_waits_for_it(
+    modules: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    from core.model.fast import stash
+
+    context = modules["context"]
+    clock = iter([10.0, 12.5, 20.0, 21.5])
+    monkeypatch.setattr(context.time, "perf_counter", lambda: next(clock))
+    pin = lambda *shape, dtype: torch.empty(shape, dtype=dtype)  # noqa: E731
+    monkeypatch.setattr(stash, "pinned", pin)
+    pinning = context.Pinning()
+    with pinning.counted():
+        for _ in range(2):
+            assert stash.pinned(1 << 29, dtype=torch.bfloat16).shape == (1 << 29,)
+    assert stash.pinned is pin
+    facts = {"path": "fused", "guards": ["skipped"], "load_seconds": 4.0}
+    figures = context._figures(349_440, context.Tried(404.0, 69.0, 70.0, pinning, facts))
+    assert figures["step_seconds"] == 404
+    assert figures["pinning_seconds"] == 4
+    assert figures["pinned_gib"] == 2
+    assert (figures["path"], figures["guards"]) == ("fused", ["skipped"])
+    assert figures["tokens_per_second"] == pytest.approx(349_440 / 400, abs=0.1)
+
+
+def test_what_is_found_is_kept_before_the_next_length_is_tried(
+    modules: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign, place = modules["shapes"].SIGN, tmp_path / "longest-80-finetui.json"
+
+    def lines() -> Iterator[str]:
+        yield "a library says something\n"
+        yield sign + json.dumps({"longest_length": 4096, "complete": False}) + "\n"
+        assert json.loads(place.read_text())["longest_length"] == 4096
+        assert "4096" in capsys.readouterr().err
+        yield sign + json.dumps({"longest_length": 349_440}) + "\n"
+
+    said = modules["course"]._said(lines(), place)
+    assert len(said) == 2
+    assert json.loads(place.read_text())["longest_length"] == 349_440
+    assert not capsys.readouterr().err
 
 
 def test_the_longest_sequence_is_planned_within_both_memories(modules: Any) -> None:

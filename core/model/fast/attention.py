@@ -16,6 +16,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
+from core.model.fast.ends import right_at_the_end, wide
+from core.model.fast.plan import head_groups
+
 Tensor = torch.Tensor
 
 
@@ -52,6 +55,20 @@ class Attention(Protocol):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradients of q, k and v."""  # fmt: skip
 
+    def state_of(self, state: Tensor, heads: slice) -> Tensor:
+        """The part of ``state`` that belongs to some query heads."""
+
+
+def groups_of(q: Tensor, k: Tensor) -> list[tuple[slice, slice]]:
+    """Query heads, and the key heads that they read, which go backward together."""
+    tokens, heads, _ = q.shape
+    groups = head_groups(tokens, heads, k.shape[1])
+    sizes = heads // groups, k.shape[1] // groups
+    return [
+        (slice(n * sizes[0], (n + 1) * sizes[0]), slice(n * sizes[1], (n + 1) * sizes[1]))
+        for n in range(groups)
+    ]
+
 
 class Plain:
     """One document at a time, differentiated by autograd.
@@ -73,6 +90,9 @@ class Plain:
             again = self._attend(q, k, v, documents)
         dq, dk, dv = torch.autograd.grad(again, (q, k, v), grad)
         return dq, dk, dv
+
+    def state_of(self, state: Tensor, heads: slice) -> Tensor:
+        return state
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, documents: Documents) -> Tensor:
         lengths = documents.ends.diff().tolist()
@@ -112,6 +132,9 @@ class Flash:
         )  # fmt: skip
         return dq, dk, dv
 
+    def state_of(self, state: Tensor, heads: slice) -> Tensor:
+        return state[heads]  # (heads, T)
+
 
 Strides = tuple[int, ...]
 _LAYOUTS: dict[tuple[Any, ...], tuple[Strides, Strides]] = {}
@@ -150,6 +173,9 @@ class Cudnn:
             for g, like in zip(grads, (q, k, v), strict=True)
         )
         return dq, dk, dv
+
+    def state_of(self, state: Tensor, heads: slice) -> Tensor:
+        return state[:, heads].contiguous()  # (documents, heads, length, 1)
 
     def _laid_out(
         self, out: Tensor, grad: Tensor, inputs: tuple[Tensor, ...], longest: int
@@ -199,11 +225,16 @@ class Attentions:
         return self._cudnn if self._cudnn_runs[shape] else self._flash
 
     def _try_cudnn(self, q: Tensor, k: Tensor, documents: Documents) -> bool:
+        """Whether cuDNN takes such a batch; one group of heads tells."""
+        heads, keys = groups_of(q, k)[0]
         try:
             out, state = self._cudnn.forward(q, k, k, documents)
-            self._cudnn.backward(out, q, k, k, out, state, documents)
+            # Dense: what comes in another layout in this thread is copied to it.
+            out, inputs = out[:, heads].contiguous(), (q[:, heads], k[:, keys], k[:, keys])
+            state = self._cudnn.state_of(state, heads)
+            grads = self._cudnn.backward(out, *inputs, out, state, documents)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, NotImplementedError):
             return False  # this shape, card or version: flash takes it
-        return True
+        return not wide(q) or right_at_the_end(inputs, out, out, grads, documents.longest)

@@ -44,12 +44,20 @@ class Mask:
 
 def keep(x: torch.Tensor, number: int, mask: Mask) -> torch.Tensor:
     """Factors for ``x`` (T, K) as the linear ``number`` sees it: 0, or ``mask.scale``."""
+    place = torch.arange(x.numel(), dtype=torch.int64, device=x.device).view(x.shape)
+    return torch.where(kept_at(place, number, mask), mask.scale, 0.0).to(x.dtype)
+
+
+def kept_at(place: torch.Tensor, number: int, mask: Mask) -> torch.Tensor:
+    """Whether elements are kept, by their places in a row-wise count from 0, int64.
+
+    Kernels count in 32 bits: a mask begins again after 2^32 places, which are a million tokens of
+    a width of 4096.
+    """
     key = (mask.seed + mask.salt) & _WORD
-    place = torch.arange(x.numel(), dtype=torch.int64, device=x.device)
-    bits = _mixed((_mixed(place ^ key) + 0x9E3779B9 * key) & _WORD)
+    bits = _mixed((_mixed((place & _WORD) ^ key) + 0x9E3779B9 * key) & _WORD)
     field = (bits >> (FIELD_BITS * number)) & ((1 << FIELD_BITS) - 1)
-    kept = field.view(x.shape) >= mask.threshold
-    return torch.where(kept, mask.scale, 0.0).to(x.dtype)
+    return field >= mask.threshold
 
 
 def _mixed(x: torch.Tensor) -> torch.Tensor:

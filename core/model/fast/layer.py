@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from core.model.fast.attention import Attentions, Documents
+from core.model.fast.attention import Attentions, Documents, groups_of
 from core.model.fast.dropout import Mask
 from core.model.fast.linear import Group, Wide
 from core.model.fast.stash import Part, Slot
@@ -183,12 +183,17 @@ class Layer:
         q, k, v = self._heads(slot, batch, work)
         out, d_heads = (self._by_head(part) for part in (slot.o.main, d_out))
         attention = self.attentions.best(q, k, batch.documents)
-        dq, dk, dv = attention.backward(d_heads, q, k, v, out, slot.kept_state, batch.documents)
-        dqkv = work.qkv_gradient(len(slot.x))
+        dqkv: Wide | None = None
+        for heads, keys in groups_of(q, k):
+            found = attention.backward(
+                d_heads[:, heads], q[:, heads], k[:, keys], v[:, keys], out[:, heads],
+                attention.state_of(slot.kept_state, heads), batch.documents,
+            )  # fmt: skip
+            dqkv = dqkv or work.qkv_gradient(len(slot.x))
+            self._before_rotation(found, dqkv.main, heads, keys, batch)
+            del found  # the next group may have its memory
+        assert dqkv is not None
         targets = self._query_and_key(dqkv.main)
-        for part, target in zip((dq, dk), targets, strict=True):
-            self.pieces.rotate(part, batch.cos, batch.sin, target, back=True)
-        self.pieces.copy_rows(dv.flatten(1), dqkv.main[:, -self.sizes.keys :])
         if self.head_norms is not None:
             raw = self._query_and_key(slot.qkv)
             for target, before, weight in zip(targets, raw, self.head_norms, strict=True):
@@ -196,6 +201,17 @@ class Layer:
         return dqkv
 
     # --- parts ---
+
+    def _before_rotation(
+        self, found: tuple[Tensor, Tensor, Tensor], dqkv: Tensor, heads: slice, keys: slice,
+        batch: Batch,
+    ) -> None:  # fmt: skip
+        """Gather the gradients of a group of heads in ``dqkv`` (T, queries + 2 keys)."""
+        dq, dk, dv = found
+        targets = self._query_and_key(dqkv)
+        for part, target, own in zip((dq, dk), targets, (heads, keys), strict=True):
+            self.pieces.rotate(part, batch.cos, batch.sin, target[:, own], back=True)
+        self.pieces.copy_rows(dv.flatten(1), self._values(dqkv)[:, keys].flatten(1))
 
     def _through_norm(
         self, dn: Tensor, scales: Tensor | None, x: Tensor, weight: Tensor, grad: Wide

@@ -36,6 +36,8 @@ _RING = 2
 _TILES = (16384, 8192, 4096, 2048, 1024, 512)
 _WORKSPACE = 64 << 20
 """What torch gives cuBLAS and cuBLASLt to work in (H100: 32 MiB each)."""
+_PAIRS = 1 << 19
+"""Tokens times heads of a group: attention's kernels give a multiprocessor some 30 blocks then."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,16 @@ class Dims:
         ranks, tail = linears * self.rank, fp8_tail(linears * self.rank)
         both = rows * (columns + tail) + columns * (rows + tail)
         return both // 2 + ranks * (rows + columns)
+
+
+def head_groups(tokens: int, heads: int, key_heads: int) -> int:
+    """In how many groups of heads attention goes backward over so many tokens.
+
+    It works in several times the memory of its inputs, and has no use for all heads at once where
+    a few of them keep the device busy.
+    """
+    fitting = (n for n in _divisors(key_heads, key_heads) if tokens * heads > n * _PAIRS)
+    return max(fitting, default=1)
 
 
 def fp8_tail(ranks: int) -> int:
@@ -272,19 +284,41 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
 
 def _in_turn(dims: Dims, plan: Plan) -> int:
     """Elements of the memory that MLP and attention have one after the other."""
-    tile, q, k = min(plan.piece_tokens, plan.mlp_tokens), dims.queries, dims.keys
+    tile = min(plan.piece_tokens, plan.mlp_tokens)
     mlp = dims.intermediate + dims.pad(1)
     mlp += dims.gate_up if plan.kept < dims.layers * plan.pieces else 0
     mlp += 2 * dims.rank * -(-2 * dims.intermediate // 256)  # sums of thin products, fp32
     if dims.fp8:  # gate's and up's gradient rounded, or what goes into down_proj and its product
         half = fp8_tail(2 * dims.rank) // 2
         mlp += half + max(dims.intermediate, dims.intermediate // 2 + dims.hidden)
-    attention = (
-        q + (q + k if dims.head_norms else 0)  # gradient of its output, normed heads
-        + (q + 2 * k) + q  # what attention returns
-        + 2 * q * dims.sums  # attention sums the queries' gradient in fp32
-    )  # fmt: skip
-    return max(tile * mlp, plan.piece_tokens * attention)
+    return max(tile * mlp, _attention_room(dims, plan.piece_tokens))
+
+
+def _attention_room(dims: Dims, tokens: int) -> int:
+    """Elements that attention's backward pass takes, of so many tokens or of fewer.
+
+    Fewer tokens may take more: they are cut into fewer groups.
+    """
+    key_heads = dims.heads * dims.keys // dims.queries
+    lasts = (n * _PAIRS // dims.heads for n in _divisors(key_heads, key_heads))
+    lengths = [tokens, *(last for last in lasts if last < tokens)]
+    return max(length * _attention(dims, length) for length in lengths)
+
+
+def _attention(dims: Dims, tokens: int) -> int:
+    """Elements a token that attention's backward pass takes where it has so many tokens."""
+    q, k = dims.queries, dims.keys
+    groups = head_groups(tokens, dims.heads, dims.heads * k // q)
+    around = q + (q + k if dims.head_norms else 0)  # gradient of its output, normed heads
+    # The gradients, and those of keys and values for each query head before they are added up.
+    once = q + 2 * k + (2 * q if k < q else 0)
+    sums = 2 * q * dims.sums  # attention sums the queries' gradient in fp32
+    if groups == 1:
+        return around + once + sums
+    # What groups return is gathered. Where sums are spread over multiprocessors, fewer heads at a
+    # time have more of them.
+    spread = groups if dims.sums > 1 else 1
+    return around + (q + 2 * k + dims.pad(3)) + -(-(once + spread * sums) // groups)
 
 
 def _loss_room(dims: Dims, plan: Plan) -> int:

@@ -48,3 +48,19 @@ def test_a_plan_gets_the_layout_it_was_made_for(monkeypatch: pytest.MonkeyPatch)
     assert torch.equal(grad, dense)
     # Other documents are another plan's.
     assert Cudnn()._laid_out(wide, dense, (q, k, v), 32)[0] is wide
+
+
+def test_heads_go_together_with_the_keys_that_they_read() -> None:
+    q, k = torch.empty(70_000, 32, 1), torch.empty(70_000, 8, 1)
+    groups = attention.groups_of(q, k)
+    assert len(groups) == 4
+    assert groups[1] == (slice(8, 16), slice(2, 4))
+    assert attention.groups_of(q[:8192], k[:8192]) == [(slice(0, 32), slice(0, 8))]
+
+
+def test_each_kernel_keeps_heads_elsewhere() -> None:
+    heads = slice(2, 4)
+    state = torch.randn(2, 8, 5, 1)
+    assert torch.equal(Cudnn().state_of(state, heads), state[:, heads])
+    assert Cudnn().state_of(state, heads).is_contiguous()
+    assert torch.equal(Flash().state_of(state[0, :, :, 0], heads), state[0, heads, :, 0])

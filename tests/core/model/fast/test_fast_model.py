@@ -8,7 +8,9 @@ import pytest
 import torch
 from fast_models import FAMILIES, adapted, flat_batch, gradients, reference_loss, whole
 
+from core.model.fast import plan as planned
 from core.model.fast import work
+from core.model.fast.attention import Plain
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
 from core.model.fast.route import obstacle
@@ -54,6 +56,24 @@ def test_a_window_as_long_as_the_longest_row_hides_nothing() -> None:
         assert (obstacle(model, longest) is None) == (window == longest)
     assert losses[0][1] == pytest.approx(losses[0][0], rel=1e-6)
     assert losses[1][1] != pytest.approx(losses[1][0], rel=1e-6)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_heads_go_backward_in_groups_as_all_at_once(
+    family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, batch, found = adapted(family), flat_batch(LENGTHS), []
+    counted: list[int] = []
+    backward = Plain.backward
+    monkeypatch.setattr(
+        Plain, "backward", lambda *given: counted.append(given[1].shape[1]) or backward(*given)
+    )
+    for pairs in (1 << 19, 2):
+        monkeypatch.setattr(planned, "_PAIRS", pairs)
+        FastModel(model, Plan(kept=3))(whole(batch)).backward()
+        found.append(gradients(model))
+    assert counted == [4] * 3 + [2] * 6
+    assert farthest(found[1], found[0]) < 1e-6
 
 
 def test_how_memory_is_spent_changes_nothing_but_rounding() -> None:

@@ -11,7 +11,16 @@ import torch
 from fast_models import adapted, flat_batch, gradients, quantized, whole
 
 from core.model.fast import model, plain, route
-from core.model.fast.attention import Attention, Cudnn, Documents, Flash, Plain
+from core.model.fast import plan as planned
+from core.model.fast.attention import (
+    Attention,
+    Attentions,
+    Cudnn,
+    Documents,
+    Flash,
+    Plain,
+    groups_of,
+)
 from core.model.fast.dropout import Mask
 from core.model.fast.nf4 import nf4_of
 from core.model.fast.plan import Plan
@@ -226,6 +235,30 @@ def test_attention(attention: Attention, lengths: list[int]) -> None:
     grads = Plain().backward(exact[3], *exact[:3], wanted, nothing, documents)
     for one, other in zip(found, grads, strict=True):
         near(one.float(), other, 2e-2)
+
+
+@pytest.mark.skipif(not GPU, reason="attention's kernels are torch's own, for GPUs")
+@pytest.mark.parametrize("attention", [Flash(), Cudnn()])
+def test_attention_in_groups_of_heads(
+    attention: Attention, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planned, "_PAIRS", 1 << 11)
+    ends = torch.tensor([0, 512, 1024], dtype=torch.int32, device=DEVICE)
+    documents = Documents(ends, 1024, 512, True)
+    whole = torch.randn(1024, 20, 64, device=DEVICE, dtype=torch.bfloat16)
+    q, k, v, grad = whole[:, :8], whole[:, 8:10], whole[:, 10:12], whole[:, 12:]
+    assert Attentions("cuda").best(q, k, documents)  # with groups it is tried in their layout
+    out, state = attention.forward(q, k, v, documents)
+    wanted = attention.backward(grad, q, k, v, out, state, documents)
+    groups = groups_of(q, k)
+    assert len(groups) == 2
+    for heads, keys in groups:
+        found = attention.backward(
+            grad[:, heads], q[:, heads], k[:, keys], v[:, keys], out[:, heads],
+            attention.state_of(state, heads), documents,
+        )  # fmt: skip
+        for one, other, own in zip(found, wanted, (heads, keys, keys), strict=True):
+            near(one.float(), other[:, own].float(), 1e-2)
 
 
 @pytest.mark.skipif(not GPU, reason="attention's kernels are torch's own, for GPUs")

@@ -15,6 +15,7 @@ from core.model.fast.plan import (
     Plan,
     _divisors,
     choose,
+    head_groups,
     host_bytes,
     parts,
     peak_bytes,
@@ -277,3 +278,49 @@ def test_the_head_costs_the_host_what_it_saves_the_device() -> None:
     tied = replace(QWEN_7B, tied=True)
     both = host_bytes(tied, far) - host_bytes(tied, replace(near, host_embedding=False))
     assert both == table
+
+
+RANK_32 = replace(LLAMA_8B, rank=32)
+
+
+def test_memory_of_350_208_tokens_is_what_a_count_by_hand_gives() -> None:
+    plan = Plan(1, 2, mlp_tokens=16384, host_embedding=True, longest=350_208)
+    assert head_groups(350_208, 32, 8) == 8
+    # Residual and normed rows with the adapters' columns; the gradient of attention's output;
+    # that of queries, keys and values; of an eighth of the heads the three gradients, those of
+    # keys and values for each query head, and in fp32 that of the queries.
+    own = (4096 + 2048 + 8192 + 8192) // 8
+    activations = (4096 + 32) + (4096 + 96) + 4096 + (6144 + 96) + own
+    # x, h, queries, keys and values, output, what adapters made of it, log-sum-exp in fp32.
+    slot = 2 * 4096 + 6144 + 4096 + (96 + 64 + 32 + 32) + 64
+    found = parts(RANK_32, plan)
+    assert found["activations"] == 2 * 350_208 * activations
+    assert found["kept layers"] == 2 * 350_208 * ((28672 + 64) + (2 + 2) * slot)
+    assert host_bytes(RANK_32, plan) == 2 * (28 * 350_208 * slot + 128256 * 4096)
+
+
+def test_fewer_tokens_never_take_more_than_is_planned() -> None:
+    """Fewer go backward in fewer groups of heads, which each take more."""
+    lengths = range(4096, 300_000, 2048)
+    rooms = [
+        parts(RANK_32, Plan(0, mlp_tokens=512, host_embedding=True, longest=n))["activations"]
+        for n in lengths
+    ]
+    assert rooms == sorted(rooms)
+    assert head_groups(32768, 32, 8) == 1
+    assert head_groups(32769, 32, 8) == 2
+
+
+def test_groups_of_heads_never_divide_those_that_share_keys() -> None:
+    assert [head_groups(1 << 20, heads, keys) for heads, keys in ((28, 4), (40, 10), (32, 1))] == [
+        4, 10, 1,
+    ]  # fmt: skip
+
+
+def test_120_064_tokens_are_planned_on_a_card_of_24_gb() -> None:
+    plan = choose(
+        RANK_32, length=120_064, effective_batch=1, limit_bytes=int(23.5 * GIB),
+        host_limit_bytes=HOST,
+    )  # fmt: skip
+    assert plan is not None
+    assert peak_bytes(RANK_32, plan) <= 22 * GIB
