@@ -30,11 +30,12 @@ def expand(
     starts = [sum(w.rows for w in weights[:i]) for i in range(3)]
     targets = out.forward.view(_FOUR), out.backward.view(_FOUR)
     pitches = [target.stride(0) for target in targets]
+    sixteens = [pitch // 4 for pitch in pitches]  # bytes
     kernels.expand_kernel[(sum(tiles),)](
         *(part for w in parts for part in (
             w.packed.view(torch.int16), w.scales, w.codes, w.nested_scales, w.offset)),
         parts[0].table, 1 / scale, *targets, *[w.rows for w in parts], *starts[1:], *ends,
-        columns, *pitches, NESTED=parts[0].nested, GROUPS=_GROUPS, AHEAD=ahead, BACK=back,
+        columns, *sixteens, NESTED=parts[0].nested, GROUPS=_GROUPS, AHEAD=ahead, BACK=back,
         num_warps=4,
     )  # fmt: skip
     words = targets[0].shape[1] - columns // 4

@@ -50,9 +50,8 @@ def _part(value, second):
 
 
 @triton.jit
-def _weights(packed, table, scale, word, inside):
+def _weights(pairs, table, scale):
     # Four weights of each row: two bytes, in each the upper half first.
-    pairs = tl.load(packed + word, mask=inside, other=0).to(tl.int32)
     first = tl.load(table + ((pairs >> 4) & 15)) * scale
     second = tl.load(table + (pairs & 15)) * scale
     third = tl.load(table + ((pairs >> 12) & 15)) * scale
@@ -84,15 +83,22 @@ def _expand_tile(
     word = tl.arange(0, 16)[None, :]
     inside = group * 4 < weight_rows
     block = group.to(tl.int64) * (4 * blocks) + number
-    scale0 = _scale(block, scales, codes, nested, offset, inside, NESTED) * inverse
-    scale1 = _scale(block + blocks, scales, codes, nested, offset, inside, NESTED) * inverse
-    scale2 = _scale(block + 2 * blocks, scales, codes, nested, offset, inside, NESTED) * inverse
-    scale3 = _scale(block + 3 * blocks, scales, codes, nested, offset, inside, NESTED) * inverse
-    there, place = inside[:, None], block[:, None] * 16 + word
-    a0, b0, c0, d0 = _weights(packed, table, scale0[:, None], place, there)
-    a1, b1, c1, d1 = _weights(packed, table, scale1[:, None], place + blocks * 16, there)
-    a2, b2, c2, d2 = _weights(packed, table, scale2[:, None], place + blocks * 32, there)
-    a3, b3, c3, d3 = _weights(packed, table, scale3[:, None], place + blocks * 48, there)
+    # All are under way before the first is waited for.
+    there, place = inside[:, None], packed + block[:, None] * 16 + word
+    pairs0 = tl.load(place, mask=there, other=0).to(tl.int32)
+    pairs1 = tl.load(place + blocks * 16, mask=there, other=0).to(tl.int32)
+    pairs2 = tl.load(place + blocks * 32, mask=there, other=0).to(tl.int32)
+    pairs3 = tl.load(place + blocks * 48, mask=there, other=0).to(tl.int32)
+    below = tl.arange(0, 2)[None, :, None] * 2 + tl.arange(0, 2)[None, None, :]
+    four = block[:, None, None] + below * blocks
+    scale = _scale(four, scales, codes, nested, offset, inside[:, None, None], NESTED) * inverse
+    even, odd = tl.split(scale)
+    scale0, scale2 = tl.split(even)
+    scale1, scale3 = tl.split(odd)
+    a0, b0, c0, d0 = _weights(pairs0, table, scale0[:, None])
+    a1, b1, c1, d1 = _weights(pairs1, table, scale1[:, None])
+    a2, b2, c2, d2 = _weights(pairs2, table, scale2[:, None])
+    a3, b3, c3, d3 = _weights(pairs3, table, scale3[:, None])
     row = first_row + 4 * group
     if AHEAD:
         target = out + row[:, None].to(tl.int64) * pitch + number * 16 + word
@@ -117,6 +123,8 @@ def expand_kernel(
     NESTED: tl.constexpr, GROUPS: tl.constexpr,
     AHEAD: tl.constexpr, BACK: tl.constexpr,
 ):  # fmt: skip
+    # Pitches count in 16 bytes: so the compiler sees how rows are aligned.
+    pitch, turned_pitch = pitch * 4, turned_pitch * 4
     pid = tl.program_id(0)
     if pid < end0:
         _expand_tile(pid, packed0, scales0, codes0, nested0, offset0, table, inverse, out, turned,
