@@ -134,7 +134,7 @@ def quantize(x: Tensor, tail: Tensor, out: Tensor, scales: Tensor, *, warps: int
     width = fours.shape[1]
     words = target.shape[1] - width
     kernels.quantize_kernel[(len(x),)](
-        fours, tail, target, scales, width, ranks, words, 1.0, fours.stride(0), tail.stride(0),
-        target.stride(0), BLOCK=triton.next_power_of_2(width), WORDS=triton.next_power_of_2(words),
-        TAIL=True, num_warps=warps,
+        fours, tail, target, scales, width, ranks, words, 1.0, fours.stride(0) // 2,
+        tail.stride(0), target.stride(0) // 4, STEP=2, BLOCK=triton.next_power_of_2(width),
+        WORDS=triton.next_power_of_2(words), TAIL=True, num_warps=warps,
     )  # fmt: skip

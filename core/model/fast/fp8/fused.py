@@ -52,9 +52,10 @@ def quantize(x: Tensor, tail: Tensor, out: Tensor, scales: Tensor, scale: float)
     fours, target, ranks = x.view(torch.int64), out.view(_FOUR), tail.shape[1]
     width = fours.shape[1]
     words, block = target.shape[1] - width, triton.next_power_of_2(width)
+    step = 1 + (fours.stride(0) % 2 == 0)
     kernels.quantize_kernel[(len(x),)](
         fours, tail if ranks else x, target, scales, width, ranks, words, scale,
-        fours.stride(0), tail.stride(0), target.stride(0), BLOCK=block,
+        fours.stride(0) // step, tail.stride(0), target.stride(0) // 4, STEP=step, BLOCK=block,
         WORDS=triton.next_power_of_2(words), TAIL=ranks > 0,
         num_warps=min(16, max(2, block // 256)),
     )  # fmt: skip

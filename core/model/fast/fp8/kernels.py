@@ -205,10 +205,12 @@ def _beside(tail, lane, ranks):
 @triton.jit
 def quantize_kernel(
     x, tail, out, scales, width, ranks, words, scale, x_pitch, tail_pitch, out_pitch,
-    BLOCK: tl.constexpr, WORDS: tl.constexpr, TAIL: tl.constexpr,
+    STEP: tl.constexpr, BLOCK: tl.constexpr, WORDS: tl.constexpr, TAIL: tl.constexpr,
 ):  # fmt: skip
-    # x as 64-bit numbers of four in bf16; widths and pitches of x and ``out`` count in fours.
+    # x as 64-bit numbers of four in bf16; widths of x and ``out`` count in fours, the pitch of x in
+    # ``STEP`` of them, that of ``out`` in 16 bytes: so the compiler sees how rows are aligned.
     row = tl.program_id(0).to(tl.int64)
+    x_pitch, out_pitch = x_pitch * STEP, out_pitch * 4
     place = tl.arange(0, BLOCK)
     inside = place < width
     four = tl.load(x + row * x_pitch + place, mask=inside, other=0)
