@@ -28,6 +28,7 @@ def _llama(
 
 MODELS: dict[str, dict[str, Any]] = {
     "llama31-8b": _llama(4096, 14336, 32, 32, 8, head_dim=128),
+    "llama31-8b-4-layers": _llama(4096, 14336, 4, 32, 8, head_dim=128),
     "llama31-70b": _llama(8192, 28672, 80, 64, 8, head_dim=128),
     "llama32-1b": _llama(
         2048, 8192, 16, 32, 8, head_dim=64, tie_word_embeddings=True,
@@ -187,6 +188,12 @@ ROWS: dict[str, Row] = {
             ("finetui",), batch=1, accumulation=1, rank=32, random_base=True, search=True,
             device_gib=79.0, settings={"memory.limit_gib": "79"},
         ),
+        # All that a layer does at such lengths, within minutes and 40 GiB of RAM.
+        Row(
+            "longest-4-layers", "4 layers of Llama-3.1-8B, longest sequence on 80 GB, rank 32",
+            "llama31-8b-4-layers", ("finetui",), batch=1, accumulation=1, rank=32,
+            random_base=True, search=True, device_gib=79.0, settings={"memory.limit_gib": "79"},
+        ),
         Row(
             "tiny", "tiny, 2 x 64, dry run", "tiny", _ALL,
             length=64, accumulation=2, steps=6, warm_up=2,
@@ -210,7 +217,9 @@ ROWS: dict[str, Row] = {
 GROUPS = {
     "6gib": ("qwen25-7b-6gib", "llama2-7b-6gib"),
     "longest": ("longest-24", "longest-80"),
-    "all": tuple(name for name, row in ROWS.items() if row.model != "tiny"),
+    "all": tuple(
+        name for name, row in ROWS.items() if row.model not in ("tiny", "llama31-8b-4-layers")
+    ),
     "dry": ("tiny", "tiny-packed", "tiny-random", "tiny-context"),
 }
 """Several rows under one name."""

@@ -203,6 +203,17 @@ def test_the_longest_sequence_is_planned_within_both_memories(modules: Any) -> N
     assert ample % 256 == 0
 
 
+def test_four_layers_try_what_all_would_in_little_memory_of_the_host(modules: Any) -> None:
+    shapes, planned = modules["shapes"], modules["context"].planned
+    gib = 1 << 30
+    few, all_ = shapes.ROWS["longest-4-layers"], shapes.ROWS["longest-80"]
+    assert planned(few, 79 * gib, 40 * gib) > planned(all_, 79 * gib, 460 * gib) > 349_440
+    layers, whole = shapes.MODELS[few.model], shapes.MODELS[all_.model]
+    assert layers == whole | {"num_hidden_layers": 4}
+    assert few.name not in shapes.GROUPS["all"]
+    assert all_.name in shapes.GROUPS["all"]
+
+
 def test_packed_rows_are_as_many_as_the_steps_take(modules: Any) -> None:
     from peers import finetui
 
