@@ -39,6 +39,9 @@ def sft_config(config: RunConfig, output: Path, *, device: str, dtype: torch.dty
         "bf16": device != "cpu" and dtype == torch.bfloat16,
         "fp16": device != "cpu" and dtype == torch.float16,
         "use_cpu": device == "cpu",
+        # Else making the next rows would wait until the GPU has done all that it was given.
+        "dataloader_pin_memory": device != "cpu",
+        "accelerator_config": {"non_blocking": device != "cpu"},
         **_ours(train.activation_checkpointing),
     }
     arguments = SFTConfig(**_as_known(values))
@@ -73,9 +76,6 @@ def _ours(activation_checkpointing: bool) -> dict[str, Any]:
         "push_to_hub": False,
         # A batch must not depend on how far a worker process has read ahead.
         "dataloader_num_workers": 0,
-        # Else making the next rows would wait until the GPU has done all that it was given.
-        "dataloader_pin_memory": True,
-        "accelerator_config": {"non_blocking": True},
     }
 
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
+import pytest
 import torch
+from transformers import Trainer
 
 from core.config.schema import RunConfig
 from core.train import arguments
@@ -19,6 +22,19 @@ def test_settings_arrive_under_their_names(tmp_path: Path) -> None:
     assert args.report_to == []
     assert not args.logging_nan_inf_filter
     assert args.save_strategy == args.eval_strategy == "no"
+
+
+def test_rows_are_copied_ahead_of_a_gpu_and_nothing_is_said_about_it_on_a_cpu(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {"device": "cpu", "dtype": torch.float32}
+    monkeypatch.setattr(logging.getLogger("transformers"), "propagate", True)
+    args = arguments.sft_config(RunConfig(), tmp_path, **known)  # type: ignore[arg-type]
+    Trainer(model=torch.nn.Linear(2, 2), args=args)
+    assert not caplog.messages
+    on_gpu = arguments.sft_config(RunConfig(), tmp_path, **known | {"device": "cuda"})  # type: ignore[arg-type]
+    assert on_gpu.dataloader_pin_memory
+    assert on_gpu.accelerator_config.non_blocking
 
 
 def test_warm_up_below_one_is_a_part_of_all_steps(tmp_path: Path) -> None:
