@@ -303,13 +303,13 @@ _MAPPED = 2
 
 
 def pinned(*shape: int, dtype: torch.dtype) -> Tensor:
-    """Memory of the host that the GPU copies from and to by itself, as long as the tensor lives.
+    """Memory of the host that the GPU copies from and to by itself, as long as a view of it lives.
 
     torch's own pinned allocator rounds sizes up to a power of two. Raises FailedError when the
     system does not give so much.
     """
     size = math.prod(shape) * dtype.itemsize
-    tensor = _paged(size).view(dtype).view(shape)
+    tensor = _paged(size, dtype).resize_(shape)
     runtime = torch.cuda.cudart()
     result = runtime.cudaHostRegister(tensor.data_ptr(), size, _MAPPED)
     if int(result) != 0:
@@ -322,16 +322,17 @@ def pinned(*shape: int, dtype: torch.dtype) -> Tensor:
                 'or train without the fused path: train.path = "peft"',
             ),
         )
+    # Not a view itself: views keep such a tensor alive, but not one another.
     weakref.finalize(tensor, _unpin, tensor.data_ptr(), runtime.cudaHostUnregister)
     return tensor
 
 
-def _paged(size: int) -> Tensor:
+def _paged(size: int, dtype: torch.dtype) -> Tensor:
     """So many bytes in huge pages, which are pinned three times as fast (benchmarks/pinning.py)."""
     memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     with suppress(OSError):  # a kernel that was built without them
         memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=torch.uint8)
+    return torch.frombuffer(memory, dtype=dtype)
 
 
 def _unpin(address: int, unregister: Callable[[int], object]) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from itertools import count
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.model.fast import stash
 from core.model.fast.graphs import Graphs
 from core.model.fast.stash import Part, Slot, Stash, Widths, ranks_of
 
@@ -103,6 +106,31 @@ def tensors(slot: Slot, part: Part) -> list[torch.Tensor]:
         Part.ATTENTION: [slot.o.whole, slot.h],
         Part.TAILS: [slot.tails.gate_up, slot.tails.down],
     }[part]
+
+
+def test_memory_stays_pinned_until_its_last_view_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned: dict[int, int] = {}
+
+    def register(address: int, size: int, _: int) -> int:
+        pinned[address] = size
+        return 0
+
+    def unregister(address: int) -> None:
+        maps = Path("/proc/self/maps").read_text().splitlines()
+        ranges = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps]
+        assert any(begin <= address < end for begin, end in ranges)
+        del pinned[address]
+
+    runtime = SimpleNamespace(cudaHostRegister=register, cudaHostUnregister=unregister)
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
+    whole = stash.pinned(3, 1024, dtype=torch.bfloat16)
+    assert list(pinned.items()) == [(whole.data_ptr(), 3 * 1024 * 2)]
+    view = whole[1, 5:10].fill_(7)
+    del whole
+    assert pinned
+    assert view.tolist() == [7] * 5
+    del view
+    assert not pinned
 
 
 def test_without_a_gpu_all_cells_stay() -> None:
