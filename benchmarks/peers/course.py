@@ -135,8 +135,9 @@ class Course:
         self._end = time.monotonic() + options.budget_seconds
         self._found = self._done()
         self._have = {
-            (r["row"], r["entrant"], r["turn"]) for r in self._found if r["outcome"] == "measured"
-        }
+            (r["row"], r["entrant"], r["turn"]) for r in self._found
+            if r["outcome"] == "measured" and r.get("complete", True)
+        }  # fmt: skip
         self._writing, self._preparing = threading.Lock(), threading.Lock()
         self._backwards: set[str] = set()
 

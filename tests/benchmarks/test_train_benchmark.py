@@ -367,3 +367,12 @@ def test_gradients_of_both_paths_are_compared(monkeypatch: pytest.MonkeyPatch) -
     # The twins round to FP8 on a CPU as well.
     assert len(cosines) == 2
     assert 0.9 < min(cosines) < max(cosines) < 0.9999
+
+
+def test_a_search_that_was_cut_off_is_not_taken_for_done(modules: Any, tmp_path: Path) -> None:
+    whole = {"row": "longest-24", "entrant": "finetui", "turn": 1, "outcome": "measured"}
+    lines = [whole, whole | {"row": "longest-80", "complete": False}]
+    out = tmp_path / "results.jsonl"
+    out.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = SimpleNamespace(out=out, resume=True, budget_seconds=60)
+    assert modules["course"].Course(options, {}, [])._have == {("longest-24", "finetui", 1)}

@@ -6,7 +6,6 @@ Imported on a GPU alone: torch's CPU build comes without Triton.
 
 from __future__ import annotations
 
-import os
 from itertools import accumulate
 
 import torch
@@ -26,8 +25,6 @@ _WIDEST_RANK = 32
 """Above this rank the sums of ``outward`` no longer fit into registers; products take over."""
 _ROWS = 128
 """Rows of A that one program can take: registers, and 99 KB of shared memory on smaller cards."""
-_INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-"""Triton's interpreter, for trying kernels without a GPU, knows no inline assembly."""
 
 
 def expand(weights: list[Nf4], a: Tensor, b: Tensor, scaling: float, out: Tensor) -> None:
@@ -47,7 +44,7 @@ def expand(weights: list[Nf4], a: Tensor, b: Tensor, scaling: float, out: Tensor
         parts[0].rows, parts[1].rows, parts[2].rows, starts[1], starts[2], *ends,
         rows, columns, out.stride(0), a.shape[0], out.shape[1] - columns,
         NESTED=parts[0].nested, RANK=rank, HEIGHT=height, CHUNK=chunk,
-        PAD=triton.next_power_of_2(pad), EXACT=not _INTERPRETED, num_warps=4,
+        PAD=triton.next_power_of_2(pad), num_warps=4,
     )  # fmt: skip
 
 

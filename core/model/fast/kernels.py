@@ -15,9 +15,9 @@ COMPILED = tl.constexpr(os.environ.get("TRITON_INTERPRET") != "1")
 
 
 @triton.jit
-def _times(x, y, EXACT: tl.constexpr):
+def _times(x, y):
     # An explicit rounding: fused with the addition that follows, the last bit would differ.
-    if EXACT:
+    if COMPILED:
         return tl.inline_asm_elementwise(
             "mul.rn.f32 $0, $1, $2;", "=f,f,f", [x, y], dtype=tl.float32, is_pure=True, pack=1
         )
@@ -29,7 +29,7 @@ def _expand_tile(
     tile, packed, scales, codes, nested, offset, table, b, scaling, out, weight_rows, first_row,
     columns, pitch, number, pad,
     NESTED: tl.constexpr, RANK: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
-    PAD: tl.constexpr, EXACT: tl.constexpr,
+    PAD: tl.constexpr,
 ):  # fmt: skip
     chunks = columns // CHUNK
     row = (tile // chunks) * HEIGHT + tl.arange(0, HEIGHT)
@@ -42,7 +42,7 @@ def _expand_tile(
     if NESTED:
         code = tl.load(scales + block, mask=inside[:, None], other=0).to(tl.int32)
         outer = tl.load(nested + block // 256, mask=inside[:, None], other=0.0)
-        scale = _times(tl.load(codes + code), outer, EXACT) + tl.load(offset)
+        scale = _times(tl.load(codes + code), outer) + tl.load(offset)
     else:
         scale = tl.load(scales + block, mask=inside[:, None], other=0.0)
     # (rows, blocks, bytes): two weights a byte.
@@ -69,21 +69,21 @@ def expand_kernel(
     packed2, scales2, codes2, nested2, offset2, table, a, b, scaling, out,
     rows0, rows1, rows2, start1, start2, end0, end1, end2, rows, columns, pitch, ranks, pad,
     NESTED: tl.constexpr, RANK: tl.constexpr, HEIGHT: tl.constexpr, CHUNK: tl.constexpr,
-    PAD: tl.constexpr, EXACT: tl.constexpr,
+    PAD: tl.constexpr,
 ):  # fmt: skip
     pid = tl.program_id(0)
     if pid < end0:
         _expand_tile(pid, packed0, scales0, codes0, nested0, offset0, table, b, scaling, out, rows0,
                      0, columns, pitch, 0, pad, NESTED, RANK,
-                     HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
+                     HEIGHT, CHUNK, PAD)  # fmt: skip
     elif pid < end1:
         _expand_tile(pid - end0, packed1, scales1, codes1, nested1, offset1, table, b, scaling, out,
                      rows1, start1, columns, pitch, 1, pad, NESTED, RANK,
-                     HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
+                     HEIGHT, CHUNK, PAD)  # fmt: skip
     elif pid < end2:
         _expand_tile(pid - end1, packed2, scales2, codes2, nested2, offset2, table, b, scaling, out,
                      rows2, start2, columns, pitch, 2, pad, NESTED, RANK,
-                     HEIGHT, CHUNK, PAD, EXACT)  # fmt: skip
+                     HEIGHT, CHUNK, PAD)  # fmt: skip
     else:
         tile, chunks = pid - end2, columns // CHUNK
         row = (tile // chunks) * HEIGHT + tl.arange(0, HEIGHT)[:, None]
