@@ -12,10 +12,10 @@ from kernel_data import Shape, mlp, moved, wide
 from kernel_times import Case
 
 from core.model.fast import fused, gate, thin
+from core.model.fast.dims import fp8_tail
 from core.model.fast.fp8 import kernels
 from core.model.fast.fp8.plain import FP8
 from core.model.fast.linear import PAD
-from core.model.fast.plan import fp8_tail
 
 Tensor = torch.Tensor
 

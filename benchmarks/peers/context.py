@@ -59,21 +59,23 @@ def search(row: Row, options: dict[str, Any], models: Path) -> dict[str, Any]:
 
 def planned(row: Row, device_bytes: int, host_bytes: int) -> int:
     """The longest sequence whose plan stays within both memories, found by halving."""
-    from core.model.fast import plan
+    from core.model.fast.dims import Dims
+    from core.model.fast.footprint import peak_bytes
+    from core.model.fast.plan import choose
 
     shape = MODELS[row.model]
     heads, hidden = shape["num_attention_heads"], shape["hidden_size"]
     width = shape.get("head_dim") or hidden // heads
-    dims = plan.Dims(
+    dims = Dims(
         shape["num_hidden_layers"], hidden, shape["intermediate_size"], heads * width,
         shape["num_key_value_heads"] * width, shape["vocab_size"], shape["tie_word_embeddings"],
         row.rank, heads, head_norms=shape["model_type"] == "qwen3",
     )  # fmt: skip
 
     def fits(length: int) -> bool:
-        found = plan.choose(dims, length=length, effective_batch=1, limit_bytes=device_bytes,
+        found = choose(dims, length=length, effective_batch=1, limit_bytes=device_bytes,
                             host_limit_bytes=host_bytes)  # fmt: skip
-        return found is not None and plan.peak_bytes(dims, found) <= device_bytes
+        return found is not None and peak_bytes(dims, found) <= device_bytes
 
     low, high = 1, _MOST // _ROUND
     while high - low > 1:

@@ -14,7 +14,9 @@ from dataclasses import dataclass, fields
 from core.config.schema import RunConfig
 from core.model import stored
 from core.model.activations import Dims, activations, loss_bytes
-from core.model.fast import plan as fast
+from core.model.fast import footprint
+from core.model.fast.dims import Dims as FastDims
+from core.model.fast.plan import Plan, choose
 from core.model.room import device_budget_bytes
 from core.model.shapes import ModelShape, beyond_context, check_target_modules
 from core.model.sizes import adapted_of, dims_of, linears_of, work_of
@@ -23,7 +25,7 @@ from core.model.training_path import NO_HOST_ROOM, beyond_limit, fused_dims, pat
 CONTEXT_BYTES = 512 << 20
 """The CUDA context with the kernels that were loaded, outside of torch's allocator."""
 _CPU_NOTE = "the process takes 1 to 2 GiB of RAM more: libraries, and what the allocator holds back"
-_TOLD_BYTES = fast.GIB // 10
+_TOLD_BYTES = footprint.GIB // 10
 """Less than this is not worth a note."""
 
 
@@ -131,15 +133,15 @@ def _fused(
 ) -> Estimate | None:
     """The plan that a run would make there; None where it takes more RAM than there is."""
     numbers, limit = fused_dims(config, shape, dims), config.memory.limit_gib
-    budget = int((limit or 0) * fast.GIB) if free is None else device_budget_bytes(limit, free)
+    budget = int((limit or 0) * footprint.GIB) if free is None else device_budget_bytes(limit, free)
     plan, least = (_planned(config, numbers, room, host) for room in (budget, 0))
     if plan is None or least is None:
         return None
-    state = fast.state_bytes(config.train.optim)
-    parts = fast.parts(numbers, plan, state)
+    state = footprint.state_bytes(config.train.optim)
+    parts = footprint.parts(numbers, plan, state)
     ends = parts["embedding and head"]
     head = min(ends, dims.vocab * dims.hidden * 2)
-    total, smallest = (fast.peak_bytes(numbers, one, state) for one in (plan, least))
+    total, smallest = (footprint.peak_bytes(numbers, one, state) for one in (plan, least))
     return Estimate(
         weights=parts["weights"],
         head=head,
@@ -151,7 +153,7 @@ def _fused(
         layer=0,
         loss=0,
         scratch=parts["dequantized weights, logits"] + parts["workspace of products"],
-        context=fast.around_bytes(plan),
+        context=footprint.around_bytes(plan),
         path="fused",
         why=told_of(config, plan),
         notes=tuple(
@@ -159,7 +161,9 @@ def _fused(
                 None,
                 (
                     beyond_limit(config, shape, dims, plan),
-                    *_room_notes(total, smallest, fast.host_bytes(numbers, plan), free is None),
+                    *_room_notes(
+                        total, smallest, footprint.host_bytes(numbers, plan), free is None
+                    ),
                     *_notes(config, shape, "fused"),
                 ),
             )
@@ -168,15 +172,15 @@ def _fused(
 
 
 def _planned(
-    config: RunConfig, numbers: fast.Dims, limit_bytes: int, host: int | None
-) -> fast.Plan | None:
-    return fast.choose(
+    config: RunConfig, numbers: FastDims, limit_bytes: int, host: int | None
+) -> Plan | None:
+    return choose(
         numbers,
         length=config.data.max_length,
         effective_batch=config.effective_batch,
         limit_bytes=limit_bytes,
         host_limit_bytes=sys.maxsize if host is None else host,
-        state_bytes=fast.state_bytes(config.train.optim),
+        state_bytes=footprint.state_bytes(config.train.optim),
     )
 
 
@@ -184,13 +188,13 @@ def _room_notes(total: int, smallest: int, host: int, unknown: bool) -> Iterator
     """How much less would do, and what it takes beside the device's memory."""
     if total - smallest > _TOLD_BYTES:
         yield (
-            f"memory is used to save work: {smallest / fast.GIB:.1f} GiB would do, more slowly "
-            "(memory.limit_gib)"
+            f"memory is used to save work: {smallest / footprint.GIB:.1f} GiB would do, more "
+            "slowly (memory.limit_gib)"
         )
     elif unknown:
         yield "this is the least that it needs; it uses what is free to save work"
     if host > _TOLD_BYTES:
-        yield f"{host / fast.GIB:.1f} GiB of RAM hold what waits for the GPU"
+        yield f"{host / footprint.GIB:.1f} GiB of RAM hold what waits for the GPU"
 
 
 def _notes(config: RunConfig, shape: ModelShape, path: str) -> tuple[str, ...]:

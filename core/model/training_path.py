@@ -9,8 +9,10 @@ import math
 
 from core.config.schema import RunConfig
 from core.model.activations import Dims
-from core.model.fast import plan as fast
+from core.model.fast import footprint
+from core.model.fast.dims import Dims as FastDims
 from core.model.fast.known import ARCHITECTURES, odd_window
+from core.model.fast.plan import Plan
 from core.model.shapes import ModelShape
 from core.model.sizes import dims_of
 
@@ -66,9 +68,9 @@ def _bf16(config: RunConfig) -> bool:
     return wanted <= {"auto", "bfloat16"}
 
 
-def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> fast.Dims:
+def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> FastDims:
     """The numbers that the fused path's plan is made from."""
-    return fast.Dims(
+    return FastDims(
         dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
         shape.tied, config.adapter.r, dims.heads,
         math.ceil(_PROCESSORS / dims.heads) if config.train.full_determinism else 1,
@@ -76,15 +78,15 @@ def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> fast.Dims:
     )  # fmt: skip
 
 
-def told_of(config: RunConfig, plan: fast.Plan) -> str:
+def told_of(config: RunConfig, plan: Plan) -> str:
     """How the fused path runs, in a few words for the log: its plan, and FP8 where it is on."""
     return f"{plan.told}, products in FP8 (e4m3)" if config.train.fp8 else plan.told
 
 
-def beyond_limit(config: RunConfig, shape: ModelShape, dims: Dims, plan: fast.Plan) -> str:
+def beyond_limit(config: RunConfig, shape: ModelShape, dims: Dims, plan: Plan) -> str:
     """A sentence where the fused path's smallest plan takes more than its limit; else empty."""
-    limit, state = config.memory.limit_gib, fast.state_bytes(config.train.optim)
-    needs = fast.peak_bytes(fused_dims(config, shape, dims), plan, state)
-    if limit is None or needs <= limit * fast.GIB:
+    limit, state = config.memory.limit_gib, footprint.state_bytes(config.train.optim)
+    needs = footprint.peak_bytes(fused_dims(config, shape, dims), plan, state)
+    if limit is None or needs <= limit * footprint.GIB:
         return ""
-    return f"memory.limit_gib is {limit:g}, and it takes {needs / fast.GIB:.1f} at the least"
+    return f"memory.limit_gib is {limit:g}, and it takes {needs / footprint.GIB:.1f} at the least"

@@ -15,8 +15,9 @@ from core.config.errors import RefusedError
 from core.config.schema import RunConfig
 from core.model import load as models
 from core.model.fast.check import layer_fails
+from core.model.fast.footprint import state_bytes
 from core.model.fast.fp8.check import refused as fp8_refused
-from core.model.fast.plan import TILE_TOKENS, Plan, choose, state_bytes
+from core.model.fast.plan import TILE_TOKENS, Plan, choose
 from core.model.fast.route import kernels_fail, obstacle
 from core.model.memory import CONTEXT_BYTES
 from core.model.room import SHARE, device_budget_bytes, free_memory_bytes

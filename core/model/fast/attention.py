@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import scaled_dot_product_attention
 
 from core.model.fast.ends import right_at_the_end, wide
-from core.model.fast.plan import head_groups
+from core.model.fast.footprint import head_groups
 
 Tensor = torch.Tensor
 

@@ -10,7 +10,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from core.model.fast.plan import Dims, Plan
+    from core.model.fast.dims import Dims
+    from core.model.fast.plan import Plan
 
 _PRODUCTS = 690e9
 """Operations of matrix products a millisecond."""

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from core.model.fast import plain
+from core.model.fast.footprint import HEAD_TILE
 from core.model.fast.head import Scored, silence
-from core.model.fast.plan import HEAD_TILE
 from core.model.fast.work import Work
 
 Tensor = torch.Tensor

@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
+from core.model.fast.dims import fp8_tail
 from core.model.fast.dropout import Mask
 from core.model.fast.fp8.plain import FP8, LARGEST
 from core.model.fast.linear import Group, Wide
 from core.model.fast.nf4 import Nf4
-from core.model.fast.plan import fp8_tail
 
 Tensor = torch.Tensor
 _ALIGNED = 256

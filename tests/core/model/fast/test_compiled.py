@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+from core.model.fast.dims import fp8_tail
 from core.model.fast.dropout import Mask
 from core.model.fast.fp8.group import Fp8Weight
 from core.model.fast.nf4 import Nf4
-from core.model.fast.plan import fp8_tail
 
 triton = pytest.importorskip("triton", reason="comes with torch for GPUs")
 if os.environ.get("TRITON_INTERPRET") == "1":

@@ -8,8 +8,7 @@ import pytest
 import torch
 from fast_models import FAMILIES, adapted, flat_batch, gradients, reference_loss, whole
 
-from core.model.fast import plan as planned
-from core.model.fast import work
+from core.model.fast import footprint, work
 from core.model.fast.attention import Plain
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
@@ -69,7 +68,7 @@ def test_heads_go_backward_in_groups_as_all_at_once(
         Plain, "backward", lambda *given: counted.append(given[1].shape[1]) or backward(*given)
     )
     for pairs in (1 << 19, 2):
-        monkeypatch.setattr(planned, "_PAIRS", pairs)
+        monkeypatch.setattr(footprint, "_PAIRS", pairs)
         FastModel(model, Plan(kept=3))(whole(batch)).backward()
         found.append(gradients(model))
     assert counted == [4] * 3 + [2] * 6

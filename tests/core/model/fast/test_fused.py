@@ -10,8 +10,7 @@ import pytest
 import torch
 from fast_models import adapted, flat_batch, gradients, quantized, whole
 
-from core.model.fast import model, plain, route
-from core.model.fast import plan as planned
+from core.model.fast import footprint, model, plain, route
 from core.model.fast.attention import (
     Attention,
     Attentions,
@@ -242,7 +241,7 @@ def test_attention(attention: Attention, lengths: list[int]) -> None:
 def test_attention_in_groups_of_heads(
     attention: Attention, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planned, "_PAIRS", 1 << 11)
+    monkeypatch.setattr(footprint, "_PAIRS", 1 << 11)
     ends = torch.tensor([0, 512, 1024], dtype=torch.int32, device=DEVICE)
     documents = Documents(ends, 1024, 512, True)
     whole = torch.randn(1024, 20, 64, device=DEVICE, dtype=torch.bfloat16)

@@ -9,17 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.model.fast import cost
-from core.model.fast.plan import (
-    GIB,
-    Dims,
-    Plan,
-    _divisors,
-    choose,
-    head_groups,
-    host_bytes,
-    parts,
-    peak_bytes,
-)
+from core.model.fast.dims import Dims
+from core.model.fast.footprint import GIB, divisors, head_groups, host_bytes, parts, peak_bytes
+from core.model.fast.plan import Plan, choose
 
 LLAMA_8B = Dims(
     layers=32, hidden=4096, intermediate=14336, queries=4096, keys=1024, vocabulary=128256,
@@ -161,14 +153,12 @@ def test_attention_over_a_long_sequence_hides_the_copies() -> None:
 
 @given(st.integers(1, 2000), st.integers(1, 2500))
 def test_divisors_are_those_up_to_the_bound(number: int, most: int) -> None:
-    assert _divisors(number, most) == [
-        n for n in range(1, min(number, most) + 1) if number % n == 0
-    ]
+    assert divisors(number, most) == [n for n in range(1, min(number, most) + 1) if number % n == 0]
 
 
 def test_a_huge_effective_batch_is_planned_at_once() -> None:
     """Nothing counts up to it: that took 18 seconds."""
-    huge = _divisors(4096 * 65536, 4096 * 65536)
+    huge = divisors(4096 * 65536, 4096 * 65536)
     assert huge == [1 << power for power in range(29)]
     assert plan_within(70, batch=4096 * 65536) == plan_within(70, batch=16)
 

@@ -9,12 +9,13 @@ import pytest
 import torch
 from fast_models import adapted, flat_batch, gradients, quantized, whole
 
+from core.model.fast.dims import fp8_tail
 from core.model.fast.fp8 import plain
 from core.model.fast.fp8.group import Fp8Weight
 from core.model.fast.fp8.plain import FP8
 from core.model.fast.model import FastModel
 from core.model.fast.nf4 import nf4_of
-from core.model.fast.plan import Plan, fp8_tail
+from core.model.fast.plan import Plan
 
 pytest.importorskip("triton", reason="comes with torch for GPUs")
 GPU = torch.cuda.is_available() and torch.cuda.get_device_capability() >= (8, 9)

@@ -9,8 +9,9 @@ import pytest
 import torch
 from fast_models import adapted, flat_batch, gradients, quantized, reference_loss, whole
 
-from core.model.fast import plain, plan
+from core.model.fast import plain
 from core.model.fast.adapters import Adapters
+from core.model.fast.dims import Dims, fp8_tail
 from core.model.fast.dropout import Mask, keep
 from core.model.fast.fp8 import plain as eight
 from core.model.fast.fp8.group import Fp8Group, scale_for
@@ -18,7 +19,7 @@ from core.model.fast.fp8.plain import FP8, LARGEST
 from core.model.fast.linear import Wide
 from core.model.fast.model import FastModel
 from core.model.fast.nf4 import nf4_of
-from core.model.fast.plan import Dims, Plan
+from core.model.fast.plan import Plan
 
 ROWS, COLUMNS, RANK, TOKENS = (96, 32), 128, 4, 12
 LENGTHS = [7, 20, 1, 12]
@@ -187,4 +188,4 @@ def test_the_plan_counts_the_weights_as_they_are_laid(group: Fp8Group) -> None:
     rows, columns = sum(ROWS), COLUMNS
     planned = dims._fp8_room(len(ROWS), columns, rows)
     assert planned <= group.room <= planned + 4 * 128
-    assert plan.fp8_tail(48) == 144
+    assert fp8_tail(48) == 144
