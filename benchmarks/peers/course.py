@@ -95,7 +95,7 @@ def measure(
         process.wait()
         late = not ended.is_alive()
         ended.cancel()
-    found: dict[str, Any] = json.loads(said[-1].removeprefix(SIGN)) if said else {
+    found: dict[str, Any] = json.loads(said[-1]) if said else {
         "outcome": "out of time" if late else "failed",
         "error": f"ended with status {process.returncode}; see {log.name}",
     }  # fmt: skip
@@ -117,11 +117,12 @@ def _said(lines: Iterable[str], place: Path) -> list[str]:
     measurement that takes minutes, or ends this process with it, leaves what was found."""
     said = []
     for line in lines:
-        if line.startswith(SIGN):
-            said.append(line)
-            place.write_text(line.removeprefix(SIGN), encoding="utf-8")
-            if not json.loads(line.removeprefix(SIGN)).get("complete", True):
-                say(f"  so far: {line.removeprefix(SIGN).strip()}")
+        if not line.startswith(SIGN):
+            continue
+        said.append(line.removeprefix(SIGN))
+        place.write_text(said[-1], encoding="utf-8")
+        if not json.loads(said[-1]).get("complete", True):
+            say(f"  so far: {said[-1].strip()}")
     return said
 
 
@@ -139,14 +140,15 @@ class Course:
             if r["outcome"] == "measured" and r.get("complete", True)
         }  # fmt: skip
         self._writing, self._preparing = threading.Lock(), threading.Lock()
-        self._backwards: set[str] = set()
 
     def run(self, rows: list[Row], places: list[Card]) -> list[dict[str, Any]]:
         """Measure the rows, as many at a time as there are cards; all results."""
         if rows and not dry(rows[0]) and places[0].peak.used_bytes() is None:
             say("device memory is not told: nvidia-ml-py is not installed for this process")
-        waiting = deque(row for row in rows if not row.search)
-        self._backwards = {row.name for row in rows[1::2]} if len(places) > 1 else set()
+        several = len(places) > 1
+        waiting = deque(
+            (row, several and number % 2 == 1) for number, row in enumerate(rows) if not row.search
+        )
         with ThreadPoolExecutor(len(places)) as pool:
             for done in [pool.submit(self._work_off, waiting, card) for card in places]:
                 done.result()
@@ -155,27 +157,25 @@ class Course:
                 self._row(row, places[0])
         return self._found
 
-    def _work_off(self, waiting: deque[Row], card: Card) -> None:
+    def _work_off(self, waiting: deque[tuple[Row, bool]], card: Card) -> None:
         while True:
             try:
-                row = waiting.popleft()
+                row, backwards = waiting.popleft()
             except IndexError:
                 return
-            self._row(row, card)
+            self._row(row, card, backwards=backwards)
 
-    def _row(self, row: Row, card: Card) -> None:
+    def _row(self, row: Row, card: Card, *, backwards: bool = False) -> None:
         names = [name for name in row.entrants if name in self._entrants]
-        writer = names[0] if names else ""
-        if row.name in self._backwards:
-            names.reverse()
+        asked = names[::-1] if backwards else names
         turns: dict[str, int] = {}
         wish = self._options
-        for name in order(row, names, wish.rounds, once=wish.once) if names else []:
+        for name in order(row, asked, wish.rounds, once=wish.once) if names else []:
             turns[name] = turns.get(name, 0) + 1
             if (row.name, name, turns[name]) in self._have:
                 continue
             if self._left >= self._options.least_seconds:
-                self._prepare(row, self._env(writer, card))  # minutes and GB, for an 8B
+                self._prepare(row, self._env(names[0], card))  # minutes and GB, for an 8B
             if self._left < self._options.least_seconds:
                 say(f"out of time before {row.name} {name}, turn {turns[name]}")
                 return

@@ -8,7 +8,7 @@ which knows where documents end. ``Plain`` is the twin for any device.
 from __future__ import annotations
 
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,10 +101,7 @@ class Plain:
 
     def _document(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (part.transpose(0, 1)[None] for part in (q, k, v))
-        kernel: AbstractContextManager[None] = nullcontext()
-        if q.is_cuda:
-            kernel = sdpa_kernel(SDPBackend.MATH)
-        with kernel:
+        with sdpa_kernel(SDPBackend.MATH) if q.is_cuda else nullcontext():
             out = scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
         return out[0].transpose(0, 1)
 
@@ -168,6 +165,7 @@ class Cudnn:
             *heads, state, *self._random, None, None, None, longest, longest, 0.0, True,
             scale=q.shape[-1] ** -0.5,
         )  # fmt: skip
+        # One document alone would be a view, whose heads need not lie side by side.
         dq, dk, dv = (
             g.transpose(1, 2).reshape(like.shape).contiguous()
             for g, like in zip(grads, (q, k, v), strict=True)
