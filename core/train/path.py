@@ -151,7 +151,7 @@ def _began(tally: Tally) -> Plan | None:
         return None
     return Plan(
         0, mlp_tokens=tally.mlp_tokens or TILE_TOKENS, host_head=tally.host_head,
-        micro_batch=tally.micro_batch, piece=tally.piece,
+        light=tally.light, micro_batch=tally.micro_batch, piece=tally.piece,
     )  # fmt: skip
 
 
@@ -159,3 +159,4 @@ def remember(plan: Plan, tally: Tally) -> None:
     """Keep what a resumed run needs of its plan."""
     tally.micro_batch, tally.piece = plan.micro_batch, plan.piece
     tally.mlp_tokens, tally.host_head = plan.mlp_tokens, plan.host_head
+    tally.light = plan.light

@@ -35,6 +35,8 @@ class Tally:
     """Tokens that go through an MLP together there."""
     host_head: bool = False
     """Whether the output head waited in RAM there."""
+    light: bool = False
+    """Whether residual, queries, keys and values were computed twice there."""
     window_loss: float = 0.0
     window_label_tokens: int = 0
     dtypes: dict[str, str] = field(default_factory=dict)

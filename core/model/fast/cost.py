@@ -35,6 +35,8 @@ begin and end with an idle GPU. Pieces of 1 and 2 x 2048 tokens differ by 0.36 m
 shared out by launches, 31 and 19."""
 _FORWARD = 1 / 3
 """Share of the forward pass in elements and launches."""
+_LIGHT_LAUNCHES = 0.2
+"""What a light cell launches once more, of a piece of one layer: 6 of 31."""
 
 
 def token_us(dims: Dims, plan: Plan) -> float:
@@ -49,15 +51,17 @@ def pass_ms(dims: Dims, plan: Plan) -> dict[str, float]:
     copies = copies_ms(dims, plan) * (1 - min(plan.held, cells) / cells)
     found = {key: forward[key] + backward[key] for key in forward}
     found["gate and up again"] = _again(dims, plan)
+    found["light cells again"] = _light(dims, plan) if plan.light else 0.0
     found["output head"] = 4 * dims.vocabulary * dims.hidden * _tokens(plan) / _PRODUCTS
-    computing = sum(forward.values()), sum(backward.values()) + found["gate and up again"]
+    again = found["gate and up again"] + found["light cells again"]
+    computing = sum(forward.values()), sum(backward.values()) + again
     found["waiting for copies"] = sum(max(0.0, copies - part) for part in computing)
     return found
 
 
 def copies_ms(dims: Dims, plan: Plan) -> float:
     """What the copies of a pass to the host take where no cell is held, and back as long."""
-    return dims.layers * _tokens(plan) * dims.slot * 2 / _BUS
+    return dims.layers * _tokens(plan) * dims.slot(light=plan.light) * 2 / _BUS
 
 
 def cells_worth_holding(dims: Dims, plan: Plan) -> int:
@@ -105,8 +109,20 @@ def _again(dims: Dims, plan: Plan) -> float:
     return whole * (1 - plan.kept / (dims.layers * plan.pieces))
 
 
+def _light(dims: Dims, plan: Plan) -> float:
+    """Residual, queries, keys and values once more, in the backward pass."""
+    weights = dims.hidden * (dims.qkv + dims.queries)
+    copied = (dims.hidden + dims.queries + dims.keys) / 2  # and rotated: half of a norm's work
+    token = 2 * weights / _rate(dims) + copied / _ELEMENTS
+    if dims.fp8:
+        token += (dims.hidden + dims.queries) / _ROUNDED
+    ahead = dims.layers * weights / _EXPANDED if dims.fp8 else 0  # laid out for both directions
+    launches = _LIGHT_LAUNCHES * _CELL * dims.layers * plan.pieces
+    return dims.layers * _tokens(plan) * token + ahead + launches
+
+
 def _elements(dims: Dims, plan: Plan) -> float:
-    width = 3 * dims.intermediate + 6 * dims.hidden + 2 * (dims.queries + 2 * dims.keys)
+    width = 3 * dims.intermediate + 6 * dims.hidden + 2 * dims.qkv
     rounded = width + 2 * dims.hidden if dims.fp8 else 0  # inputs and gradients of all linears
     return dims.layers * (width / _ELEMENTS + rounded / _ROUNDED) * _tokens(plan)
 

@@ -50,11 +50,16 @@ class Dims:
     def pad(self, linears: int) -> int:
         return -(-self.rank * linears // _PAD) * _PAD
 
-    @property
-    def slot(self) -> int:
+    def slot(self, *, light: bool) -> int:
         """Elements a token and layer that wait for the backward pass."""
         tails = self.pad(3) + self.pad(2) + 2 * self.pad(1)
-        return 2 * self.hidden + self.queries * 2 + 2 * self.keys + tails + 2 * self.heads
+        least = self.hidden + self.queries + tails + 2 * self.heads
+        return least if light else least + self.hidden + self.qkv
+
+    @property
+    def qkv(self) -> int:
+        """Elements a token of queries, keys and values."""
+        return self.queries + 2 * self.keys
 
     @property
     def gate_up(self) -> int:

@@ -38,7 +38,6 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     weights = dims.layers * dims.linear_weights * per_weight
     table = dims.vocabulary * h * 2
     tables = 0 if plan.host_head else 1 if dims.tied or plan.host_embedding else 2
-    ring = _RING if dims.layers * plan.pieces - plan.held > _RING else 0
     running = plan.micro_batch * plan.longest * (h + dims.pad(1))
     return {
         "weights": int(weights),
@@ -49,13 +48,15 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
         "dequantized weights, logits": 2 * max(dims.scratch, _loss_room(dims, plan)),
         "workspace of products": _WORKSPACE,
         "activations": 2 * (running + tokens * (h + dims.pad(3)) + _in_turn(dims, plan)),
-        "kept layers": 2
-        * tokens
-        * (
-            plan.kept * dims.gate_up
-            + (min(plan.held, dims.layers * plan.pieces) + ring) * dims.slot
-        ),
+        "kept layers": 2 * tokens * (plan.kept * dims.gate_up + _slots(dims, plan)),
     }
+
+
+def _slots(dims: Dims, plan: Plan) -> int:
+    """Elements a token of the slots on the device, and of what light ones share."""
+    count = min(plan.held + _RING, dims.layers * plan.pieces)
+    shared = max(dims.hidden, dims.qkv) if plan.light else 0
+    return count * dims.slot(light=plan.light) + shared
 
 
 def _in_turn(dims: Dims, plan: Plan) -> int:
@@ -122,7 +123,7 @@ def host_bytes(dims: Dims, plan: Plan) -> int:
     sent = max(0, dims.layers * plan.pieces - plan.held - _RING)
     tables = 1 if dims.tied and plan.host_head else plan.host_embedding + plan.host_head
     table = dims.vocabulary * dims.hidden * 2
-    return sent * plan.piece_tokens * dims.slot * 2 + tables * table
+    return sent * plan.piece_tokens * dims.slot(light=plan.light) * 2 + tables * table
 
 
 def head_groups(tokens: int, heads: int, key_heads: int) -> int:

@@ -1,8 +1,9 @@
 """One decoder layer of the Llama family, forward and backward by hand.
 
 Kept for the backward pass are the layer's input x, the residual h behind attention, queries, keys
-and values, attention's output and its log-sum-exp. Norms, gate and up are computed again; the
-projections of attention and down_proj never are, for nothing needs their outputs twice.
+and values, attention's output and its log-sum-exp. Norms, gate and up are computed again; down_proj
+never is, for nothing needs its output twice. A light slot has room for input and attention's output
+alone: the projections around attention are computed again too, attention itself never is.
 """
 
 from __future__ import annotations
@@ -90,6 +91,10 @@ class Layer:
         normed = work.normed(len(running), self.qkv.pad)
         self.pieces.rms_norm(running, self.first_norm, self.sizes.eps, normed.main, slot.x)
         self.qkv.project(normed, weights.qkv, self._mask(batch, 0), slot.tails.qkv)
+        self._multiply_qkv(normed, weights, slot, batch)
+
+    def _multiply_qkv(self, normed: Wide, weights: Expanded, slot: Slot, batch: Batch) -> None:
+        """Queries, keys and values of the normed input with its tail."""
         self.qkv.forward(normed, weights.qkv, slot.qkv)
         if self.head_norms is None:
             for part in self._query_and_key(slot.qkv):
@@ -133,15 +138,21 @@ class Layer:
 
         ``first``: nothing before this layer learns, so the gradient of its input is left out.
         """
+        if slot.light:
+            slot.h.copy_(slot.x)
+            self.output.forward(slot.o, weights.output, slot.h, onto=True)
         whole = work.normed(len(slot.h), self.gate_up.pad)
         self.pieces.rms_norm(slot.h, self.second_norm, self.sizes.eps, whole.main)
         middle = work.middle(len(slot.h), kept=slot.gate_up is not None)
         for tokens in work.tiles(len(slot.h)):
             self._mlp_backward(weights, slot, whole[tokens], grad[tokens], tokens, batch, middle)
         del middle  # attention may have its memory
-        dqkv = self._attention_backward(weights, slot, grad, batch, work)
         normed = work.normed(len(slot.x), self.qkv.pad)
         self.pieces.rms_norm(slot.x, self.first_norm, self.sizes.eps, normed.main)
+        if slot.light:  # in the residual's place, which is done with
+            normed.tail.copy_(slot.tails.qkv)
+            self._multiply_qkv(normed, weights, slot, batch)
+        dqkv = self._attention_backward(weights, slot, grad, batch, work)
         mask = self._mask(batch, 0)
         self.qkv.backward_adapters(dqkv, weights.qkv, slot.tails.qkv)
         self.qkv.backward_project(dqkv, normed.main, mask)

@@ -49,8 +49,8 @@ class FastModel:
         self._pieces = pieces_for(device)
         self._work = Work(self._layers[0], tile=plan.mlp_tokens, dtype=dtype, device=device)
         self._stash = Stash(
-            len(self._layers), widths_of(self._layers[0], dtype), kept=plan.kept, held=plan.held,
-            tokens=plan.piece_tokens, dtype=dtype, device=device,
+            len(self._layers), widths_of(self._layers[0], dtype, light=plan.light), kept=plan.kept,
+            held=plan.held, tokens=plan.piece_tokens, dtype=dtype, device=device,
         )  # fmt: skip
         self._embedding, table = _tables(self._causal, plan, device)
         self._head = head_of(model, plan, table, device)
@@ -109,7 +109,7 @@ class FastModel:
 
     def _layers_backward(self, batches: list[Batch], running: list[Wide]) -> None:
         for layer in reversed(self._layers):
-            weights = self._work.expanded(layer, back=True)
+            weights = self._work.expanded(layer, back=True, light=self.plan.light)
             for number in reversed(range(len(batches))):
                 cell = layer.number * len(batches) + number
                 slot, first = self._stash.load(cell), layer.number == 0

@@ -38,6 +38,9 @@ class Plan:
     """Tokens that go through an MLP together."""
     loss_rows: int = LOSS_ROWS
     """Rows whose logits exist at one time."""
+    light: bool = False
+    """Cells keep their input and attention's output alone: residual, queries, keys and values are
+    computed again."""
     host_embedding: bool = False
     """Rows of the embedding are read from the host's memory."""
     host_head: bool = False
@@ -69,10 +72,12 @@ class Plan:
     def told(self) -> str:
         """The plan in a few words, for the log."""
         cut = f" in {self.pieces} pieces" if self.pieces > 1 else ""
-        cells = _counted(self.kept, "cell")
-        kept = f"gate and up of {cells} kept" if self.kept else "gate and up computed twice"
+        twice = "" if self.kept else ", gate and up"
+        twice += ", residual, queries, keys and values" if self.light else ""
+        kept = f", gate and up of {_counted(self.kept, 'cell')} kept" if self.kept else ""
+        again = f"{twice} computed twice" if twice else ""
         head = ", the output head waits in RAM" if self.host_head else ""
-        return f"{_counted(self.micro_batch, 'sequence')} a pass{cut}, {kept}{head}"
+        return f"{_counted(self.micro_batch, 'sequence')} a pass{cut}{kept}{again}{head}"
 
 
 def _counted(number: int, what: str) -> str:
@@ -100,16 +105,17 @@ def choose(
     best: Plan | None = None
     best_rank = (2, 0.0)
     for host_head in [began.host_head] if began and exact else [False, True]:
-        for plan in _shapes(length, effective_batch, began, exact):
-            for held in _holdings(dims, _placed(dims, plan, host_head), host_limit_bytes):
-                tried = _kept_with(
-                    dims, _placed(dims, replace(plan, held=held), host_head), limit_bytes,
-                    state_bytes,
-                )  # fmt: skip
-                left = limit_bytes - peak_bytes(dims, tried, state_bytes)
-                rank = (0, cost.token_us(dims, tried)) if left >= 0 else (1, -float(left))
+        for shape in _shapes(length, effective_batch, began, exact):
+            placed = _placed(dims, shape, host_head)
+            for held in _holdings(dims, placed, host_limit_bytes):
+                tried, left = _kept_with(dims, replace(placed, held=held), limit_bytes, state_bytes)
+                times = cost.pass_ms(dims, tried) if left >= 0 else {}
+                each = sum(times.values()) / tried.micro_batch
+                rank = (0, each) if times else (1, -float(left))
                 if host_bytes(dims, tried) <= host_limit_bytes and rank < best_rank:
                     best, best_rank = tried, rank
+                if not times.get("waiting for copies"):
+                    break  # to hold more takes memory and saves no time
         if best_rank[0] == 0:
             break  # the head leaves only where nothing else fits
     return best
@@ -120,30 +126,38 @@ def _placed(dims: Dims, plan: Plan, host_head: bool) -> Plan:
     return replace(plan, host_head=host_head, host_embedding=host_head or not dims.tied)
 
 
-def _kept_with(dims: Dims, bare: Plan, limit_bytes: int, state_bytes: float) -> Plan:
-    """The plan with gate and up of as many cells kept as there is room for."""
+def _kept_with(dims: Dims, bare: Plan, limit_bytes: int, state_bytes: float) -> tuple[Plan, int]:
+    """The plan with gate and up of as many cells kept as there is room for; bytes that are left."""
     left = limit_bytes - peak_bytes(dims, bare, state_bytes)
-    fit = int(left / (2 * bare.piece_tokens * dims.gate_up))
-    return replace(bare, kept=max(0, min(dims.layers * bare.pieces, fit)))
+    fit = min(dims.layers * bare.pieces, left // (2 * bare.piece_tokens * dims.gate_up))
+    if fit <= 0:
+        return bare, left
+    tried = replace(bare, kept=fit)
+    return tried, limit_bytes - peak_bytes(dims, tried, state_bytes)
 
 
 def _shapes(length: int, effective_batch: int, began: Plan | None, exact: bool) -> Iterator[Plan]:
-    """All ways to cut a step into passes, pieces and tiles."""
+    """All ways to cut a step into passes, pieces and tiles, with cells of either kind."""
     most = max(1, PASS_TOKENS // length)
     for micro in [began.micro_batch] if began else divisors(effective_batch, most):
         for part in [began.piece] if began else divisors(micro, micro):
             whole = min((tile for tile in _TILES if tile >= part * length), default=_TILES[0])
             for tile in [began.mlp_tokens] if began and exact else _TILES:
                 if tile <= whole or (began and exact):
-                    yield Plan(0, 0, tile, micro_batch=micro, piece=part, longest=length)
+                    for light in [began.light] if began and exact else [False, True]:
+                        yield Plan(0, 0, tile, light=light, micro_batch=micro, piece=part,
+                                   longest=length)  # fmt: skip
 
 
 def _holdings(dims: Dims, plan: Plan, host_limit_bytes: int) -> Iterator[int]:
     """How many cells to hold: none, as many as keep the copies from waiting, all.
 
-    At least those that the host has no room for.
+    At least those that the host has no room for. ``plan`` holds none.
     """
     cells = dims.layers * plan.pieces
-    over = host_bytes(dims, replace(plan, held=0)) - host_limit_bytes
-    least = min(cells, max(0, -(-over // (plan.piece_tokens * dims.slot * 2))))
-    yield from sorted({least, max(least, cost.cells_worth_holding(dims, plan)), cells})
+    over = host_bytes(dims, plan) - host_limit_bytes
+    least = min(cells, max(0, -(-over // (plan.piece_tokens * dims.slot(light=plan.light) * 2))))
+    yield least
+    if least < (worth := cost.cells_worth_holding(dims, plan)):
+        yield worth
+    yield cells

@@ -6,6 +6,9 @@ pinned memory of the host and back on a stream of their own. At 36 KiB a token a
 copy takes about as long as the forward pass of a layer, so it begins while the layer still
 computes: each part of a slot leaves as soon as nothing writes it any more. Where copies take longer
 than that, those that are held lie between the others, so that the copies can catch up.
+
+Light slots, 16.5 KiB a token and layer, keep what cannot be computed again from the rest. The
+residual and queries, keys and values have one place for all cells then: no two are needed at once.
 """
 
 from __future__ import annotations
@@ -33,9 +36,9 @@ class Part(IntEnum):
     """What of a slot is finished together, in this order."""
 
     QUERIES = 0
-    """Input, queries, keys and values."""
+    """Input, what q's, k's and v's adapters made of it; and, unless light, what became of it."""
     ATTENTION = 1
-    """Attention's output and log-sum-exp, and the residual behind it."""
+    """Attention's output and log-sum-exp; and, unless light, the residual behind it."""
     TAILS = 2
     """What the adapters of the MLP made of its inputs."""
 
@@ -66,6 +69,8 @@ class Slot:
     tails: Tails
     gate_up: Wide | None
     """Gate and up (T, 2 f) where they are kept."""
+    light: bool
+    """``h`` and ``qkv`` are one memory, which all cells share: to be computed again."""
     finished: Callable[[Part], None]
     """To be called when a part is written."""
     state_shape: tuple[int, ...] = ()
@@ -93,23 +98,35 @@ class Widths:
     tails: tuple[int, int, int]
     gate_up: int
     gate_up_pad: int
+    light: bool = False
 
     @property
-    def parts(self) -> tuple[int, int, int]:
+    def columns(self) -> tuple[tuple[int, ...], ...]:
+        """Of the tensors of each ``Part``, in their order."""
+        queries = self.hidden, self.tails[0]
+        attention = self.attention + self.attention_pad, self.state
+        if self.light:
+            return queries, attention, self.tails[1:]
+        return (*queries, self.qkv), (*attention, self.hidden), self.tails[1:]
+
+    @property
+    def parts(self) -> tuple[int, ...]:
         """Elements a token of each ``Part``."""
-        return (
-            self.hidden + self.qkv + self.tails[0],
-            self.attention + self.attention_pad + self.state + self.hidden,
-            self.tails[1] + self.tails[2],
-        )
+        return tuple(map(sum, self.columns))
+
+    @property
+    def shared(self) -> int:
+        """Elements a token of what light slots share."""
+        return max(self.hidden, self.qkv) if self.light else 0
 
 
-def widths_of(layer: Any, dtype: torch.dtype) -> Widths:
+def widths_of(layer: Any, dtype: torch.dtype, *, light: bool = False) -> Widths:
     """Columns of what one layer keeps."""
     return Widths(
         layer.sizes.hidden, layer.qkv.rows, layer.output.columns, layer.output.pad,
         layer.sizes.heads * max(1, torch.float32.itemsize // dtype.itemsize),
         (layer.qkv.pad, layer.gate_up.pad, layer.down.pad), layer.gate_up.rows, layer.gate_up.pad,
+        light,
     )  # fmt: skip
 
 
@@ -234,6 +251,7 @@ class Stash:
         new: dict[str, Any] = {"dtype": self._dtype, "device": self._device}
         wide = self._widths.gate_up + self._widths.gate_up_pad
         self._gate_up = [torch.empty(tokens, wide, **new) for _ in range(self._kept(cells))]
+        self._shared = torch.empty(tokens * self._widths.shared, **new)
         for _ in range(max(slots, _RING)):
             self._device_slots.append(torch.empty(size, **new))
         # Pinning takes a second for some gigabytes: what there is already stays.
@@ -248,8 +266,12 @@ class Stash:
 
     def _view(self, number: int, cell: int) -> Slot:
         widths, tokens = self._widths, self._tokens(cell)
-        parts = self._split(self._device_slots[number], tokens)
-        x, qkv, qkv_tail, o, state, h, gate_up_tail, down_tail = parts
+        split = self._split(self._device_slots[number], tokens)
+        (x, qkv_tail, *rest), (o, state, *behind), (gate_up_tail, down_tail) = split
+        qkv, h = (
+            self._shared[: tokens * width].view(tokens, width) if widths.light else own[0]
+            for width, own in ((widths.qkv, rest), (widths.hidden, behind))
+        )  # fmt: skip
         place = cell - (self._cells - self._kept(self._cells))
         if not self._keep:
             place = len(self._gate_up) - 1  # an evaluation needs no other room for them
@@ -258,19 +280,19 @@ class Stash:
             gate_up = Wide(self._gate_up[place][:tokens], widths.gate_up)
         return Slot(
             x, h, qkv, Wide(o, widths.attention), state.view(-1).view(torch.float32),
-            Tails(qkv_tail, gate_up_tail, down_tail), gate_up,
+            Tails(qkv_tail, gate_up_tail, down_tail), gate_up, widths.light,
             lambda part: self._send(cell, part),
         )  # fmt: skip
 
-    def _split(self, buffer: Tensor, tokens: int) -> list[Tensor]:
-        w, parts, at = self._widths, [], 0
-        for width in (
-            w.hidden, w.qkv, w.tails[0],
-            w.attention + w.attention_pad, w.state, w.hidden,
-            w.tails[1], w.tails[2],
-        ):  # fmt: skip
-            parts.append(buffer[at : at + tokens * width].view(tokens, width))
-            at += tokens * width
+    def _split(self, buffer: Tensor, tokens: int) -> list[list[Tensor]]:
+        """The tensors of each part, one behind the other."""
+        parts: list[list[Tensor]] = []
+        at = 0
+        for part in self._widths.columns:
+            parts.append([])
+            for width in part:
+                parts[-1].append(buffer[at : at + tokens * width].view(tokens, width))
+                at += tokens * width
         return parts
 
     def _tokens(self, cell: int) -> int:

@@ -58,14 +58,16 @@ class Work:
         """Room for a tile of logits, where weights are dequantized at other times."""
         return self.room(rows * vocabulary)[: rows * vocabulary].view(rows, vocabulary)
 
-    def expanded(self, layer: Layer, *, back: bool = False) -> Expanded:
+    def expanded(self, layer: Layer, *, back: bool = False, light: bool = False) -> Expanded:
         """A layer's dequantized weights, valid until the next layer's or logits are asked for.
 
-        For the forward pass, or ``back``, where gate and up may be computed again.
+        For the forward pass, or ``back``, where gate and up may be computed again; ``light``: and
+        all else but down_proj.
         """
         scratch, at, found = self.room(sum(group.room for group in layer.groups)), 0, []
         for group in layer.groups:
-            ahead = not back or group is layer.gate_up
+            again = group is not layer.down if light else group is layer.gate_up
+            ahead = not back or again
             found.append(group.expanded(scratch[at : at + group.room], ahead=ahead, back=back))
             at += group.room
         return Expanded(*found)

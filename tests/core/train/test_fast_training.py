@@ -93,19 +93,19 @@ def test_a_deterministic_run_is_the_same_each_time(
 ) -> None:
     """Also when it is stopped, and goes on with another amount of memory."""
     changes = {"train.full_determinism": True, "adapter.lora_dropout": 0.1}
-    take_fused(monkeypatch, mlp_tokens=32)
+    take_fused(monkeypatch, mlp_tokens=32, light=True)
     first = lab.train(*lab.run("deterministic-1", changes))
     assert torch.are_deterministic_algorithms_enabled()
     assert [event.path for event in first.of(ev.ModelLoaded)] == ["fused"]
     assert lab.train(*lab.run("deterministic-2", changes)).sha256 == first.sha256
     folder, config = lab.run("deterministic-3", changes)
     lab.train(folder, config, lambda event, control: stop_at(4, event, control))
-    take_fused(monkeypatch, mlp_tokens=32, kept=0, held=4)
+    take_fused(monkeypatch, mlp_tokens=32, light=True, kept=0, held=4)
     again = lab.train(folder, config, attempt=2)
     assert again.of(ev.Resumed)[0].tier == "E"
     assert again.sha256 == first.sha256
     tally = Tally.load(folder.checkpoint(4))
-    assert (tally.micro_batch, tally.piece, tally.mlp_tokens) == (2, 1, 32)
+    assert (tally.micro_batch, tally.piece, tally.mlp_tokens, tally.light) == (2, 1, 32, True)
 
 
 def test_tables_in_ram_change_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

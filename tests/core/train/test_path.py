@@ -76,6 +76,15 @@ def test_it_is_refused_before_rows_are_prepared(tiny_model: Path, tmp_path: Path
     assert not job.folder.data.exists()
 
 
+@pytest.mark.parametrize("light", [False, True])
+def test_a_resumed_run_knows_how_it_began(light: bool) -> None:
+    plan = Plan(0, mlp_tokens=512, light=light, host_head=True, micro_batch=4, piece=2)
+    tally = Tally()
+    assert path._began(tally) is None
+    path.remember(plan, tally)
+    assert path._began(tally) == plan
+
+
 def test_no_plan_is_no_reason_to_train_otherwise(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

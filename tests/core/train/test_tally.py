@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 
+from core.train.checkpoint import STATE
 from core.train.tally import Tally
 
 
@@ -13,6 +15,15 @@ def test_what_is_saved_is_found_again(tmp_path: Path) -> None:
     )  # fmt: skip
     tally.save(tmp_path)
     assert Tally.load(tmp_path) == tally
+
+
+def test_what_an_older_record_lacks_is_as_it_was_then(tmp_path: Path) -> None:
+    Tally(micro_batch=4, light=True).save(tmp_path)
+    path = tmp_path / STATE
+    older = json.loads(path.read_text())
+    del older["light"]
+    path.write_text(json.dumps(older))
+    assert Tally.load(tmp_path) == Tally(micro_batch=4)
 
 
 def test_complete() -> None:

@@ -86,7 +86,9 @@ def test_how_memory_is_spent_changes_nothing_but_rounding() -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
-@pytest.mark.parametrize("plan", [Plan(0, mlp_tokens=16), Plan(3), Plan(6)])
+@pytest.mark.parametrize(
+    "plan", [Plan(0, mlp_tokens=16), Plan(3), Plan(6), Plan(3, mlp_tokens=16, light=True)]
+)
 def test_nothing_is_read_that_was_not_written(
     family: str, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,9 @@ from fast_models import FAMILIES, LINEARS, adapted, quantized
 from peft import LoraConfig
 
 from core.config.schema import RunConfig
+from core.model.fast import footprint
 from core.model.fast.model import widths_of
+from core.model.fast.plan import Plan
 from core.model.fast.route import layers_of, obstacle
 from core.model.shapes import configured
 from core.model.sizes import dims_of
@@ -84,6 +86,14 @@ def test_the_plan_counts_what_adapters_take(
     assert dims.adapter_weights == adapters.whole.numel() == adapters.grads.numel()
     assert [dims.pad(number) for number in (3, 1, 2, 1)] == [group.pad for group in groups]
     assert dims.scratch == sum(group.room for group in groups)
-    assert dims.slot == sum(widths_of(first, torch.bfloat16).parts)
+    for light in (False, True):
+        widths = widths_of(first, torch.bfloat16, light=light)
+        assert dims.slot(light=light) == sum(widths.parts)
+        empty, held = (
+            footprint.parts(dims, Plan(0, held, light=light, longest=8))["kept layers"]
+            for held in (0, dims.layers)
+        )
+        assert held == 2 * 8 * (dims.layers * sum(widths.parts) + widths.shared)
+        assert held - empty == 2 * 8 * sum(widths.parts)  # three layers, of which two are a ring
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert (learned == dims.adapter_weights) == (targets == LINEARS)

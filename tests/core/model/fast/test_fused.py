@@ -189,9 +189,12 @@ def test_losses_of_extreme_logits() -> None:
 
 
 @pytest.mark.skipif(GPU, reason="attention and copies of a GPU are not those of the twins")
-@pytest.mark.parametrize(("family", "part", "rank"), [("llama", 0.2, 8), ("qwen3", 0.0, 40)])
+@pytest.mark.parametrize(
+    ("family", "part", "rank", "light"),
+    [("llama", 0.2, 8, False), ("qwen3", 0.0, 40, False), ("qwen3", 0.2, 8, True)],
+)
 def test_a_whole_model_through_the_kernels(
-    family: str, part: float, rank: int, monkeypatch: pytest.MonkeyPatch
+    family: str, part: float, rank: int, light: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With memory in which there is nothing but NaN: no kernel reads what none has written."""
     found = {}
@@ -202,7 +205,7 @@ def test_a_whole_model_through_the_kernels(
             monkeypatch.setattr(torch, "empty", spoiled)
         learner = adapted(family, lora_dropout=part, r=rank)
         torch.manual_seed(3)
-        fast = model.FastModel(learner, Plan(2, mlp_tokens=16))
+        fast = model.FastModel(learner, Plan(2, mlp_tokens=16, light=light))
         fast(whole(flat_batch([7, 20]), flat_batch([13]))).backward()
         found[pieces] = gradients(learner)
     for name, wanted in found[plain].items():

@@ -117,11 +117,38 @@ def test_a_plan_stays_within_its_limit_where_that_is_possible(
     assert plan is not None
     assert batch % plan.micro_batch == 0
     assert plan.micro_batch % plan.piece == 0
-    smallest = Plan(0, mlp_tokens=512, host_embedding=True, host_head=True, longest=length)
+    smallest = Plan(
+        0, mlp_tokens=512, light=True, host_embedding=True, host_head=True, longest=length
+    )
     if peak_bytes(LLAMA_8B, smallest) <= limit:
         assert peak_bytes(LLAMA_8B, plan) <= limit
     else:
         assert (plan.micro_batch, plan.kept) == (1, 0)
+
+
+@given(st.data(), st.floats(5.5, 80), st.sampled_from([4, 20, 200]), st.booleans())
+def test_no_plan_that_fits_is_faster(
+    data: st.DataObject, gib: float, host_gib: int, fp8: bool
+) -> None:
+    dims = replace(data.draw(st.sampled_from([LLAMA_8B, LLAMA_1B])), fp8=fp8)
+    length = data.draw(st.sampled_from([512, 2048, 65536]))
+    limits = {"limit_bytes": int(gib * GIB), "host_limit_bytes": host_gib * GIB}
+    found = choose(dims, length=length, effective_batch=8, **limits)
+    micro = data.draw(st.sampled_from(divisors(8, max(1, 32768 // length))))
+    piece = data.draw(st.sampled_from(divisors(micro, micro)))
+    bare = Plan(
+        0, light=data.draw(st.booleans()), mlp_tokens=data.draw(st.sampled_from([512, 4096])),
+        host_embedding=not dims.tied, micro_batch=micro, piece=piece, longest=length,
+    )  # fmt: skip
+    cells = dims.layers * bare.pieces
+    held = data.draw(st.sampled_from([0, cost.cells_worth_holding(dims, bare), cells]))
+    other = replace(bare, held=held, kept=data.draw(st.integers(0, cells)))
+    if (
+        peak_bytes(dims, other) <= limits["limit_bytes"]
+        and host_bytes(dims, other) <= limits["host_limit_bytes"]
+    ):
+        assert found is not None
+        assert cost.token_us(dims, found) <= cost.token_us(dims, other) * (1 + 1e-9)
 
 
 def test_more_memory_keeps_more() -> None:
@@ -174,15 +201,76 @@ def test_a_resumed_run_keeps_its_passes() -> None:
 
 @pytest.mark.parametrize("gib", [5.6, 7, 40])
 @pytest.mark.parametrize("tile", [512, 4096])
-def test_an_exact_resume_keeps_all_that_rounds(gib: float, tile: int) -> None:
+@pytest.mark.parametrize("light", [False, True])
+def test_an_exact_resume_keeps_all_that_rounds(gib: float, tile: int, light: bool) -> None:
     """More or less memory only decides what is kept and where it waits."""
-    began = Plan(3, 7, tile, host_head=True, micro_batch=4, piece=2)
+    began = Plan(3, 7, tile, light=light, host_head=True, micro_batch=4, piece=2)
     plan = choose(
         QWEN_7B, length=2048, effective_batch=8, limit_bytes=int(gib * GIB), host_limit_bytes=HOST,
         began=began, exact=True,
     )  # fmt: skip
     assert plan is not None
     assert replace(plan, kept=3, held=7, longest=0, host_embedding=False) == began
+
+
+@pytest.mark.parametrize("gib", [7.4, 8.9, 22, 70])
+def test_cells_are_light_only_where_that_saves_time(gib: float) -> None:
+    """In bf16 copies hide behind products. In FP8 they do not, where nothing can stay."""
+    assert not plan_within(gib).light
+    eight = replace(LLAMA_8B, fp8=True)
+    found = plan_within(gib, eight)
+    assert found.light == (gib < 10)
+    if found.light:
+        heavy = choose(
+            eight, length=2048, effective_batch=8, limit_bytes=int(gib * GIB),
+            host_limit_bytes=HOST, began=replace(found, light=False), exact=True,
+        )  # fmt: skip
+        assert heavy is not None
+        assert cost.pass_ms(eight, heavy)["waiting for copies"] > 0
+        assert cost.token_us(eight, found) < cost.token_us(eight, heavy)
+
+
+@pytest.mark.parametrize(
+    ("plan", "told"),
+    [
+        (Plan(0), "1 sequence a pass, gate and up computed twice"),
+        (Plan(1, micro_batch=4), "4 sequences a pass in 4 pieces, gate and up of 1 cell kept"),
+        (Plan(0, light=True),
+         "1 sequence a pass, gate and up, residual, queries, keys and values computed twice"),
+        (Plan(2, light=True, host_head=True),
+         "1 sequence a pass, gate and up of 2 cells kept, residual, queries, keys and values "
+         "computed twice, the output head waits in RAM"),
+    ],
+)  # fmt: skip
+def test_what_is_told_of_a_plan(plan: Plan, told: str) -> None:
+    assert plan.told == told
+
+
+def test_light_cells_cost_what_their_products_do() -> None:
+    heavy = replace(CAPPED, kept=0)
+    light = replace(heavy, light=True)
+    apart = cost.pass_ms(LLAMA_8B, light)["light cells again"]
+    assert (cost.token_us(LLAMA_8B, light) - cost.token_us(LLAMA_8B, heavy)) * 16.384 == (
+        pytest.approx(apart)
+    )
+    products = 2 * 32 * 16384 * 4096 * (4096 + 2 * 1024 + 4096) / 690e9
+    assert products < apart < 1.3 * products
+    assert cost.copies_ms(LLAMA_8B, light) < 0.47 * cost.copies_ms(LLAMA_8B, heavy)
+
+
+@given(st.sampled_from([1, 2, 32]), st.sampled_from([1, 4]), st.integers(0, 140), st.booleans())
+def test_slots_are_as_many_as_the_stash_takes(
+    layers: int, pieces: int, held: int, light: bool
+) -> None:
+    """Two of a ring, where more than two cells leave; else all cells stay."""
+    dims, cells = replace(LLAMA_8B, layers=layers), layers * pieces
+    plan = Plan(0, held, light=light, micro_batch=pieces, longest=512)
+    sent = max(0, cells - held)
+    slots = cells - sent + 2 if sent > 2 else cells
+    shared = 6144 if light else 0
+    assert parts(dims, plan)["kept layers"] == 2 * 512 * (slots * dims.slot(light=light) + shared)
+    waiting = host_bytes(dims, plan)
+    assert waiting == 2 * 512 * max(0, sent - 2) * dims.slot(light=light)
 
 
 def test_deterministic_attention_is_reckoned_with() -> None:
@@ -213,6 +301,21 @@ def test_what_the_host_has_no_room_for_stays_on_the_device() -> None:
     assert 0 < plan.held < 32
     assert host_bytes(LLAMA_8B, plan) <= limits["host_limit_bytes"]
     assert peak_bytes(LLAMA_8B, plan) <= limits["limit_bytes"]
+
+
+def test_where_ram_is_short_cells_are_light() -> None:
+    limits = {"limit_bytes": int(23.5 * GIB), "host_limit_bytes": 100 * GIB}
+    plan = choose(RANK_32, length=190_000, effective_batch=1, **limits)
+    assert plan is not None
+    assert plan.light
+    assert host_bytes(RANK_32, plan) <= limits["host_limit_bytes"]
+    assert peak_bytes(RANK_32, plan) <= limits["limit_bytes"]
+    ample = choose(
+        RANK_32, length=120_064, effective_batch=1, limit_bytes=limits["limit_bytes"],
+        host_limit_bytes=HOST,
+    )  # fmt: skip
+    assert ample is not None
+    assert not ample.light
 
 
 def test_a_host_without_memory_has_no_plan() -> None:
@@ -287,6 +390,13 @@ def test_memory_of_350_208_tokens_is_what_a_count_by_hand_gives() -> None:
     assert found["activations"] == 2 * 350_208 * activations
     assert found["kept layers"] == 2 * 350_208 * ((28672 + 64) + (2 + 2) * slot)
     assert host_bytes(RANK_32, plan) == 2 * (28 * 350_208 * slot + 128256 * 4096)
+    # Without h, queries, keys and values, which have one place for all cells.
+    light, slot = replace(plan, light=True), slot - 4096 - 6144
+    shared = 4096 + 2048
+    assert parts(RANK_32, light)["activations"] == found["activations"]
+    assert parts(RANK_32, light)["kept layers"] == 2 * 350_208 * (28672 + 64 + 4 * slot + shared)
+    assert host_bytes(RANK_32, light) == 2 * (28 * 350_208 * slot + 128256 * 4096)
+    assert slot * 2 / 1024 == 16.5625
 
 
 def test_fewer_tokens_never_take_more_than_is_planned() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,11 +49,11 @@ class Filled:
     ``busy`` is how long the GPU computes in a cell, in cycles: copies take 200,000 or so.
     """
 
-    def __init__(self, *, kept: int, held: int, device: str, busy: int = 0):
+    def __init__(self, *, kept: int, held: int, device: str, light: bool = False, busy: int = 0):
         self.device, self._busy = torch.device(device), busy
         self.stash = Stash(
-            LAYERS, WIDTHS, kept=kept, held=held, tokens=TOKENS, dtype=torch.bfloat16,
-            device=self.device,
+            LAYERS, replace(WIDTHS, light=light), kept=kept, held=held, tokens=TOKENS,
+            dtype=torch.bfloat16, device=self.device,
         )  # fmt: skip
         self.first = torch.zeros((), dtype=torch.bfloat16, device=self.device)
         """Added to all numbers, which end below 256: bf16 has them all."""
@@ -64,6 +65,8 @@ class Filled:
             slot, number = self.stash.slot(cell), count(8 * cell)
             for part in Part:
                 self._compute()
+                for tensor in shared(slot):
+                    tensor.fill_(-1)
                 for tensor in tensors(slot, part):
                     tensor.copy_(self.first + next(number))
                 if part is Part.ATTENTION:
@@ -78,6 +81,8 @@ class Filled:
     def backward(self, cells: int) -> None:
         for cell in reversed(range(cells)):
             slot, number = self.stash.load(cell), count(8 * cell)
+            for tensor in shared(slot):
+                tensor.fill_(-1)
             for part in Part:
                 for tensor in tensors(slot, part):
                     self._compare(tensor, next(number))
@@ -100,12 +105,18 @@ class Filled:
 
 
 def tensors(slot: Slot, part: Part) -> list[torch.Tensor]:
-    """What belongs to a part, log-sum-exp left out."""
-    return {
-        Part.QUERIES: [slot.x, slot.qkv, slot.tails.qkv],
+    """What the cell has for itself of a part, log-sum-exp left out."""
+    found = {
+        Part.QUERIES: [slot.x, slot.tails.qkv, slot.qkv],
         Part.ATTENTION: [slot.o.whole, slot.h],
         Part.TAILS: [slot.tails.gate_up, slot.tails.down],
     }[part]
+    return [tensor for tensor in found if not any(tensor is one for one in shared(slot))]
+
+
+def shared(slot: Slot) -> list[torch.Tensor]:
+    """What cells write one over the other's."""
+    return [slot.h, slot.qkv] if slot.light else []
 
 
 def test_memory_stays_pinned_until_its_last_view_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,8 +144,22 @@ def test_memory_stays_pinned_until_its_last_view_is_gone(monkeypatch: pytest.Mon
     assert not pinned
 
 
-def test_without_a_gpu_all_cells_stay() -> None:
-    filled = Filled(kept=3, held=0, device="cpu")
+def test_light_slots_have_no_room_for_what_is_computed_again() -> None:
+    light = replace(WIDTHS, light=True)
+    assert sum(WIDTHS.parts) - sum(light.parts) == WIDTHS.hidden + WIDTHS.qkv
+    made = Filled(kept=0, held=LAYERS, device="cpu", light=True).stash
+    made.begin([TOKENS, 40], keep=True)
+    one, other = made.slot(0), made.slot(3)
+    assert [slot.h.shape for slot in (one, other)] == [(TOKENS, 1024), (40, 1024)]
+    assert [slot.qkv.shape for slot in (one, other)] == [(TOKENS, 1536), (40, 1536)]
+    parts = one.h, one.qkv, other.h, other.qkv
+    assert all(part.is_contiguous() for part in parts)
+    assert len({part.data_ptr() for part in parts}) == 1
+
+
+@pytest.mark.parametrize("light", [False, True])
+def test_without_a_gpu_all_cells_stay(light: bool) -> None:
+    filled = Filled(kept=3, held=0, device="cpu", light=light)
     for lengths in ([40], [40, 7]):
         filled.stash.begin(lengths, keep=True)
         filled.forward(LAYERS * len(lengths))
@@ -152,9 +177,13 @@ def test_without_a_gpu_all_cells_stay() -> None:
 @pytest.mark.parametrize("recorded", [False, True])
 @pytest.mark.parametrize("kept", [0, 4])
 @pytest.mark.parametrize("held", [0, 1, 2, 3 * LAYERS])
-def test_cells_come_back_through_the_ring(held: int, kept: int, recorded: bool, busy: int) -> None:
+@pytest.mark.parametrize("light", [False, True])
+def test_cells_come_back_through_the_ring(
+    light: bool, held: int, kept: int, recorded: bool, busy: int
+) -> None:
     """Whether copies or computation take longer, as they are, recorded and replayed."""
-    filled, graphs = Filled(kept=kept, held=held, device="cuda", busy=busy), Graphs(enabled=True)
+    filled = Filled(kept=kept, held=held, device="cuda", light=light, busy=busy)
+    graphs = Graphs(enabled=True)
     for lengths in ([TOKENS, 384, TOKENS], [TOKENS], [300, 200]):
         cells = LAYERS * len(lengths)
         for first in (0, 50, 100, 20):

@@ -141,16 +141,15 @@ def test_what_is_no_number_does_not_become_one(value: float, column: int) -> Non
 @pytest.mark.skipif(not GPU, reason="torch multiplies in FP8 on a GPU alone")
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
-def test_a_whole_model_through_the_kernels(
-    family: str, dropout: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("light", [False, True])
+def test_a_whole_model_through_the_kernels(family: str, dropout: float, light: bool) -> None:
     """In bf16 with products in FP8, against the twins in the same precision on a CPU."""
     found = []
     for device in ("cuda", "cpu"):
         model = adapted(family, lora_dropout=dropout).to(torch.bfloat16).to(device)
         torch.manual_seed(5)
         batch = flat_batch([64, 30, 34], device=device)
-        fast = FastModel(model, Plan(1, longest=128, mlp_tokens=64), fp8=True)
+        fast = FastModel(model, Plan(1, longest=128, mlp_tokens=64, light=light), fp8=True)
         for _ in range(3):  # as it is, recorded, replayed
             torch.manual_seed(6)
             model.zero_grad(set_to_none=True)

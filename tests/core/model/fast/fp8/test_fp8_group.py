@@ -20,6 +20,7 @@ from core.model.fast.linear import Wide
 from core.model.fast.model import FastModel
 from core.model.fast.nf4 import nf4_of
 from core.model.fast.plan import Plan
+from core.model.fast.work import Work
 
 ROWS, COLUMNS, RANK, TOKENS = (96, 32), 128, 4, 12
 LENGTHS = [7, 20, 1, 12]
@@ -170,14 +171,33 @@ def test_a_model_in_fp8_learns_nearly_what_it_learns_in_fp32(family: str, kept: 
     assert float(torch.nn.functional.cosine_similarity(*flat, dim=0)) > 0.97
 
 
-def test_keeping_gate_and_up_changes_nothing() -> None:
-    model, batch = adapted("llama"), flat_batch(LENGTHS)
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_what_is_kept_changes_nothing(family: str) -> None:
+    model, batch = adapted(family), flat_batch(LENGTHS)
     found = []
-    for kept in (0, 3):
-        FastModel(model, Plan(kept), fp8=True)(whole(batch)).backward()
+    for plan in (Plan(0), Plan(3), Plan(0, light=True), Plan(3, light=True)):
+        FastModel(model, plan, fp8=True)(whole(batch)).backward()
         found.append(gradients(model))
     for name, grad in found[0].items():
-        assert torch.equal(grad, found[1][name]), name
+        assert all(torch.equal(grad, other[name]) for other in found[1:]), name
+
+
+def test_light_cells_read_no_weights_that_were_not_laid_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each direction is laid out where it is multiplied in; elsewhere there is anything."""
+    model, batch = adapted("llama"), flat_batch(LENGTHS)
+    fast = FastModel(model, Plan(1, light=True), fp8=True)
+    fast(whole(batch)).backward()
+    wanted, room = gradients(model), Work.room
+
+    def spoiled(self: Work, size: int) -> torch.Tensor:
+        return room(self, size).fill_(torch.nan)
+
+    monkeypatch.setattr(Work, "room", spoiled)
+    fast(whole(batch)).backward()
+    for name, grad in gradients(model).items():
+        assert torch.equal(grad, wanted[name]), name
 
 
 def test_the_plan_counts_the_weights_as_they_are_laid(group: Fp8Group) -> None:
