@@ -224,5 +224,8 @@ class Course:
         return table.read([options.out]) if options.resume and options.out.exists() else []
 
 
+_BEGAN = time.monotonic()
+
+
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    print(f"[{time.monotonic() - _BEGAN:4.0f} s] {text}", file=sys.stderr, flush=True)

@@ -19,8 +19,10 @@ _FP8_PRODUCTS = 1250e9
 """The same in FP8, where the larger part is scaled behind the product."""
 _ROUNDED = 900e6
 """Elements a millisecond that are rounded to FP8."""
-_ATTENTION_FORWARD, _ATTENTION_BACKWARD = 478e9, 341e9
-"""Operations of attention a millisecond."""
+_ATTENTION_FORWARD, _ATTENTION_BACKWARD = (620e9, 608), (560e9, 1315)
+"""Operations of attention a millisecond in a long document, and the length in tokens at which they
+are half as many. Measured: 478 and 341 at 2,048, 677 and 551 at 32,768, 588 and 558 at 131,072,
+512 and 506 at 349,440, where the card's power ends."""
 _BACKWARD_OF_ATTENTION = 2.5
 """Its operations, of those of the forward pass."""
 _ELEMENTS = 370e6
@@ -74,7 +76,7 @@ def _forward(dims: Dims, plan: Plan) -> dict[str, float]:
     attention = 2 * plan.longest * dims.queries * dims.layers * _tokens(plan)
     return {
         "products": _products(dims, plan),
-        "attention": attention / _ATTENTION_FORWARD,
+        "attention": attention / _at_length(plan.longest, *_ATTENTION_FORWARD),
         "elements": _FORWARD * _elements(dims, plan),
         "dequantization": _dequantization(dims),
         "launches": _FORWARD * _launches(dims, plan),
@@ -85,11 +87,17 @@ def _backward(dims: Dims, plan: Plan) -> dict[str, float]:
     attention = 2 * plan.longest * dims.queries * dims.layers * _tokens(plan)
     return {
         "products": _products(dims, plan),
-        "attention": _BACKWARD_OF_ATTENTION * attention / _ATTENTION_BACKWARD,
+        "attention": _BACKWARD_OF_ATTENTION
+        * attention
+        / _at_length(plan.longest, *_ATTENTION_BACKWARD),
         "elements": (1 - _FORWARD) * _elements(dims, plan),
         "dequantization": _dequantization(dims),
         "launches": (1 - _FORWARD) * _launches(dims, plan),
     }
+
+
+def _at_length(length: int, most: float, half: int) -> float:
+    return most * length / (length + half)
 
 
 def _tokens(plan: Plan) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _PAD = 32
+WIDEST_RANK = 32
+"""Adapters of a higher rank go through cuBLAS in part: a kernel's sums of them would no longer fit
+into registers."""
 _FP8_COLUMNS = 16
 """Rows of matrices in FP8 have a multiple of so many bytes."""
 
@@ -33,6 +36,11 @@ class Dims:
     """Queries and keys are normalized, as in Qwen3."""
     fp8: bool = False
     """Products are in FP8: weights are dequantized for either direction, a byte each."""
+
+    @property
+    def workspace(self) -> bool:
+        """Whether cuBLAS has memory to work in: to be deterministic, or for thin products."""
+        return self.sums > 1 or self.rank > WIDEST_RANK
 
     @property
     def linear_weights(self) -> int:

@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from core.model.fast.plan import Plan
 
 GIB = 1 << 30
-CONTEXT_BYTES = 1050 << 20
-"""Device memory outside of torch's allocator: CUDA, its libraries and kernels (H100, CUDA 13: 0.96
-to 1.15 GiB by NVML)."""
+CONTEXT_BYTES = 940 << 20
+"""Device memory outside of torch's allocator: CUDA, its libraries and kernels (H100, CUDA 13: 0.71
+to 0.86 GiB by NVML)."""
 _LOOSE, _LOOSE_RECORDED = 120 << 20, 350 << 20
 """What the allocator holds beyond the parts, which is more where launches are recorded: they have
 memory of their own, which loss and optimizer cannot use meanwhile (0.11 and up to 0.28 GiB)."""
 HEAD_TILE = 8192
 """Rows of an output head in RAM that are on the device together: a copy of a millisecond."""
 _RING = 2
-_WORKSPACE = 64 << 20
-"""What torch gives cuBLAS and cuBLASLt to work in (H100: 32 MiB each)."""
+_WORKSPACE = 256 << 20
+"""What cuBLAS takes where it has memory to work in: 64 MiB of torch's, the rest its own (H100)."""
 _PAIRS = 1 << 19
 """Tokens times heads of a group: attention's kernels give a multiprocessor some 30 blocks then."""
 
@@ -46,7 +46,7 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
         "gradients": dims.adapter_weights * 4,
         "optimizer": int(dims.adapter_weights * state_bytes),
         "dequantized weights, logits": 2 * max(dims.scratch, _loss_room(dims, plan)),
-        "workspace of products": _WORKSPACE,
+        "workspace of products": _WORKSPACE if dims.workspace else 0,
         "activations": 2 * (running + tokens * (h + dims.pad(3)) + _in_turn(dims, plan)),
         "kept layers": 2 * tokens * (plan.kept * dims.gate_up + _slots(dims, plan)),
     }

@@ -12,6 +12,7 @@ import torch
 import triton
 
 from core.model.fast import gate, kernels, plain, thin
+from core.model.fast.dims import WIDEST_RANK
 from core.model.fast.dropout import Mask
 from core.model.fast.nf4 import Nf4
 
@@ -21,8 +22,6 @@ _TILE = 4096
 """Weights that one program of ``expand`` writes."""
 _PROGRAMS = 264
 """Programs that fill a large GPU: two for each of an H100's 132 multiprocessors."""
-_WIDEST_RANK = 32
-"""Above this rank the sums of ``outward`` no longer fit into registers; products take over."""
 _ROWS = 128
 """Rows of A that one program can take: registers, and 99 KB of shared memory on smaller cards."""
 
@@ -189,7 +188,7 @@ def outward(
     scaling: float,
 ) -> None:  # fmt: skip
     rank, tokens = b.shape[1] // len(rows), dy.shape[0]
-    if rank > _WIDEST_RANK:
+    if rank > WIDEST_RANK:
         plain.outward(dy, b, x_tail, out, grad, rows, scaling)
         return
     block = 256 if len(rows) != 3 else 128  # keys and values are narrow

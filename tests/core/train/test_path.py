@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,30 @@ def test_no_plan_is_no_reason_to_train_otherwise(
         path.foresee(config_of(tiny_model), Tally(), "cuda:0", torch.bfloat16)
     plain = path.foresee(config_of(tiny_model, fp8=False), Tally(), "cuda:0", torch.bfloat16)
     assert plain.plan is None
+
+
+@pytest.mark.parametrize(
+    ("rank", "deterministic", "given", "wanted"),
+    [
+        (16, False, None, ":0:0"), (64, False, None, None), (16, True, None, None),
+        (16, False, ":16:8", ":16:8"),
+    ],
+)  # fmt: skip
+def test_cublas_gets_memory_only_where_it_is_of_use(
+    rank: int, deterministic: bool, given: str | None, wanted: str | None, tiny_model: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    fused(monkeypatch)
+    # Set first, so that it is put back whatever was there.
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", given or "")
+    if given is None:
+        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+    config = config_of(tiny_model, fp8=False)
+    config.adapter.r, config.train.full_determinism = rank, deterministic
+    assert path.foresee(config, Tally(), "cpu", torch.bfloat16).plan is not None
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == given
+    assert path.foresee(config, Tally(), "cuda:0", torch.bfloat16).plan is not None
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == wanted
 
 
 @pytest.mark.trains
