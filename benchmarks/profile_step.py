@@ -40,7 +40,7 @@ _LONG = 20
 """Microseconds from which a gap is looked at: shorter ones lie between any two launches."""
 _KINDS = {
     "rounding to FP8": ("^_?quantize", "scale_rows"),
-    "attention": ("flash", "fmha", "sdpa", "attention"),
+    "attention": ("flash", "fmha", "sdpa", "attention", "dot_do_o", "convert_dq"),
     "products": ("gemm", "nvjet", "cutlass", "xmma", "mm"),
     "SwiGLU": ("swiglu",),
     "thin products": ("project", "outward", "settle", "tail_kernel", "gather_kernel", "spread"),
