@@ -18,7 +18,8 @@ from core.model.fast.adapters import Adapters
 from core.model.fast.attention import Attentions, Documents
 from core.model.fast.layer import Batch, Layer
 from core.model.fast.route import GROUPS, layers_of
-from core.model.fast.stash import Stash, widths_of
+from core.model.fast.slot import widths_of
+from core.model.fast.stash import Stash
 from core.model.fast.work import Work
 
 Tensor = torch.Tensor

@@ -16,7 +16,7 @@ import torch
 from core.model.fast.attention import Attentions, Documents, groups_of
 from core.model.fast.dropout import Mask
 from core.model.fast.linear import Group, Wide
-from core.model.fast.stash import Part, Slot
+from core.model.fast.slot import Part, Slot
 from core.model.fast.work import Expanded, Middle, Work
 
 Tensor = torch.Tensor

@@ -21,9 +21,11 @@ from core.model.fast.graphs import Graphs
 from core.model.fast.head import Scored
 from core.model.fast.layer import Batch
 from core.model.fast.linear import Wide
+from core.model.fast.pinned import pinned
 from core.model.fast.plan import Plan
 from core.model.fast.route import head_of, layers_of, pieces_for
-from core.model.fast.stash import Stash, pinned, widths_of
+from core.model.fast.slot import widths_of
+from core.model.fast.stash import Stash
 from core.model.fast.work import Work
 
 Tensor = torch.Tensor

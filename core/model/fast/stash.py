@@ -13,121 +13,18 @@ residual and queries, keys and values have one place for all cells then: no two 
 
 from __future__ import annotations
 
-import math
-import mmap
-import weakref
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from enum import IntEnum
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from core.config.errors import FailedError
 from core.model.fast.linear import Wide
+from core.model.fast.pinned import pinned
+from core.model.fast.slot import Part, Slot, Tails, Widths
 
 Tensor = torch.Tensor
 _RING = 2
 """Slots on the device for cells whose tensors wait on the host: one computes, one is copied."""
-
-
-class Part(IntEnum):
-    """What of a slot is finished together, in this order."""
-
-    QUERIES = 0
-    """Input, what q's, k's and v's adapters made of it; and, unless light, what became of it."""
-    ATTENTION = 1
-    """Attention's output and log-sum-exp; and, unless light, the residual behind it."""
-    TAILS = 2
-    """What the adapters of the MLP made of its inputs."""
-
-
-@dataclass
-class Tails:
-    """What the adapters made of the inputs, (T, pad) each."""
-
-    qkv: Tensor
-    gate_up: Tensor
-    down: Tensor
-
-
-@dataclass
-class Slot:
-    """The tensors of one cell of T tokens."""
-
-    x: Tensor
-    """Input (T, h)."""
-    h: Tensor
-    """The residual behind attention (T, h)."""
-    qkv: Tensor
-    """Queries, keys and values; rotated, except where their heads have norms."""
-    o: Wide
-    """Attention's output with what o_proj's adapter made of it."""
-    state: Tensor
-    """Room for attention's log-sum-exp, fp32 (T x heads)."""
-    tails: Tails
-    gate_up: Wide | None
-    """Gate and up (T, 2 f) where they are kept."""
-    light: bool
-    """``h`` and ``qkv`` are one memory, which all cells share: to be computed again."""
-    finished: Callable[[Part], None]
-    """To be called when a part is written."""
-    state_shape: tuple[int, ...] = ()
-
-    def keep_state(self, state: Tensor) -> None:
-        """Keep attention's log-sum-exp, which comes in a shape of its own."""
-        self.state_shape = state.shape
-        self.kept_state.copy_(state)
-
-    @property
-    def kept_state(self) -> Tensor:
-        return self.state[: math.prod(self.state_shape)].view(self.state_shape)
-
-
-@dataclass(frozen=True)
-class Widths:
-    """Columns of a slot's parts."""
-
-    hidden: int
-    qkv: int
-    attention: int
-    attention_pad: int
-    state: int
-    """Heads, times what a number of fp32 takes in columns."""
-    tails: tuple[int, int, int]
-    gate_up: int
-    gate_up_pad: int
-    light: bool = False
-
-    @property
-    def columns(self) -> tuple[tuple[int, ...], ...]:
-        """Of the tensors of each ``Part``, in their order."""
-        queries = self.hidden, self.tails[0]
-        attention = self.attention + self.attention_pad, self.state
-        if self.light:
-            return queries, attention, self.tails[1:]
-        return (*queries, self.qkv), (*attention, self.hidden), self.tails[1:]
-
-    @property
-    def parts(self) -> tuple[int, ...]:
-        """Elements a token of each ``Part``."""
-        return tuple(map(sum, self.columns))
-
-    @property
-    def shared(self) -> int:
-        """Elements a token of what light slots share."""
-        return max(self.hidden, self.qkv) if self.light else 0
-
-
-def widths_of(layer: Any, dtype: torch.dtype, *, light: bool = False) -> Widths:
-    """Columns of what one layer keeps."""
-    return Widths(
-        layer.sizes.hidden, layer.qkv.rows, layer.output.columns, layer.output.pad,
-        layer.sizes.heads * max(1, torch.float32.itemsize // dtype.itemsize),
-        (layer.qkv.pad, layer.gate_up.pad, layer.down.pad), layer.gate_up.rows, layer.gate_up.pad,
-        light,
-    )  # fmt: skip
 
 
 class Stash:
@@ -318,44 +215,3 @@ def ranks_of(cells: int, sent: int) -> list[tuple[bool, int]]:
         found.append((not stays, count if stays else cell - count))
         count += stays
     return found
-
-
-_MAPPED = 2
-"""The GPU's kernels may read such memory themselves (cudaHostRegisterMapped)."""
-
-
-def pinned(*shape: int, dtype: torch.dtype) -> Tensor:
-    """Memory of the host that the GPU copies from and to by itself, as long as a view of it lives.
-
-    torch's own pinned allocator rounds sizes up to a power of two. Raises FailedError when the
-    system does not give so much.
-    """
-    size = math.prod(shape) * dtype.itemsize
-    tensor = _paged(size, dtype).resize_(shape)
-    runtime = torch.cuda.cudart()
-    result = runtime.cudaHostRegister(tensor.data_ptr(), size, _MAPPED)
-    if int(result) != 0:
-        raise FailedError(
-            f"{size / 2**30:.1f} GiB of memory (RAM) could not be pinned for the GPU (error "
-            f"{int(result)} of CUDA)",
-            kind="out_of_host_memory",
-            remedies=(
-                "close other programs, or raise the limit of locked memory (ulimit -l)",
-                'or train without the fused path: train.path = "peft"',
-            ),
-        )
-    # Not a view itself: views keep such a tensor alive, but not one another.
-    weakref.finalize(tensor, _unpin, tensor.data_ptr(), runtime.cudaHostUnregister)
-    return tensor
-
-
-def _paged(size: int, dtype: torch.dtype) -> Tensor:
-    """So many bytes in huge pages, which are pinned three times as fast (benchmarks/pinning.py)."""
-    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a kernel that was built without them
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=dtype)
-
-
-def _unpin(address: int, unregister: Callable[[int], object]) -> None:
-    unregister(address)

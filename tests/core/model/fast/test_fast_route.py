@@ -11,9 +11,9 @@ from peft import LoraConfig
 
 from core.config.schema import RunConfig
 from core.model.fast import footprint
-from core.model.fast.model import widths_of
 from core.model.fast.plan import Plan
 from core.model.fast.route import layers_of, obstacle
+from core.model.fast.slot import widths_of
 from core.model.shapes import configured
 from core.model.sizes import dims_of
 from core.model.training_path import fused_dims

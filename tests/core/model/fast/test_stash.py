@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import count
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.model.fast import stash
 from core.model.fast.graphs import Graphs
-from core.model.fast.stash import Part, Slot, Stash, Widths, ranks_of
+from core.model.fast.slot import Part, Slot, Widths
+from core.model.fast.stash import Stash, ranks_of
 
 GPU = torch.cuda.is_available()
 LAYERS, TOKENS, HEADS = 6, 512, 8
@@ -119,34 +117,7 @@ def shared(slot: Slot) -> list[torch.Tensor]:
     return [slot.h, slot.qkv] if slot.light else []
 
 
-def test_memory_stays_pinned_until_its_last_view_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    pinned: dict[int, int] = {}
-
-    def register(address: int, size: int, _: int) -> int:
-        pinned[address] = size
-        return 0
-
-    def unregister(address: int) -> None:
-        maps = Path("/proc/self/maps").read_text().splitlines()
-        ranges = [[int(end, 16) for end in line.split()[0].split("-")] for line in maps]
-        assert any(begin <= address < end for begin, end in ranges)
-        del pinned[address]
-
-    runtime = SimpleNamespace(cudaHostRegister=register, cudaHostUnregister=unregister)
-    monkeypatch.setattr(torch.cuda, "cudart", lambda: runtime)
-    whole = stash.pinned(3, 1024, dtype=torch.bfloat16)
-    assert list(pinned.items()) == [(whole.data_ptr(), 3 * 1024 * 2)]
-    view = whole[1, 5:10].fill_(7)
-    del whole
-    assert pinned
-    assert view.tolist() == [7] * 5
-    del view
-    assert not pinned
-
-
-def test_light_slots_have_no_room_for_what_is_computed_again() -> None:
-    light = replace(WIDTHS, light=True)
-    assert sum(WIDTHS.parts) - sum(light.parts) == WIDTHS.hidden + WIDTHS.qkv
+def test_light_slots_share_one_place_for_what_is_computed_again() -> None:
     made = Filled(kept=0, held=LAYERS, device="cpu", light=True).stash
     made.begin([TOKENS, 40], keep=True)
     one, other = made.slot(0), made.slot(3)
