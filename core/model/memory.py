@@ -160,7 +160,7 @@ def _fused(
             filter(
                 None,
                 (
-                    beyond_limit(config, shape, dims, plan),
+                    beyond_limit(config, numbers, plan),
                     *_room_notes(
                         total, smallest, footprint.host_bytes(numbers, plan), free is None
                     ),

@@ -83,10 +83,10 @@ def told_of(config: RunConfig, plan: Plan) -> str:
     return f"{plan.told}, products in FP8 (e4m3)" if config.train.fp8 else plan.told
 
 
-def beyond_limit(config: RunConfig, shape: ModelShape, dims: Dims, plan: Plan) -> str:
+def beyond_limit(config: RunConfig, dims: FastDims, plan: Plan) -> str:
     """A sentence where the fused path's smallest plan takes more than its limit; else empty."""
     limit, state = config.memory.limit_gib, footprint.state_bytes(config.train.optim)
-    needs = footprint.peak_bytes(fused_dims(config, shape, dims), plan, state)
+    needs = footprint.peak_bytes(dims, plan, state)
     if limit is None or needs <= limit * footprint.GIB:
         return ""
     return f"memory.limit_gib is {limit:g}, and it takes {needs / footprint.GIB:.1f} at the least"

@@ -16,13 +16,14 @@ from core.config.errors import RefusedError
 from core.config.schema import RunConfig
 from core.model import load as models
 from core.model.fast.check import layer_fails
+from core.model.fast.dims import Dims
 from core.model.fast.footprint import state_bytes
 from core.model.fast.fp8.check import refused as fp8_refused
 from core.model.fast.plan import TILE_TOKENS, Plan, choose
 from core.model.fast.route import kernels_fail, obstacle
 from core.model.memory import CONTEXT_BYTES
 from core.model.room import SHARE, device_budget_bytes, free_memory_bytes
-from core.model.shapes import configured
+from core.model.shapes import ModelShape, configured
 from core.model.sizes import dims_of
 from core.model.training_path import NO_HOST_ROOM, beyond_limit, fused_dims, path_of, told_of
 from core.monitor.devices import before_fp8
@@ -46,34 +47,33 @@ def foresee(config: RunConfig, tally: Tally, device: str, dtype: torch.dtype) ->
     """
     if tally.step and not tally.micro_batch:
         return _plain(config, tally, "this run began on PEFT's layers")
-    why = no_fast_path(config, device, dtype)
-    plan = None if why else memory_plan(config, tally)
-    if plan is None:
+    shape = _shape_of(config)
+    why, dims = no_fast_path(config, shape, device, dtype), dims_of(shape)
+    if why or dims is None:
         return _plain(config, tally, why or NO_HOST_ROOM)
+    numbers = fused_dims(config, shape, dims)
+    plan = memory_plan(config, numbers, tally)
+    if plan is None:
+        return _plain(config, tally, NO_HOST_ROOM)
     if device != "cpu":
-        _multiply_without_workspace(config)
-    return Choice(plan, _told(config, plan))
+        _multiply_without_workspace(numbers)
+    told = told_of(config, plan), beyond_limit(config, numbers, plan)
+    return Choice(plan, "; ".join(filter(None, told)))
 
 
-def _multiply_without_workspace(config: RunConfig) -> None:
+def _shape_of(config: RunConfig) -> ModelShape:
+    return configured(config.model.name_or_path, config.model.revision)
+
+
+def _multiply_without_workspace(dims: Dims) -> None:
     """Leave cuBLAS no memory to work in, unless the user gave it some.
 
     It clears a part of it before each product (H100: 0.7 % of a step, 0.3 GiB), from which products
     of matrices as large as the fused path's gain nothing. It is looked at when the first matrices
     are multiplied, and never again.
     """
-    shape = configured(config.model.name_or_path, config.model.revision)
-    dims = dims_of(shape)
-    if dims is not None and not fused_dims(config, shape, dims).workspace:
+    if not dims.workspace:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":0:0")
-
-
-def _told(config: RunConfig, plan: Plan) -> str:
-    shape = configured(config.model.name_or_path, config.model.revision)
-    dims = dims_of(shape)
-    assert dims is not None
-    told = told_of(config, plan), beyond_limit(config, shape, dims, plan)
-    return "; ".join(filter(None, told))
 
 
 def settle(foreseen: Choice, model: Any, config: RunConfig, tally: Tally, device: str) -> Choice:
@@ -108,7 +108,7 @@ def check_fp8(config: RunConfig) -> None:
     if not config.train.fp8:
         return
     device = models.device_of(config)
-    why = no_fast_path(config, device, models.compute_dtype(config, device))
+    why = no_fast_path(config, _shape_of(config), device, models.compute_dtype(config, device))
     if why:
         raise fp8_refused(why)
 
@@ -125,9 +125,10 @@ def _plain(config: RunConfig, tally: Tally, why: str) -> Choice:
     return Choice(None, why)
 
 
-def no_fast_path(config: RunConfig, device: str, dtype: torch.dtype) -> str | None:
+def no_fast_path(
+    config: RunConfig, shape: ModelShape, device: str, dtype: torch.dtype
+) -> str | None:
     """Why the fused path is out of the question, by settings, shape and machine."""
-    shape = configured(config.model.name_or_path, config.model.revision)
     gpu, old = device != "cpu", ""
     if gpu and config.train.fp8:
         name = torch.cuda.get_device_name(device)
@@ -140,17 +141,13 @@ def no_fast_path(config: RunConfig, device: str, dtype: torch.dtype) -> str | No
     return kernels_fail(torch.device(device))
 
 
-def memory_plan(config: RunConfig, tally: Tally) -> Plan | None:
+def memory_plan(config: RunConfig, dims: Dims, tally: Tally) -> Plan | None:
     """What the fused path does with the memory of this GPU and this host."""
-    shape = configured(config.model.name_or_path, config.model.revision)
-    dims = dims_of(shape)
-    if dims is None:
-        return None
     # What was free before this process came, as the estimate has it from NVML.
     free, _ = torch.cuda.mem_get_info()
     free += torch.cuda.memory_reserved() + CONTEXT_BYTES
     return choose(
-        fused_dims(config, shape, dims),
+        dims,
         length=config.data.max_length,
         effective_batch=config.effective_batch,
         limit_bytes=device_budget_bytes(config.memory.limit_gib, free),

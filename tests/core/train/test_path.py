@@ -12,6 +12,8 @@ from transformers import AutoConfig
 
 from core.config.errors import RefusedError
 from core.config.schema import RunConfig
+from core.model import shapes
+from core.model.fast.footprint import GIB
 from core.model.fast.plan import Plan
 from core.record import events as ev
 from core.record.folder import create
@@ -36,12 +38,17 @@ def a_card(patch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
     patch.setattr(path, "kernels_fail", lambda _: None)
 
 
+def no_fast_path(config: RunConfig) -> str | None:
+    shape = shapes.configured(config.model.name_or_path)
+    return path.no_fast_path(config, shape, "cuda:0", torch.bfloat16)
+
+
 @pytest.mark.parametrize("capability", [(8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0)])
 def test_a_card_before_ada_is_named_with_its_capability(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int]
 ) -> None:
     a_card(monkeypatch, capability)
-    why = path.no_fast_path(config_of(tiny_model), "cuda:0", torch.bfloat16)
+    why = no_fast_path(config_of(tiny_model))
     if capability >= (8, 9):
         assert why is None
     else:
@@ -49,7 +56,7 @@ def test_a_card_before_ada_is_named_with_its_capability(
         assert why is not None
         assert why.startswith(told.format(*capability))
     in_bf16 = config_of(tiny_model, fp8=False)
-    assert path.no_fast_path(in_bf16, "cuda:0", torch.bfloat16) is None
+    assert no_fast_path(in_bf16) is None
 
 
 def test_a_window_matters_to_rows_that_are_longer(
@@ -60,9 +67,9 @@ def test_a_window_matters_to_rows_that_are_longer(
     AutoConfig.for_model("mistral", architectures=["MistralForCausalLM"]).save_pretrained(tmp_path)
     config = config_of(tmp_path, fp8=False)
     config.data.max_length = 4096
-    assert path.no_fast_path(config, "cuda:0", torch.bfloat16) is None
+    assert no_fast_path(config) is None
     config.data.max_length = 8192
-    why = path.no_fast_path(config, "cuda:0", torch.bfloat16)
+    why = no_fast_path(config)
     assert why is not None
     assert why.endswith("a window of 4,096 tokens, and data.max_length lets rows have 8,192")
 
@@ -119,6 +126,22 @@ def test_cublas_gets_memory_only_where_it_is_of_use(
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == given
     assert path.foresee(config, Tally(), "cuda:0", torch.bfloat16).plan is not None
     assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == wanted
+
+
+def test_the_shape_is_read_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may lie on a slow disk."""
+    a_card(monkeypatch, (9, 0))
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (8 * GIB, 8 * GIB))
+    monkeypatch.setattr(path, "free_memory_bytes", lambda: 8 * GIB)
+    read, found = shapes.read_config, []
+    monkeypatch.setattr(shapes, "read_config", lambda *name: found.append(name) or read(*name))
+    config = config_of(tiny_model)
+    config.memory.limit_gib = 0.5
+    chosen = path.foresee(config, Tally(), "cuda:0", torch.bfloat16)
+    assert chosen.plan is not None
+    assert "memory.limit_gib is 0.5" in chosen.why
+    assert len(found) == 1
 
 
 @pytest.mark.trains
