@@ -10,8 +10,10 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 ARCHITECTURES = tuple(
     f"{name}ForCausalLM" for name in ("Llama", "Mistral", "Qwen2", "Qwen3")
 )  # fmt: skip
-_MISTRAL_WINDOW = 4096
-"""What transformers takes where a Mistral's config.json names no window; null means none."""
+_WINDOW = 4096
+"""What transformers takes where config.json names no window; null means none."""
+_FIRST_TO_SLIDE, _LAYERS = 28, 32
+"""What it takes for a Qwen's ``max_window_layers`` and ``num_hidden_layers`` that are not named."""
 _BLOCK = 64
 """Weights that share a constant in NF4; no row of a matrix may end within one."""
 
@@ -35,10 +37,23 @@ def odd_architecture(config: Mapping[str, Any]) -> str | None:
 
 def window_of(config: Mapping[str, Any]) -> int | None:
     """How many tokens a token sees, itself included, where attention slides; None: all before."""
-    mistral = config.get("model_type") == "mistral"
-    window = config.get("sliding_window", _MISTRAL_WINDOW if mistral else None)
-    slides = isinstance(window, int) and window and config.get("use_sliding_window", mistral)
-    return window if slides else None
+    window = config.get("sliding_window", _WINDOW)
+    if not isinstance(window, int) or not window:
+        return None
+    # All layers of a Mistral slide, whatever else its file says.
+    return window if config.get("model_type") == "mistral" or _some_slide(config) else None
+
+
+def _some_slide(config: Mapping[str, Any]) -> bool:
+    """Whether a Qwen has layers that slide: as it names them, or those behind the first few."""
+    if not config.get("use_sliding_window"):
+        return False
+    kinds = config.get("layer_types")
+    if isinstance(kinds, list):
+        return "sliding_attention" in kinds
+    first, layers = (config.get(name) for name in ("max_window_layers", "num_hidden_layers"))
+    first = first if isinstance(first, int) else _FIRST_TO_SLIDE
+    return first < (layers if isinstance(layers, int) else _LAYERS)
 
 
 def odd_window(window: int | None, longest: int) -> str | None:

@@ -59,6 +59,15 @@ def test_a_window_is_no_obstacle_to_rows_that_are_no_longer() -> None:
     )
 
 
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+def test_a_window_that_no_layer_has_is_no_obstacle(family: str) -> None:
+    window = {"use_sliding_window": True, "sliding_window": 64}
+    assert obstacle(adapted(family, changes=window | {"max_window_layers": 3}), 65) is None
+    one = obstacle(adapted(family, changes=window | {"max_window_layers": 2}), 65)
+    assert one is not None
+    assert one.startswith("attention slides over a window of 64 tokens")
+
+
 def test_other_quantizations_are_named() -> None:
     model = adapted("llama", targets=["q_proj"])
     mlp = model.get_base_model().model.layers[1].mlp

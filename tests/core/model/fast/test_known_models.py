@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from core.model.fast.known import (
     ARCHITECTURES,
@@ -14,6 +16,7 @@ from core.model.fast.known import (
     odd_window,
     window_of,
 )
+from core.model.shapes import configured
 
 
 def test_names_of_families_are_those_of_transformers() -> None:
@@ -55,12 +58,60 @@ def test_what_is_odd_is_told(values: dict[str, Any], said: str) -> None:
         ({"model_type": "mistral", "sliding_window": 8192}, 8192),
         ({"model_type": "mistral", "sliding_window": None}, None),
         ({"model_type": "qwen2", "use_sliding_window": True, "sliding_window": 64}, 64),
+        ({"model_type": "qwen2", "use_sliding_window": True}, 4096),
         ({"model_type": "qwen2", "sliding_window": 131072}, None),
     ],
 )
 def test_a_window_counts_where_it_is_used(values: dict[str, Any], window: int | None) -> None:
     assert window_of(values) == window
     assert AutoConfig.for_model(**values).to_dict()["sliding_window"] == window
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"num_hidden_layers": 28}, {"num_hidden_layers": 29}, {},
+        {"num_hidden_layers": 3, "max_window_layers": 3},
+        {"num_hidden_layers": 3, "max_window_layers": 2},
+        {"num_hidden_layers": 3, "max_window_layers": 0},
+        {"num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"]},
+        {"num_hidden_layers": 2, "max_window_layers": 0, "layer_types": ["full_attention"] * 2},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_qwen_slides_where_a_layer_of_it_does(
+    family: str, said: dict[str, Any], tmp_path: Path
+) -> None:
+    """As the model itself has it, which is built here without memory."""
+    given = {"model_type": family, "use_sliding_window": True, "sliding_window": 64} | said
+    config = AutoConfig.for_model(
+        **given, hidden_size=128, intermediate_size=192, num_attention_heads=4,
+        num_key_value_heads=2, vocab_size=300,
+    )  # fmt: skip
+    with torch.device("meta"):
+        layers = AutoModelForCausalLM.from_config(config).model.layers
+    wanted = 64 if any(layer.self_attn.sliding_window for layer in layers) else None
+    assert window_of(given) == window_of(config.to_dict()) == wanted
+    config.save_pretrained(tmp_path)
+    assert configured(str(tmp_path)).window == wanted
+
+
+def test_all_layers_of_a_mistral_slide() -> None:
+    """It takes no notice of what switches a Qwen's window off."""
+
+    def logits(**said: Any) -> torch.Tensor:
+        config = AutoConfig.for_model(
+            "mistral", hidden_size=64, intermediate_size=64, num_hidden_layers=1, vocab_size=50,
+            num_attention_heads=2, num_key_value_heads=2, **said,
+        )  # fmt: skip
+        assert window_of(config.to_dict()) == said["sliding_window"]
+        torch.manual_seed(0)
+        return AutoModelForCausalLM.from_config(config)(input_ids=torch.arange(20)[None]).logits
+
+    stray = logits(sliding_window=4, use_sliding_window=False, max_window_layers=1)
+    assert torch.equal(stray, logits(sliding_window=4))
+    assert not torch.allclose(stray, logits(sliding_window=None))
 
 
 def test_a_window_hides_nothing_from_rows_that_are_no_longer() -> None:
