@@ -83,7 +83,11 @@ def _attention_room(dims: Dims, tokens: int) -> int:
 
 
 def _attention(dims: Dims, tokens: int) -> int:
-    """Elements a token that attention's backward pass takes where it has so many tokens."""
+    """Elements a token that attention's backward pass takes where it has so many tokens.
+
+    It is flash attention's, which may take any batch: it copies output and gradient where they do
+    not lie in one piece. cuDNN takes as much but for that, and reads them where they lie.
+    """
     q, k = dims.queries, dims.keys
     groups = head_groups(tokens, dims.heads, dims.heads * k // q)
     around = q + (q + k if dims.head_norms else 0)  # gradient of its output, normed heads
@@ -91,11 +95,11 @@ def _attention(dims: Dims, tokens: int) -> int:
     once = q + 2 * k + (2 * q if k < q else 0)
     sums = 2 * q * dims.sums  # attention sums the queries' gradient in fp32
     if groups == 1:
-        return around + once + sums
-    # What groups return is gathered. Where sums are spread over multiprocessors, fewer heads at a
-    # time have more of them.
+        return around + once + sums + q  # the output lies beside its adapter's columns
+    # What groups return is gathered; output and gradient of some heads are copied. Where sums are
+    # spread over multiprocessors, fewer heads at a time have more of them.
     spread = groups if dims.sums > 1 else 1
-    return around + (q + 2 * k + dims.pad(3)) + -(-(once + spread * sums) // groups)
+    return around + (q + 2 * k + dims.pad(3)) + -(-(once + spread * sums + 2 * q) // groups)
 
 
 def _loss_room(dims: Dims, plan: Plan) -> int:

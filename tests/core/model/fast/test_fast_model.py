@@ -75,6 +75,24 @@ def test_heads_go_backward_in_groups_as_all_at_once(
     assert farthest(found[1], found[0]) < 1e-6
 
 
+@pytest.mark.parametrize(("pairs", "whole_gradient"), [(1 << 19, True), (2, False)])
+def test_what_flash_attention_would_copy_is_what_the_plan_reckons(
+    pairs: int, whole_gradient: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the gradient of all heads, which lies in one piece; that of some, and any output."""
+    model, batch, seen = adapted("llama"), flat_batch(LENGTHS), []
+    backward = Plain.backward
+
+    def watched(self: Plain, grad: Any, q: Any, k: Any, v: Any, out: Any, *rest: Any) -> Any:
+        seen.append((grad.is_contiguous(), out.is_contiguous()))
+        return backward(self, grad, q, k, v, out, *rest)
+
+    monkeypatch.setattr(Plain, "backward", watched)
+    monkeypatch.setattr(footprint, "_PAIRS", pairs)
+    FastModel(model, Plan(kept=3))(whole(batch)).backward()
+    assert set(seen) == {(whole_gradient, False)}
+
+
 def test_how_memory_is_spent_changes_nothing_but_rounding() -> None:
     model, batch = adapted("llama"), flat_batch(LENGTHS)
     found = []
