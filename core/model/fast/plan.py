@@ -72,12 +72,14 @@ class Plan:
     def told(self) -> str:
         """The plan in a few words, for the log."""
         cut = f" in {self.pieces} pieces" if self.pieces > 1 else ""
-        twice = "" if self.kept else ", gate and up"
-        twice += ", residual, queries, keys and values" if self.light else ""
-        kept = f", gate and up of {_counted(self.kept, 'cell')} kept" if self.kept else ""
-        again = f"{twice} computed twice" if twice else ""
+        kept = f"gate and up of {_counted(self.kept, 'cell')} kept"
+        if self.light:
+            kept = f"{kept}, all else" if self.kept else "all"
+            kept += " but attention computed twice"
+        elif not self.kept:
+            kept = "gate and up computed twice"
         head = ", the output head waits in RAM" if self.host_head else ""
-        return f"{_counted(self.micro_batch, 'sequence')} a pass{cut}{kept}{again}{head}"
+        return f"{_counted(self.micro_batch, 'sequence')} a pass{cut}, {kept}{head}"
 
 
 def _counted(number: int, what: str) -> str:

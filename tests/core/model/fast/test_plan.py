@@ -242,11 +242,10 @@ def test_cells_are_light_only_where_that_saves_time(gib: float) -> None:
     [
         (Plan(0), "1 sequence a pass, gate and up computed twice"),
         (Plan(1, micro_batch=4), "4 sequences a pass in 4 pieces, gate and up of 1 cell kept"),
-        (Plan(0, light=True),
-         "1 sequence a pass, gate and up, residual, queries, keys and values computed twice"),
+        (Plan(0, light=True), "1 sequence a pass, all but attention computed twice"),
         (Plan(2, light=True, host_head=True),
-         "1 sequence a pass, gate and up of 2 cells kept, residual, queries, keys and values "
-         "computed twice, the output head waits in RAM"),
+         "1 sequence a pass, gate and up of 2 cells kept, all else but attention computed twice, "
+         "the output head waits in RAM"),
     ],
 )  # fmt: skip
 def test_what_is_told_of_a_plan(plan: Plan, told: str) -> None:
