@@ -37,6 +37,8 @@ class Choice:
     plan: Plan | None
     why: str
     """Why it is this path, or how the fused one uses the memory; a sentence without a full stop."""
+    workspace: bool = True
+    """Whether cuBLAS gets memory to work in."""
 
 
 def foresee(config: RunConfig, tally: Tally, device: str, dtype: torch.dtype) -> Choice:
@@ -55,25 +57,22 @@ def foresee(config: RunConfig, tally: Tally, device: str, dtype: torch.dtype) ->
     plan = memory_plan(config, numbers, tally)
     if plan is None:
         return _plain(config, tally, NO_HOST_ROOM)
-    if device != "cpu":
-        _multiply_without_workspace(numbers)
     told = told_of(config, plan), beyond_limit(config, numbers, plan)
-    return Choice(plan, "; ".join(filter(None, told)))
+    return Choice(plan, "; ".join(filter(None, told)), numbers.workspace)
 
 
 def _shape_of(config: RunConfig) -> ModelShape:
     return configured(config.model.name_or_path, config.model.revision)
 
 
-def _multiply_without_workspace(dims: Dims) -> None:
+def _multiply_without_workspace() -> None:
     """Leave cuBLAS no memory to work in, unless the user gave it some.
 
     It clears a part of it before each product (H100: 0.7 % of a step, 0.3 GiB), from which products
-    of matrices as large as the fused path's gain nothing. It is looked at when the first matrices
-    are multiplied, and never again.
+    of matrices as large as the fused path's gain nothing. It is looked at when the process
+    multiplies its first matrices, and never again.
     """
-    if not dims.workspace:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":0:0")
 
 
 def settle(foreseen: Choice, model: Any, config: RunConfig, tally: Tally, device: str) -> Choice:
@@ -83,7 +82,12 @@ def settle(foreseen: Choice, model: Any, config: RunConfig, tally: Tally, device
     """
     if foreseen.plan is None:
         return foreseen
-    why = obstacle(model, config.data.max_length) or _kernels_err(model)
+    why = obstacle(model, config.data.max_length)
+    if why is None:
+        # Not where other trainings of this process would have to do without as well.
+        if not foreseen.workspace and device != "cpu" and config.run.engine_host == "process":
+            _multiply_without_workspace()
+        why = _kernels_err(model)
     if why is None:
         return foreseen
     found = _plain(config, tally, why)

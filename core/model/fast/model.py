@@ -78,7 +78,7 @@ class FastModel:
         batches, key = self._batches_of(pieces, keep=keep)
         lengths = [batch.documents.tokens for batch in batches]
         self.adapters.gather()
-        self._stash.begin(lengths, keep=keep)
+        self._stash.begin(lengths, keep=keep, key=key)
         if not keep:
             self._graphs.forget()  # an evaluation comes seldom, and needs the memory
         running = self._work.running(lengths)

@@ -13,7 +13,7 @@ residual and queries, keys and values have one place for all cells then: no two 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -53,17 +53,23 @@ class Stash:
         self.moves = 0
         """How often memory was taken: what was recorded before points elsewhere."""
         self._keep = False
-        self._states: dict[int, tuple[int, ...]] = {}
+        self._states_of: dict[Hashable | None, dict[int, tuple[int, ...]]] = {}
+        """Shapes of attention's log-sum-exp of each cell, for passes of each kind."""
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
             self._copied = [torch.cuda.Event() for _ in range(_RING)]
             self._freed = [torch.cuda.Event() for _ in range(_RING)]
 
-    def begin(self, lengths: Sequence[int], *, keep: bool) -> None:
-        """A new pass of pieces of so many tokens; ``keep`` when a backward pass will follow."""
+    def begin(self, lengths: Sequence[int], *, keep: bool, key: Hashable | None = None) -> None:
+        """A new pass of pieces of so many tokens; ``keep`` when a backward pass will follow.
+
+        Passes with one ``key`` are alike. What is replayed fills slots without a word, so the
+        shapes of what is in them are those of the first such pass.
+        """
         if max(lengths) > self._capacity or len(lengths) > self._pieces:
             self._take(max(self._pieces, len(lengths)), max(self._capacity, *lengths))
         self._lengths, self._keep = lengths, keep
+        self._states = self._states_of.setdefault(key, {})
         self._cells = self._layers * len(lengths)
         self._sent = self._sent_of(self._cells)
         self._ranks = ranks_of(self._cells, self._sent)
@@ -139,7 +145,10 @@ class Stash:
 
     def _take(self, pieces: int, tokens: int) -> None:
         """Take memory for so many pieces of so many tokens."""
+        # All of the old goes before any of the new comes: together they may not fit.
         self._device_slots: list[Tensor] = []
+        self._gate_up: list[Tensor] = []
+        self._shared: Tensor | None = None
         cells = self._layers * pieces
         # Fewer pieces than these have fewer cells, of which as many are held.
         sent = self._sent_of(cells)
@@ -163,6 +172,7 @@ class Stash:
 
     def _view(self, number: int, cell: int) -> Slot:
         widths, tokens = self._widths, self._tokens(cell)
+        assert self._shared is not None
         split = self._split(self._device_slots[number], tokens)
         (x, qkv_tail, *rest), (o, state, *behind), (gate_up_tail, down_tail) = split
         qkv, h = (

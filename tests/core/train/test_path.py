@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -105,33 +106,43 @@ def test_no_plan_is_no_reason_to_train_otherwise(
 
 
 @pytest.mark.parametrize(
-    ("rank", "deterministic", "given", "wanted"),
+    ("changes", "given", "wanted"),
     [
-        (16, False, None, ":0:0"), (64, False, None, None), (16, True, None, None),
-        (16, False, ":16:8", ":16:8"),
+        ({}, None, ":0:0"), ({"adapter.r": 64}, None, None), ({}, ":16:8", ":16:8"),
+        ({"train.full_determinism": True}, None, None), ({"run.engine_host": "thread"}, None, None),
     ],
 )  # fmt: skip
 def test_cublas_gets_memory_only_where_it_is_of_use(
-    rank: int, deterministic: bool, given: str | None, wanted: str | None, tiny_model: Path,
+    changes: dict[str, Any], given: str | None, wanted: str | None, tiny_model: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     fused(monkeypatch)
+    name = "CUBLAS_WORKSPACE_CONFIG"
     # Set first, so that it is put back whatever was there.
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", given or "")
+    monkeypatch.setenv(name, given or "")
     if given is None:
-        monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG")
+        monkeypatch.delenv(name)
     config = config_of(tiny_model, fp8=False)
-    config.adapter.r, config.train.full_determinism = rank, deterministic
-    assert path.foresee(config, Tally(), "cpu", torch.bfloat16).plan is not None
-    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == given
-    assert path.foresee(config, Tally(), "cuda:0", torch.bfloat16).plan is not None
-    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == wanted
+    for key, value in changes.items():
+        section, _, field = key.partition(".")
+        setattr(getattr(config, section), field, value)
+    foreseen = path.foresee(config, Tally(), "cuda:0", torch.bfloat16)
+    monkeypatch.setattr(path, "_kernels_err", lambda _: None)
+    # PEFT's thin products need it, so not before the model has been looked at.
+    monkeypatch.setattr(path, "obstacle", lambda *_: "it has a beard")
+    monkeypatch.setattr(path.models, "to_device", lambda *_: None)
+    path.settle(foreseen, MagicMock(), config, Tally(), "cuda:0")
+    assert os.environ.get(name) == given
+    monkeypatch.setattr(path, "obstacle", lambda *_: None)
+    path.settle(foreseen, MagicMock(), config, Tally(), "cpu")
+    assert os.environ.get(name) == given
+    assert path.settle(foreseen, MagicMock(), config, Tally(), "cuda:0").plan is not None
+    assert os.environ.get(name) == wanted
 
 
 def test_the_shape_is_read_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It may lie on a slow disk."""
     a_card(monkeypatch, (9, 0))
-    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", "")
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (8 * GIB, 8 * GIB))
     monkeypatch.setattr(path, "free_memory_bytes", lambda: 8 * GIB)
     read, found = shapes.read_config, []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 import pytest
 import torch
@@ -126,6 +128,41 @@ def test_light_slots_share_one_place_for_what_is_computed_again() -> None:
     parts = one.h, one.qkv, other.h, other.qkv
     assert all(part.is_contiguous() for part in parts)
     assert len({part.data_ptr() for part in parts}) == 1
+
+
+def test_memory_is_given_back_before_more_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation has one piece, the training behind it several: both at once may not fit."""
+    made = Filled(kept=4, held=0, device="cpu", light=True).stash
+    made.begin([TOKENS], keep=False)
+    slot = made.slot(LAYERS - 1)
+    assert slot.gate_up is not None
+    before = [weakref.ref(part.untyped_storage()) for part in (slot.x, slot.gate_up.whole, slot.h)]
+    assert all(storage() is not None for storage in before)
+    del slot
+    empty, left = torch.empty, []
+
+    def taken(*shape: int, **wish: Any) -> torch.Tensor:
+        left.append(sum(storage() is not None for storage in before))
+        return empty(*shape, **wish)
+
+    monkeypatch.setattr(torch, "empty", taken)
+    made.begin([TOKENS, TOKENS], keep=True)
+    assert len(left) == 2 * LAYERS + 4 + 1  # slots, gate and up, what light ones share
+    assert not any(left)
+
+
+def test_a_pass_that_is_replayed_has_the_shapes_of_its_own_kind() -> None:
+    """The pass before may have had its log-sum-exp in another shape."""
+    made = Filled(kept=0, held=0, device="cpu").stash
+    for key, shape in (("cuDNN's", (1, HEADS, TOKENS, 1)), ("flash's", (HEADS, TOKENS))):
+        made.begin([TOKENS], keep=True, key=key)
+        slot = made.slot(2)
+        slot.keep_state(torch.zeros(shape))
+        made.filled(2, slot)
+    made.begin([TOKENS], keep=True, key="cuDNN's")
+    assert made.load(2).kept_state.shape == (1, HEADS, TOKENS, 1)
+    made.begin([TOKENS], keep=True, key="flash's")
+    assert made.load(2).kept_state.shape == (HEADS, TOKENS)
 
 
 @pytest.mark.parametrize("light", [False, True])
