@@ -49,6 +49,7 @@ _UNSAID: dict[str, dict[str, int]] = {
     "gemma3_text": {
         "vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
     },
+    "qwen3": {"head_dim": 128},
 }  # fmt: skip
 """Sizes that published models leave to transformers' defaults."""
 

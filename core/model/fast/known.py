@@ -16,6 +16,11 @@ _FIRST_TO_SLIDE, _LAYERS = 28, 32
 """What it takes for a Qwen's ``max_window_layers`` and ``num_hidden_layers`` that are not named."""
 _BLOCK = 64
 """Weights that share a constant in NF4; no row of a matrix may end within one."""
+HEAD_WIDTHS = (8, 16, 32, 64, 128, 256)
+"""Widths of a head that the kernels take: flash attention multiples of 8 up to 256, the rotation
+twice a power of two."""
+_HEAD_WIDTH = {"qwen3": 128}
+"""What transformers takes where config.json names none, instead of a share of the hidden size."""
 
 
 def odd_architecture(config: Mapping[str, Any]) -> str | None:
@@ -76,4 +81,20 @@ def _odd_width(config: Mapping[str, Any]) -> str | None:
         width = config.get(name)
         if isinstance(width, int) and width % _BLOCK:
             return f"{name} is {width}, which is no multiple of {_BLOCK}"
+    return _odd_heads(config)
+
+
+def _odd_heads(config: Mapping[str, Any]) -> str | None:
+    """Heads that the kernels do not take, or that o_proj cannot be stored for."""
+    heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
+    width = config.get("head_dim") or _HEAD_WIDTH.get(str(config.get("model_type")))
+    if not width and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
+        width = hidden // heads
+    if not isinstance(width, int):
+        return None
+    if width not in HEAD_WIDTHS:
+        known = ", ".join(map(str, HEAD_WIDTHS))
+        return f"attention heads are {width} wide, and its kernels take {known}"
+    if isinstance(heads, int) and heads * width % _BLOCK:
+        return f"{heads} heads of {width} make {heads * width}, which is no multiple of {_BLOCK}"
     return None

@@ -44,11 +44,11 @@ def test_fp8_is_told_with_the_path() -> None:
 
 def test_widths_that_fp8_does_not_take_are_told() -> None:
     wish = {"train.path": "auto"}
-    odd = replace(LLAMA_8B, kv_heads=1, head_dim=24)
+    odd = replace(LLAMA_8B, kv_heads=1, head_dim=8)
     assert needed(config(**wish), odd).path == "fused"
     found = needed(config(**wish, **{"train.fp8": "yes"}), odd)
     assert found.path == "PEFT"
-    assert found.why.startswith("keys are 24 wide, and FP8 takes multiples of 16")
+    assert found.why.startswith("keys are 8 wide, and FP8 takes multiples of 16")
 
 
 def test_what_the_fused_path_was_not_written_for_is_foreseen() -> None:

@@ -94,6 +94,28 @@ def test_a_resumed_run_knows_how_it_began(light: bool) -> None:
     assert path._began(tally) == plan
 
 
+def test_a_run_of_before_there_were_pieces_goes_on_with_whole_passes() -> None:
+    began = path._began(Tally(step=7, micro_batch=4))
+    assert began is not None
+    assert (began.micro_batch, began.piece, began.pieces) == (4, 4, 1)
+
+
+def test_heads_that_the_kernels_do_not_take_are_refused_before_rows_are_prepared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the estimate tells from config.json, and a run in bf16 before it loads the model."""
+    a_card(monkeypatch, (9, 0))
+    AutoConfig.for_model(
+        "llama", architectures=["LlamaForCausalLM"], head_dim=72
+    ).save_pretrained(tmp_path)  # fmt: skip
+    told = "the fused path is not written for this: attention heads are 72 wide"
+    assert (no_fast_path(config_of(tmp_path, fp8=False)) or "").startswith(told)
+    monkeypatch.setattr(path.models, "device_of", lambda _: "cuda:0")
+    with pytest.raises(RefusedError, match="attention heads are 72 wide") as caught:
+        path.check_fp8(config_of(tmp_path))
+    assert caught.value.kind == "no_fp8"
+
+
 def test_no_plan_is_no_reason_to_train_otherwise(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

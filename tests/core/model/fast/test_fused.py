@@ -21,6 +21,7 @@ from core.model.fast.attention import (
     groups_of,
 )
 from core.model.fast.dropout import Mask
+from core.model.fast.known import HEAD_WIDTHS
 from core.model.fast.nf4 import nf4_of
 from core.model.fast.plan import Plan
 
@@ -86,13 +87,14 @@ def test_rows_are_copied() -> None:
     both(lambda p, out: p.copy_rows(x, out), tensor(TOKENS, 90, pad=6))
 
 
-def test_heads_are_normalized_and_rotated() -> None:
-    qk, weight = tensor(TOKENS, 3, 32), torch.rand(32, device=DEVICE) + 0.5
-    cos, sin = tensor(TOKENS, 16), tensor(TOKENS, 16)
+@pytest.mark.parametrize("width", HEAD_WIDTHS)
+def test_heads_are_normalized_and_rotated(width: int) -> None:
+    qk, weight = tensor(TOKENS, 3, width), torch.rand(width, device=DEVICE) + 0.5
+    cos, sin = tensor(TOKENS, width // 2), tensor(TOKENS, width // 2)
     for back in (False, True):
-        both(lambda p, out, b=back: p.rotate(qk, cos, sin, out, back=b), tensor(TOKENS, 3, 32))
-    both(lambda p, out: p.head_norm(qk, weight, 1e-6, out), tensor(TOKENS, 3, 32))
-    both(lambda p, dy: p.head_norm_backward(dy, qk, weight, 1e-6), tensor(TOKENS, 3, 32))
+        both(lambda p, out, b=back: p.rotate(qk, cos, sin, out, back=b), tensor(TOKENS, 3, width))
+    both(lambda p, out: p.head_norm(qk, weight, 1e-6, out), tensor(TOKENS, 3, width))
+    both(lambda p, dy: p.head_norm_backward(dy, qk, weight, 1e-6), tensor(TOKENS, 3, width))
 
 
 @pytest.mark.parametrize("rank", [4, 16, 40, 160])

@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from core.model.fast.known import (
     ARCHITECTURES,
     FAMILIES,
+    HEAD_WIDTHS,
     odd_architecture,
     odd_window,
     window_of,
@@ -45,10 +46,35 @@ def test_plain_models_have_nothing_odd(family: str) -> None:
         ({"model_type": "llama", "mlp_bias": True}, "bias"),
         ({"model_type": "llama", "hidden_size": 100}, "hidden_size is 100"),
         ({"model_type": "llama", "intermediate_size": 8}, "intermediate_size is 8"),
+        ({"model_type": "llama", "head_dim": 320}, "heads are 320 wide"),
+        ({"model_type": "llama", "head_dim": 80}, "heads are 80 wide"),
+        ({"hidden_size": 2560, "num_attention_heads": 32}, "heads are 80 wide"),
+        ({"hidden_size": 64, "num_attention_heads": 16}, "heads are 4 wide"),
+        ({"num_attention_heads": 3, "head_dim": 32}, "3 heads of 32 make 96, which is no multiple"),
     ],
 )
 def test_what_is_odd_is_told(values: dict[str, Any], said: str) -> None:
     assert said in (odd_architecture(values) or "")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "said",
+    [{"head_dim": 72}, {"head_dim": 128}, {"hidden_size": 1280}, {"num_attention_heads": 64}, {}],
+    ids=str,
+)
+def test_heads_are_as_wide_as_the_model_has_them(family: str, said: dict[str, Any]) -> None:
+    """Told alike from a file that names little and from the configuration of a loaded model."""
+    sizes = {"hidden_size": 2048, "num_attention_heads": 16, "num_key_value_heads": 8}
+    given = {"model_type": family, "intermediate_size": 64, "num_hidden_layers": 1,
+             "vocab_size": 8} | sizes | said  # fmt: skip
+    config = AutoConfig.for_model(**given)
+    with torch.device("meta"):
+        (layer,) = AutoModelForCausalLM.from_config(config).model.layers
+    width, told = layer.self_attn.head_dim, odd_architecture(given)
+    assert told == odd_architecture(config.to_dict())
+    assert (told is None) is (width in HEAD_WIDTHS)
+    assert told is None or told.startswith(f"attention heads are {width} wide")
 
 
 @pytest.mark.parametrize(
