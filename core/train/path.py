@@ -168,7 +168,8 @@ def _began(tally: Tally) -> Plan | None:
         return None
     return Plan(
         0, mlp_tokens=tally.mlp_tokens or TILE_TOKENS, host_head=tally.host_head,
-        light=tally.light, micro_batch=tally.micro_batch, piece=tally.piece,
+        light=tally.light, micro_batch=tally.micro_batch,
+        piece=tally.piece or tally.micro_batch,  # before there were pieces: a pass as a whole
     )  # fmt: skip
 
 
