@@ -29,7 +29,7 @@ class ModelConfig(Section):
     attn_implementation: Literal["auto", "sdpa", "eager"] = setting(
         "auto",
         "Attention code. auto takes sdpa, or eager for Gemma 2, which has no other; both keep "
-        "packed rows apart.",
+        "packed rows apart. The fused path trains with its own.",
     )
 
 
@@ -87,7 +87,8 @@ class AdapterConfig(Section):
     )
     target_modules: Literal["all-linear"] | list[str] = setting(
         "all-linear",
-        "all-linear, or the names of the layers that get an adapter, for example q_proj, v_proj.",
+        "all-linear, or the names of the layers that get an adapter, for example q_proj, v_proj. "
+        "Fewer save memory on PEFT's layers, none on the fused path.",
         common=True,
     )
     use_rslora: bool = setting(False, "Scale by alpha / sqrt(r) instead: steadier at high ranks.")

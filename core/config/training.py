@@ -20,7 +20,9 @@ class TrainConfig(Section):
         -1, "Stop after this many steps; -1 lets the epochs decide.", unit="steps", ge=-1
     )
     per_device_train_batch_size: int = setting(
-        2, "Sequences in one forward pass. Lower it when memory is short.",
+        2,
+        "Sequences in one forward pass. Lower it when memory is short; on the fused path only its "
+        "product with the accumulation counts, and passes follow the memory.",
         unit="sequences", common=True, ge=1, le=4096,
     )  # fmt: skip
     gradient_accumulation_steps: int = setting(
@@ -46,7 +48,9 @@ class TrainConfig(Section):
     weight_decay: float = setting(0.01, "0.01 to 0.1; 0.05 and more on small data.", ge=0, le=1)
     max_grad_norm: float = setting(1.0, "Gradient clipping; 0.3 for large models.", gt=0, le=1000)
     activation_checkpointing: bool = setting(
-        True, "Recompute activations in the backward pass: less memory, about a third more time."
+        True,
+        "Recompute activations in the backward pass: less memory, about a third more time. The "
+        "fused path decides by itself.",
     )
     path: Literal["auto", "peft"] = setting(
         "auto",

@@ -33,12 +33,12 @@ CATALOG: tuple[Signature, ...] = (
         "out_of_memory",
         "The GPU's memory is full",
         (
-            "lower train.per_device_train_batch_size and raise train.gradient_accumulation_steps "
-            "by the same factor: the effective batch stays",
             "lower data.max_length",
-            "switch on train.activation_checkpointing",
-            "set train.optim to paged_adamw_8bit",
-            "lower adapter.r, or name fewer adapter.target_modules",
+            "set train.optim to paged_adamw_8bit, or lower adapter.r",
+            "on the fused path: lower memory.limit_gib, to leave room for other programs",
+            "on PEFT's layers: lower train.per_device_train_batch_size and raise "
+            "train.gradient_accumulation_steps by the same factor (the effective batch stays), "
+            "switch on train.activation_checkpointing, or name fewer adapter.target_modules",
         ),
         pattern=r"\bOutOfMemoryError|CUDA out of memory|CUDA error: out of memory"
         r"|CUBLAS_STATUS_ALLOC_FAILED",

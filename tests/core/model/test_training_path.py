@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from known_shapes import LLAMA_8B, config, needed
+import pytest
+from known_shapes import GIB, LLAMA_8B, config, needed
 
 from core.model.fast.plan import Plan
 from core.model.sizes import dims_of
@@ -67,3 +68,22 @@ def test_what_the_fused_path_was_not_written_for_is_foreseen() -> None:
     assert (old.path, "bf16, which this GPU does not" in old.why) == ("PEFT", True)
     quantized = needed(wish, replace(LLAMA_8B, quantization="awq"))
     assert any("quantized already (awq)" in note for note in quantized.notes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"train.per_device_train_batch_size": "4", "train.gradient_accumulation_steps": "4"},
+        {"train.activation_checkpointing": "no"}, {"model.attn_implementation": "eager"},
+        {"adapter.target_modules": "q_proj, v_proj"},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)  # fmt: skip
+def test_what_saves_memory_on_pefts_layers_is_nothing_to_the_fused_path(
+    changes: dict[str, str],
+) -> None:
+    fused, room = {"train.path": "auto"}, {"free_bytes": 9 * GIB, "host_bytes": 64 * GIB}
+    assert needed(config(**fused, **changes), LLAMA_8B, **room) == needed(
+        config(**fused), LLAMA_8B, **room
+    )
+    assert needed(config(**changes), LLAMA_8B).total != needed(config(), LLAMA_8B).total
