@@ -17,7 +17,9 @@ from typing import Any
 
 from core.config.errors import InputError
 from core.config.hub import local_folder, model_file
+from core.model import fields
 from core.model.fast.known import odd_architecture, window_of
+from core.model.fields import number
 
 INDEX_NAME = "model.safetensors.index.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -28,9 +30,6 @@ _HEADER_LIMIT_BYTES = 100_000_000
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1}
 """Floating types of the format; other types hold no parameters of an unquantized model."""
 
-_HIDDEN = ("hidden_size", "n_embd", "d_model")
-_HEADS = ("num_attention_heads", "n_head", "n_heads")
-_EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
 _HEADS_OF_OUTPUT = ("lm_head.weight", "embed_out.weight", "output.weight")
 _NO_ADAPTER = {"lm_head", "wte", "wpe", "shared", "embed_out"}
 _NOT_TEXT = ("vision", "visual", "image", "audio", "multi_modal", "mm_")
@@ -150,21 +149,21 @@ def _shape(
     # Models of several modalities keep the language model's numbers one level down.
     nested = config.get("text_config")
     text: dict[str, Any] = nested if isinstance(nested, dict) else config
-    text = _UNSAID.get(str(text.get("model_type")), {}) | text
-    architectures = config.get("architectures") or ["unknown"]
-    vocab = _number(text, "vocab_size")
+    unsaid = _UNSAID.get(str(text.get("model_type")), {})
+    text = fields.checked(name_or_path, unsaid | text)
+    vocab = number(text, "vocab_size")
     quantization = config.get("quantization_config")
     method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else ""
     floats = [t for t in tensors.values() if t.dtype in _BYTES] if tensors is not None else []
     linears = _linears(tensors, vocab) if tensors is not None else None
-    heads, hidden = _number(text, *_HEADS), _number(text, *_HIDDEN)
+    heads, hidden = number(text, *fields.HEADS), number(text, *fields.HIDDEN)
     return ModelShape(
         name=name_or_path,
-        architecture=str(architectures[0]),
+        architecture=fields.architecture_of(name_or_path, config),
         hidden_size=hidden,
-        layers=_number(text, "num_hidden_layers", "n_layer", "num_layers"),
+        layers=number(text, *fields.LAYERS),
         vocab_size=vocab,
-        context_length=_number(text, "max_position_embeddings", "n_positions"),
+        context_length=_context(text),
         tied=_tied(config, text, tensors),
         quantization=str(method),
         linear_names=None if linears is None else tuple(sorted({one.name for one in linears})),
@@ -172,13 +171,13 @@ def _shape(
         size_bytes=sum(t.count * _BYTES[t.dtype] for t in floats) if tensors is not None else None,
         dtype=_main_dtype(floats),
         why="" if tensors is not None else "the weights are not downloaded yet",
-        intermediate_size=_number(text, "intermediate_size", "n_inner", "ffn_dim"),
+        intermediate_size=number(text, *fields.WIDE),
         heads=heads,
-        kv_heads=_number(text, "num_key_value_heads") or heads,
-        head_dim=_number(text, "head_dim") or (hidden // heads if hidden and heads else None),
-        experts=_number(text, *_EXPERTS) or 0,
-        experts_per_token=_number(text, "num_experts_per_tok", "num_experts_per_token") or 0,
-        expert_size=_number(text, "moe_intermediate_size"),
+        kv_heads=number(text, "num_key_value_heads") or heads,
+        head_dim=number(text, "head_dim") or (hidden // heads if hidden and heads else None),
+        experts=number(text, *fields.EXPERTS) or 0,
+        experts_per_token=number(text, *fields.ROUTES) or 0,
+        expert_size=number(text, "moe_intermediate_size"),
         more_than_text=any(name in config for name in ("vision_config", "audio_config")),
         linears=linears,
         eager=text.get("model_type") in _EAGER,
@@ -186,6 +185,11 @@ def _shape(
         odd=odd_architecture(text) or "",
         window=window_of(text),
     )
+
+
+def _context(text: Mapping[str, Any]) -> int | None:
+    longest = number(text, *fields.CONTEXT)
+    return longest if longest and longest > 0 else None
 
 
 def _whole_logits(text: Mapping[str, Any]) -> int:
@@ -383,7 +387,3 @@ def _main_dtype(tensors: Iterable[Tensor]) -> str | None:
     for tensor in tensors:
         counts[tensor.dtype] = counts.get(tensor.dtype, 0) + tensor.count
     return max(counts, key=lambda dtype: counts[dtype]) if counts else None
-
-
-def _number(config: Mapping[str, Any], *names: str) -> int | None:
-    return next((config[name] for name in names if isinstance(config.get(name), int)), None)
