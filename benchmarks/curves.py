@@ -22,14 +22,16 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import curve_file  # noqa: E402
 from curve_table import table  # noqa: E402
+from limits import at_least  # noqa: E402
 from picture import Curve, picture  # noqa: E402
 
 VARIANTS = {
@@ -138,7 +140,7 @@ def train(name: str, changes: dict[str, str], asked: argparse.Namespace) -> dict
     settings = _COMMON | {
         "model.name_or_path": str(asked.model.resolve()), "data.files": str(asked.data.resolve()),
         "train.max_steps": str(asked.steps), "run.name": "curve",
-    } | dict(part.split("=", 1) for part in asked.set) | changes  # fmt: skip
+    } | _settings(asked.set) | changes  # fmt: skip
     flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
     with tempfile.TemporaryDirectory() as runs:
         try:
@@ -176,6 +178,7 @@ def _search_path() -> str:
 
 def run(asked: argparse.Namespace) -> None:
     variants, wanted = wanted_of(asked)
+    _settings(asked.set)
     check(asked)
     for name in wanted:
         found = train(name, variants[name], asked)
@@ -205,7 +208,17 @@ def wanted_of(asked: argparse.Namespace) -> tuple[dict[str, dict[str, str]], lis
 def _variant(text: str) -> tuple[str, dict[str, str]]:
     """``NAME:section.field=value,section.field=value``"""
     name, _, changes = text.partition(":")
-    return name, dict(part.split("=", 1) for part in changes.split(",") if part)
+    return name, _settings(part for part in changes.split(",") if part)
+
+
+def _settings(parts: Iterable[str]) -> dict[str, str]:
+    """Fields and values of ``section.field=value``; SystemExit for another text."""
+    found = {}
+    for part in parts:
+        field, sign, found[field] = part.partition("=")
+        if not sign:
+            raise SystemExit(f"{part}: give a setting and its value, SECTION.FIELD=VALUE")
+    return found
 
 
 # --- what came out --------------------------------------------------------------------------------
@@ -214,12 +227,9 @@ def _variant(text: str) -> tuple[str, dict[str, str]]:
 def draw(asked: argparse.Namespace) -> None:
     """The table of differences to standard output, and the picture."""
     try:
-        lines = asked.results.read_text(encoding="utf-8").splitlines()
-        found = {line["variant"]: line for line in map(json.loads, lines)}
-    except OSError as error:
+        found = curve_file.read(asked.results)
+    except (OSError, ValueError) as error:
         raise SystemExit(str(error)) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise SystemExit(f"{asked.results} holds other things than curves: {error!r}") from error
     if asked.variants:
         found = {name: found[name] for name in asked.variants.split(",") if name in found}
     if not found:
@@ -227,7 +237,10 @@ def draw(asked: argparse.Namespace) -> None:
     print(table(found))
     if asked.picture:
         curves: dict[str, Curve] = {name: line["losses"] for name, line in found.items()}
-        asked.picture.write_text(picture(asked.title, curves), encoding="utf-8")
+        try:
+            asked.picture.write_text(picture(asked.title, curves), encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise SystemExit(str(error)) from error
 
 
 def main() -> None:
@@ -242,7 +255,7 @@ def main() -> None:
     trained = commands.add_parser("run", help="train each variant, then draw")
     trained.add_argument("--model", type=Path, required=True)
     trained.add_argument("--data", type=Path, required=True)
-    trained.add_argument("--steps", type=int, default=200)
+    trained.add_argument("--steps", type=at_least(1), default=200)
     trained.add_argument("--seconds", type=float, default=600, help="longest time of one training")
     trained.add_argument("--variant", action="append", default=[], metavar="NAME:FIELD=VALUE,...",
                          help="one more, trained beside fused and PEFT")  # fmt: skip

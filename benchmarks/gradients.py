@@ -23,6 +23,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+from limits import at_least  # noqa: E402
 from peers import random_base  # noqa: E402
 from peers.shapes import MODELS, TARGETS  # noqa: E402
 
@@ -33,6 +34,9 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FP8 = DEVICE == "cuda" and torch.cuda.get_device_capability() >= (8, 9)
 _MIXED = (0.05, 0.3, 0.1, 0.4, 0.15)
 """Lengths of documents, as parts of all tokens."""
+_LEAST_TOKENS = 64
+"""In documents of a few tokens each sees hardly another: queries and keys get no gradient to speak
+of, and its direction is that of rounding."""
 
 
 def paths() -> dict[str, str]:
@@ -167,8 +171,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("shapes", nargs="+", choices=MODELS)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("--layers", type=at_least(1), default=4)
+    parser.add_argument("--tokens", type=at_least(_LEAST_TOKENS), default=2048)
     options = parser.parse_args()
     if DEVICE == "cpu":
         print("no GPU: all in fp32, the fused path on its twins; this shows that the arithmetic is "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -18,8 +19,13 @@ _TICKS = 5
 def picture(title: str, curves: dict[str, Curve]) -> str:
     """The SVG document. The first curve is the one that others are subtracted from.
 
-    Raises ValueError when there is no curve, or none has a point.
+    Losses that are no number (a training that went astray) are left out. Raises ValueError when
+    there is no curve, or none has a point.
     """
+    curves = {
+        name: [(step, loss) for step, loss in curve if math.isfinite(loss)]
+        for name, curve in curves.items()
+    }
     if not any(curves.values()):
         raise ValueError("there is no point to draw")
     (first, reference), *others = curves.items()
@@ -28,7 +34,8 @@ def picture(title: str, curves: dict[str, Curve]) -> str:
         name: [(step, loss - base[step]) for step, loss in curve if step in base]
         for name, curve in others
     }
-    height = _TOP + _UPPER + (_GAP + _LOWER if others else 0) + 40
+    compared = any(differences.values())
+    height = _TOP + _UPPER + (_GAP + _LOWER if compared else 0) + 40
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         f'width="{_WIDTH}" height="{height}" {_FONT}>',
@@ -37,7 +44,7 @@ def picture(title: str, curves: dict[str, Curve]) -> str:
         *_legend(curves),
         *_panel(curves, _TOP, _UPPER, dict(zip(curves, _COLOURS * len(curves), strict=False))),
     ]
-    if others:
+    if compared:
         top = _TOP + _UPPER + _GAP
         colours = dict(zip(curves, _COLOURS * len(curves), strict=False))
         parts.append(f'<text x="{_LEFT}" y="{top - 8}">loss less that of {escape(first)}</text>')
@@ -84,6 +91,8 @@ def _panel(
         parts.append(f'<text x="{x:.1f}" y="{top + height + 15}" text-anchor="{middle}">'
                      f"{step:.0f}</text>")  # fmt: skip
     for name, curve in curves.items():
+        if not curve:
+            continue
         path = "L".join("{:.1f} {:.2f}".format(*place(*point)) for point in curve)
         parts.append(
             f'<path d="M{path}" fill="none" stroke="{colours[name]}" stroke-width="1.4" '

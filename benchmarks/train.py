@@ -13,7 +13,6 @@ a Markdown table to standard output. Whoever is not installed is skipped, and na
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -24,9 +23,11 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 sys.path[:0] = [str(HERE), str(REPOSITORY)]
 
+from limits import at_least, several  # noqa: E402
 from peers import table  # noqa: E402
+from peers.changes import changed, changes_of  # noqa: E402
 from peers.course import Course, cards, say  # noqa: E402
-from peers.shapes import ENTRANTS, GROUPS, ROWS, Row, dry  # noqa: E402
+from peers.shapes import ENTRANTS, GROUPS, ROWS, dry  # noqa: E402
 
 _NEEDS = {
     "finetui": ("torch", "trl", "peft", "bitsandbytes", "pydantic"),
@@ -121,8 +122,8 @@ def parse() -> argparse.Namespace:
     known = f"{', '.join(ROWS)}; several at once: {', '.join(GROUPS)}"
     add("--rows", "--row", default="", help=f"workloads, comma-separated: {known}")
     add("--peers", default="", help=f"only these: {', '.join(ENTRANTS)}")
-    add("--rounds", type=int, default=1, help="how often everybody runs")
-    add("--gpus", type=int, default=1,
+    add("--rounds", type=at_least(1), default=1, help="how often everybody runs")
+    add("--gpus", type=at_least(1), default=1,
         help="so many rows at a time, each on a GPU of its own")  # fmt: skip
     add("--once", action="store_true", help="the first one does not run again at the end")
     add("--python-path", action="append", default=[], metavar="NAME=PATH:PATH",
@@ -135,7 +136,12 @@ def parse() -> argparse.Namespace:
         help="change the workload: steps, batch, length, rank, dropout ...")  # fmt: skip
     add("--random-base", action="store_true",
         help="finetui alone, its base built on the GPU: no folder is written")  # fmt: skip
-    add("--lengths", default="", help="lengths to try in a search, instead of searching")
+    add(
+        "--lengths",
+        type=several(2),
+        default=[],
+        help="lengths to try in a search, instead of searching",
+    )
     add("--models", type=Path, default=Path("/tmp/finetui-bench-models"),  # noqa: S108
         help="where random-weight folders go: 16 GB for an 8B model")  # fmt: skip
     add("--out", type=Path, default=Path("training.jsonl"), help="JSON lines are added here")
@@ -161,36 +167,48 @@ def _finish(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     for part in [*options.set, *options.python_path]:
         if "=" not in part:
             parser.error(f"{part}: give a name and a value, NAME=VALUE")
+    for part in options.env:
+        who, _, assignment = part.partition(":")
+        if who not in (*ENTRANTS, "all") or not assignment.partition("=")[0] or (
+            "=" not in assignment
+        ):  # fmt: skip
+            parser.error(f"--env {part}: give NAME:KEY=VALUE, the name being an entrant or all")
     unknown = [n for n in names if n not in ROWS] + [n for n in options.peers if n not in ENTRANTS]
     if unknown or not names:
         parser.error(f"unknown: {', '.join(unknown)}" if unknown else "name some --rows")
-    options.rows = [ROWS[name] for name in names]
-    changes: dict[str, Any] = {"random_base": True} if options.random_base else {}
-    for part in options.change:
-        key, _, value = part.partition("=")
-        if key not in Row.__dataclass_fields__:
-            parser.error(f"a workload has no {key}")
-        try:
-            changes[key] = json.loads(value)
-        except ValueError:
-            parser.error(f"--change {part}: {value!r} is no value in JSON, such as 12 or true")
-    options.changes = changes
-    from dataclasses import replace
-
-    options.rows = [replace(row, **changes) for row in options.rows]
+    options.changes = {"random_base": True} if options.random_base else {}
+    try:
+        options.changes |= changes_of(options.change)
+        options.rows = changed([ROWS[name] for name in names], options.changes)
+    except ValueError as error:
+        parser.error(str(error))
     if any(row.random_base for row in options.rows) and options.random_base:
         options.peers = options.peers or [n for n in ENTRANTS if ENTRANTS[n].peer == "finetui"]
-    options.lengths = [int(n) for n in options.lengths.split(",") if n]
     options.out, options.models = options.out.absolute(), options.models.absolute()
     options.logs = (options.logs or options.out.parent / "logs").absolute()
-    options.logs.mkdir(parents=True, exist_ok=True)
-    options.models.mkdir(parents=True, exist_ok=True)
+    try:
+        options.logs.mkdir(parents=True, exist_ok=True)
+        options.models.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(str(error))
 
 
-def main() -> None:
+def main() -> int:
+    """Status 1 when a measurement failed."""
     options = parse()
-    print(table.markdown(table.read(options.table) if options.table else run(options)))
+    try:
+        results = table.read(options.table) if options.table else run(options)
+    except ValueError as error:
+        raise SystemExit(str(error)) from error
+    print(table.markdown(results))
+    return int(not options.table and bool(failed(results)))
+
+
+def failed(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The measurements that came to nothing, and were not repeated with success (--resume)."""
+    last = {(one["row"], one["entrant"], one.get("turn")): one for one in results}
+    return [one for one in last.values() if one["outcome"] != "measured"]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -136,7 +136,7 @@ class Course:
         self._end = time.monotonic() + options.budget_seconds
         self._found = self._done()
         self._have = {
-            (r["row"], r["entrant"], r["turn"]) for r in self._found
+            (r["row"], r["entrant"], r.get("turn")) for r in self._found
             if r["outcome"] == "measured" and r.get("complete", True)
         }  # fmt: skip
         self._writing, self._preparing = threading.Lock(), threading.Lock()

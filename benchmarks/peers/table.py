@@ -18,15 +18,30 @@ _HEAD = (
 
 
 def read(files: Iterable[Path]) -> list[Result]:
-    """All results of some files; a line that a killed run left half written is left out."""
+    """All results of some files; a line that a killed run left half written is left out.
+
+    Raises ValueError for a file with something else in it.
+    """
     found = []
     for file in files:
-        for line in file.read_text(encoding="utf-8").splitlines():
+        try:
+            lines = file.read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise ValueError(f"{file} is no text, and holds no results") from None
+        for number, line in enumerate(lines, 1):
             try:
-                found.append(json.loads(line))
+                result = json.loads(line)
             except ValueError:
                 continue
+            if not _is_result(result):
+                raise ValueError(f"{file}, line {number}, is no result of a measurement")
+            found.append(result)
     return found
+
+
+def _is_result(line: Any) -> bool:
+    names = ("row", "entrant", "outcome")
+    return isinstance(line, dict) and all(isinstance(line.get(name), str) for name in names)
 
 
 def markdown(results: list[Result]) -> str:
@@ -72,20 +87,21 @@ def _entry(what: str, entrant: str, turns: list[Result], best: Result | None) ->
              "", _shown(measured, "peak_reserved_gib"), _shown(measured, "device_peak_gib"), ""]
         )  # fmt: skip
     rate, peak = _median(measured, "tokens_per_second"), _median(measured, "peak_allocated_gib")
-    rates = [turn["tokens_per_second"] for turn in measured]
+    rates = [turn["tokens_per_second"] for turn in measured if turn.get("tokens_per_second")]
+    first = _median(measured, "first_step_seconds")
     spread = f" ({min(rates):,.0f}-{max(rates):,.0f})" if len(rates) > 1 else ""
     ours = entrant in _OURS and best is not None
     return _line(
         [
             what,
             entrant,
-            f"{rate:,.0f}{spread}",
+            "" if rate is None else f"{rate:,.0f}{spread}",
             _ratio(rate, best, "tokens_per_second") if ours else "",
             _shown(measured, "peak_allocated_gib"),
             _ratio(peak, best, "peak_allocated_gib") if ours else "",
             _shown(measured, "peak_reserved_gib"),
             _shown(measured, "device_peak_gib"),
-            f"{_median(measured, 'first_step_seconds'):.1f} s",
+            "" if first is None else f"{first:.1f} s",
         ]
     )
 

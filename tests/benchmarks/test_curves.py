@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -93,13 +94,62 @@ def test_a_file_without_curves_is_told(
     monkeypatch.setattr("sys.argv", ["curves.py", "draw", str(results)])
     with pytest.raises(SystemExit, match="No such file"):
         curves.main()
-    for line in ("no JSON", "[]", '{"instruction": "Who?"}'):
-        results.write_text(f"{line}\n", encoding="utf-8")
-        with pytest.raises(SystemExit, match=r"curves\.jsonl holds other things than curves"):
+    curve = {"variant": "fused", "path": "fused", "losses": [[1, 2.0]], "evaluations": []}
+    for line, said in (
+        ("no JSON", "line 2 is no JSON"), ("[]", "line 2 names no variant"),
+        ('{"instruction": "Who?"}', "line 2 names no variant"), (b"\xff\x00", "it is no text"),
+        (json.dumps(curve | {"path": None}), "line 2 names no path"),
+        (json.dumps(curve | {"losses": []}), "line 2 has no losses"),
+        (json.dumps(curve | {"losses": None}), "line 2 has no losses"),
+        (json.dumps(curve | {"losses": [[1, None]]}), r"line 2 has \[1, null\] among its losses"),
+        (json.dumps(curve | {"evaluations": [3]}), "line 2 has 3 among its evaluations"),
+    ):  # fmt: skip
+        whole = line if isinstance(line, bytes) else line.encode()
+        results.write_bytes(json.dumps(curve).encode() + b"\n" + whole + b"\n")
+        told = r"^\S+curves\.jsonl holds other things than curves: " + said + "$"
+        with pytest.raises(SystemExit, match=told):
             curves.main()
 
 
-def told(losses: list[float]) -> list[dict[str, Any]]:
+def test_a_curve_that_went_astray_is_drawn_as_far_as_it_goes(
+    curves: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A journal says NaN in a word."""
+    results, drawn = tmp_path / "curves.jsonl", tmp_path / "curves.svg"
+    lines = [{"variant": name, **curves.curve_of(told(losses))}
+             for name, losses in (("fused", [2.0, 1.0]), ("PEFT", [2.0, "NaN"]))]  # fmt: skip
+    results.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    words = ["curves.py", "draw", str(results), "--picture"]
+    monkeypatch.setattr("sys.argv", [*words, str(drawn)])
+    curves.main()
+    assert "| PEFT | fused | 2 | 2.0000 | nan |" in capsys.readouterr().out
+    text = drawn.read_text(encoding="utf-8")
+    assert "nan" not in text
+    assert sum(p.get("fill") == "none" for p in ElementTree.fromstring(text).iter()
+               if p.tag.endswith("path")) == 3  # fmt: skip
+    monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "gone" / "curves.svg")])
+    with pytest.raises(SystemExit, match="No such file"):
+        curves.main()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--set", "train.seed"], "train.seed: give a setting and its value"),
+        (["--variant", "slow:train.seed"], "train.seed: give a setting and its value"),
+    ],
+)
+def test_a_setting_without_a_value_is_told(
+    curves: Any, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "check", lambda _: pytest.fail("it goes on"))
+    base = ["curves.py", "run", "--model", "m", "--data", "d"]
+    monkeypatch.setattr("sys.argv", [*base, *words])
+    with pytest.raises(SystemExit, match=said):
+        curves.main()
+
+
+def told(losses: Sequence[float | str]) -> list[dict[str, Any]]:
     loaded = {"path": "fused", "why": "told", "device": "cuda:0"}
     lines = [{"type": "ModelLoaded", "event": loaded}]
     lines += [
@@ -192,6 +242,8 @@ def test_the_picture_has_a_line_for_each_curve_and_difference(curves: Any) -> No
     ends = lines[0].get("d", "")[1:].split("L")
     assert [float(end.split()[0]) for end in ends] == pytest.approx([77.6, 844], abs=0.1)
     assert float(ends[0].split()[1]) < float(ends[1].split()[1]), "a higher loss stands higher"
+    apart = ElementTree.fromstring(curves.picture("t", {"one": [(1, 2.0)], "two": [(2, 2.0)]}))
+    assert sum(p.get("fill") == "none" for p in apart.iter(f"{name}path")) == 2
     alone = ElementTree.fromstring(curves.picture("t", {"one": [(1, 2.0)]}))
     assert sum(p.get("fill") == "none" for p in alone.iter(f"{name}path")) == 1
     with pytest.raises(ValueError, match="no point"):

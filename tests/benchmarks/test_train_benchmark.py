@@ -233,6 +233,21 @@ def test_packed_rows_are_as_many_as_the_steps_take(modules: Any) -> None:
         ("--rows tiny --set train.path", "NAME=VALUE"),
         ("--rows tinny", "unknown: tinny"),
         ("--table nowhere.jsonl", "there is no nowhere.jsonl"),
+        ("--rows tiny --lengths a,b", "argument --lengths: 'a' is no whole number"),
+        ("--rows tiny --gpus 0", "argument --gpus: 0 is less than 1"),
+        ("--rows tiny --rounds 0", "argument --rounds: 0 is less than 1"),
+        ("--rows tiny --env foo", "--env foo: give NAME:KEY=VALUE"),
+        ("--rows tiny --env trl:KEY", "--env trl:KEY: give NAME:KEY=VALUE"),
+        ("--rows tiny --env nobody:KEY=1", "the name being an entrant or all"),
+        ("--rows tiny --change steps=0", "--change steps=0: give a whole number from 1 on"),
+        ("--rows tiny --change steps=2", "tiny: of 2 steps none is timed after a warm-up of 2"),
+        ("--rows tiny --change batch=true", "--change batch=true: give a whole number from 1 on"),
+        ("--rows tiny --change dropout=1", "give a number from 0 to below 1"),
+        ("--rows tiny --change mixed=1", "give true or false"),
+        ("--rows tiny --change device_gib=0", "give a number above 0, or null"),
+        ('--rows tiny --change model="gpt"', "give one of llama31-8b,"),
+        ("--rows tiny --change settings=[]", "give settings and their values"),
+        ('--rows tiny --change name="x"', "a workload has no name"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(
@@ -244,6 +259,70 @@ def test_what_is_wrong_is_said_in_a_line(
     with pytest.raises(SystemExit):
         modules["train"].parse()
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b'{"entrant": "trl", "outcome": "failed"}', "line 2, is no result of a measurement"),
+        (b"[1]", "line 2, is no result of a measurement"), (b"\xff\x00", "is no text"),
+    ],
+)  # fmt: skip
+def test_a_table_of_other_things_is_told(
+    modules: Any, line: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "results.jsonl"
+    file.write_bytes(json.dumps(result("trl", 1, 1)).encode() + b"\n" + line + b"\n")
+    monkeypatch.setattr(sys, "argv", ["train.py", "--table", str(file)])
+    with pytest.raises(SystemExit, match=said):
+        modules["train"].main()
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "status"),
+    [(["measured"], 0), (["measured", "failed"], 1), (["out of memory"], 1), ([], 0)],
+)
+def test_a_measurement_that_failed_shows_in_the_status(
+    modules: Any, outcomes: list[str], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = [
+        result("trl", 1, 1, turn=turn, outcome=outcome) for turn, outcome in enumerate(outcomes)
+    ]
+    words = ["train.py", "--rows", "tiny", "--out", str(tmp_path / "out"), "--models"]
+    monkeypatch.setattr(sys, "argv", [*words, str(tmp_path / "models")])
+    monkeypatch.setattr(modules["train"], "run", lambda _: results)
+    assert modules["train"].main() == status
+    again = [*results, *(one | {"outcome": "measured"} for one in results)]
+    assert modules["train"].failed(again) == []
+
+
+def test_what_was_measured_is_shown_where_a_figure_is_missing(modules: Any) -> None:
+    bare = {"row": "8b-2x2048", "entrant": "trl", "outcome": "measured"}
+    lines = modules["table"].markdown([bare]).splitlines()
+    assert lines[2] == "| Llama-3.1-8B, 2 x 2048 | trl |  |  |  |  |  |  |  |"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--layers 0", "argument --layers: 0 is less than 1"),
+        ("--tokens 5", "argument --tokens: 5 is less than 64"),
+        ("--tokens -4", "argument --tokens: -4 is less than 64"),
+        ("--tokens many", "argument --tokens: 'many' is no whole number"),
+    ],
+)
+def test_gradients_need_a_layer_and_documents_of_some_tokens(
+    arguments: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gradients
+
+    monkeypatch.setattr(gradients, "compare", lambda *_: pytest.fail("it begins"))
+    monkeypatch.setattr(sys, "argv", ["gradients.py", "tiny", *arguments.split()])
+    with pytest.raises(SystemExit) as caught:
+        gradients.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(said)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,27 @@
+"""Types for argparse that tell in a line what a number or a list of them must be."""
+
+from __future__ import annotations
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """Whole numbers of ``least`` or more."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise ArgumentTypeError(f"{text!r} is no whole number") from None
+        if value < least:
+            raise ArgumentTypeError(f"{value} is less than {least}")
+        return value
+
+    return number
+
+
+def several(least: int) -> Callable[[str], list[int]]:
+    """Whole numbers of ``least`` or more, comma-separated; none for an empty text."""
+    number = at_least(least)
+    return lambda text: [number(part) for part in text.split(",") if part]
