@@ -18,12 +18,21 @@ _SHOWN = {
 def line(fit: Fit) -> str:
     """An estimate in one line: what matters first, for a narrow pane cuts the end off."""
     found = fit.estimate
-    mark = "fits ✓" if fit.fits else "✗ does not fit"
+    mark = _mark(fit)
     total = _total(fit)
     room = f"{fit.room_bytes / numbers.GIB:.3g}" if _limited(fit) else numbers.gib(fit.free_bytes)
     where = " limit" if _limited(fit) else "" if fit.on_gpu else " RAM"
     path = found.path + (f": {found.why}" if found.why else "")
     return f"Memory est. {total} of {room} GiB{where} {mark} · {path} · {_parts(fit)}"
+
+
+def _mark(fit: Fit) -> str:
+    found = fit.estimate
+    if found.refused:
+        return f"✗ refused: {found.refused}"
+    if not fit.enough:
+        return "✗ does not fit"
+    return f"? untold: {found.untold}" if found.untold else "fits ✓"
 
 
 def more(fit: Fit) -> str:
@@ -51,13 +60,23 @@ def _limited(fit: Fit) -> bool:
 def verdict(fit: Fit) -> str:
     """Whether it fits, as a sentence."""
     total, free = _total(fit), numbers.gib(fit.free_bytes)
-    if fit.fits:
+    found = fit.estimate
+    if found.refused:
+        return (
+            f"refused: {found.refused}. It would take {total} GiB; {free} are free on {fit.device}"
+        )
+    if found.untold and fit.enough:
+        return (
+            f"whether it fits cannot be told without the weights: {found.untold}. Without them it "
+            f"takes {total} GiB; {free} are free on {fit.device}. Download the model, and ask again"
+        )
+    if fit.enough:
         return f"fits: {total} of {free} GiB that are free on {fit.device}"
     if _limited(fit):
         room = f"memory.limit_gib allows {fit.room_bytes / numbers.GIB:.3g}"
     else:
         room = f"{free} are free on {fit.device}"
-    fused = fit.estimate.path == "fused"  # which goes through a sequence at a time already
+    fused = found.path == "fused"  # which goes through a sequence at a time already
     other = "adapter.r" if fused else "train.per_device_train_batch_size"
     return (
         f"does not fit: {total} GiB, and {room}. Lower {other} or data.max_length, or take a "

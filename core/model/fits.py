@@ -41,8 +41,15 @@ class Fit:
         )  # fmt: skip
 
     @property
-    def fits(self) -> bool:
+    def enough(self) -> bool:
+        """There is room for all that is reckoned with."""
         return self.estimate.total <= self.room_bytes
+
+    @property
+    def fits(self) -> bool:
+        """A training with these settings starts, and has room: told only where all is known."""
+        found = self.estimate
+        return self.enough and not found.refused and not found.untold
 
 
 def reckon(config: RunConfig, card_bytes: int | None = None) -> Fit | None:

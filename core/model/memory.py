@@ -19,12 +19,14 @@ from core.model.fast.dims import Dims as FastDims
 from core.model.fast.plan import Plan, choose
 from core.model.room import device_budget_bytes
 from core.model.shapes import ModelShape, beyond_context, check_target_modules
-from core.model.sizes import adapted_of, dims_of, linears_of, work_of
+from core.model.sizes import adapted_of, dims_of, linears_of, untold_experts, work_of
 from core.model.training_path import NO_HOST_ROOM, beyond_limit, fused_dims, path_of, told_of
 
 CONTEXT_BYTES = 512 << 20
 """The CUDA context with the kernels that were loaded, outside of torch's allocator."""
 _CPU_NOTE = "the process takes 1 to 2 GiB of RAM more: libraries, and what the allocator holds back"
+_FP8_ALONE = "train.fp8 is for the fused path alone"
+_UNTOLD = "config.json does not tell its experts, and they are most of such a model"
 _TOLD_BYTES = footprint.GIB // 10
 """Less than this is not worth a note."""
 
@@ -53,6 +55,10 @@ class Estimate:
     why: str = ""
     notes: tuple[str, ...] = ()
     """What makes the figures rough."""
+    untold: str = ""
+    """Why it takes more than this, by how much cannot be told; empty where all is reckoned with."""
+    refused: str = ""
+    """Why a training with these settings is refused; empty where it is not."""
 
     @property
     def parts(self) -> dict[str, int]:
@@ -106,7 +112,7 @@ def estimate(
             return found
         path, why = "PEFT", NO_HOST_ROOM
     if config.train.fp8:
-        why = f"{why}, and train.fp8 is for the fused path alone: this training is refused"
+        why = f"{why}, and {_FP8_ALONE}: this training is refused"
     live = activations(path, dims, work)
     tile = loss_bytes(dims, work)
     return Estimate(
@@ -125,6 +131,8 @@ def estimate(
         path=path,
         why=why,
         notes=(*_notes(config, shape, path), *([] if gpu else [_CPU_NOTE])),
+        untold=_UNTOLD if untold_experts(shape) else "",
+        refused=_refused(config, shape, path),
     )
 
 
@@ -156,6 +164,7 @@ def _fused(
         context=footprint.around_bytes(plan),
         path="fused",
         why=told_of(config, plan),
+        refused=_refused(config, shape, "fused"),
         notes=tuple(
             filter(
                 None,
@@ -197,6 +206,15 @@ def _room_notes(total: int, smallest: int, host: int, unknown: bool) -> Iterator
         yield f"{host / footprint.GIB:.1f} GiB of RAM hold what waits for the GPU"
 
 
+def _refused(config: RunConfig, shape: ModelShape, path: str) -> str:
+    """Why a run on this path is refused before or while its model is loaded; empty: it is not."""
+    if shape.quantization:
+        return f"it is quantized already ({shape.quantization})"
+    if wrong := check_target_modules(config.adapter.target_modules, shape):
+        return wrong
+    return _FP8_ALONE if config.train.fp8 and path != "fused" else ""
+
+
 def _notes(config: RunConfig, shape: ModelShape, path: str) -> tuple[str, ...]:
     notes = [beyond_context(config.data.max_length, shape.context_length)]
     wrong = check_target_modules(config.adapter.target_modules, shape)
@@ -208,10 +226,10 @@ def _notes(config: RunConfig, shape: ModelShape, path: str) -> tuple[str, ...]:
             "memory.limit_gib shapes the fused path alone: PEFT's layers take what is here"
         )
     if shape.linears is None:
-        notes.append("the weights are not here: layers are taken to be those of a Llama")
+        known = ", its experts as config.json tells them" if shape.mixture else ""
+        notes.append(f"the weights are not here: layers are taken to be those of a Llama{known}")
     if shape.experts > 1:
         notes.append("experts are not quantized (bitsandbytes knows linear layers alone)")
-        notes += [] if shape.linears else ["experts are not reckoned with: the figures are rough"]
     if shape.more_than_text:
         notes.append("what it takes beside text is not trained")
     if shape.intermediate_size is None or shape.heads is None:

@@ -18,6 +18,7 @@ from typing import Any
 from core.config.errors import InputError
 from core.config.hub import local_folder, model_file
 from core.model import fields
+from core.model.experts import Mixture, count_of, mixture_of
 from core.model.fast.known import odd_architecture, window_of
 from core.model.fields import number
 
@@ -113,6 +114,8 @@ class ModelShape:
     experts_per_token: int = 0
     expert_size: int | None = None
     """Inner width of one expert, where it is not that of the MLP."""
+    mixture: Mixture | None = None
+    """Where its experts are and how wide; None for a dense model, and where that is not told."""
     more_than_text: bool = False
     """It takes images or sound as well."""
     linears: tuple[Linear, ...] | None = None
@@ -157,11 +160,12 @@ def _shape(
     floats = [t for t in tensors.values() if t.dtype in _BYTES] if tensors is not None else []
     linears = _linears(tensors, vocab) if tensors is not None else None
     heads, hidden = number(text, *fields.HEADS), number(text, *fields.HIDDEN)
+    layers, experts = number(text, *fields.LAYERS), count_of(text)
     return ModelShape(
         name=name_or_path,
         architecture=fields.architecture_of(name_or_path, config),
         hidden_size=hidden,
-        layers=number(text, *fields.LAYERS),
+        layers=layers,
         vocab_size=vocab,
         context_length=_context(text),
         tied=_tied(config, text, tensors),
@@ -175,9 +179,10 @@ def _shape(
         heads=heads,
         kv_heads=number(text, "num_key_value_heads") or heads,
         head_dim=number(text, "head_dim") or (hidden // heads if hidden and heads else None),
-        experts=number(text, *fields.EXPERTS) or 0,
+        experts=experts,
         experts_per_token=number(text, *fields.ROUTES) or 0,
         expert_size=number(text, "moe_intermediate_size"),
+        mixture=mixture_of(text, layers) if experts > 1 else None,
         more_than_text=any(name in config for name in ("vision_config", "audio_config")),
         linears=linears,
         eager=text.get("model_type") in _EAGER,

@@ -42,27 +42,51 @@ def dims_of(shape: ModelShape) -> Dims | None:
 
 
 def linears_of(shape: ModelShape, dims: Dims) -> tuple[Linear, ...]:
-    """The linear layers: from the headers of the weights, else as Llama and its kin have them."""
+    """The linear layers: from the headers of the weights, else as Llama and its kin have them.
+
+    Experts are those that config.json tells; where it does not, there is one MLP instead of them.
+    """
     if shape.linears is not None:
         return shape.linears
-    hidden, wide, count = dims.hidden, dims.intermediate, dims.layers
-    return (
+    hidden, count, mixture = dims.hidden, dims.layers, shape.mixture
+    attention = (
         Linear("q_proj", dims.queries, hidden, count),
         Linear("k_proj", dims.keys, hidden, count),
         Linear("v_proj", dims.keys, hidden, count),
         Linear("o_proj", hidden, dims.queries, count),
-        Linear("gate_proj", wide, hidden, count),
-        Linear("up_proj", wide, hidden, count),
-        Linear("down_proj", hidden, wide, count),
+    )
+    if mixture is None:
+        return (*attention, *_mlp(dims.intermediate, hidden, count))
+    return (
+        *attention,
+        Linear("gate", mixture.experts, hidden, mixture.sparse),
+        *_mlp(mixture.size, hidden, mixture.experts * mixture.sparse, expert=True),
+        *_mlp(mixture.shared, hidden, mixture.sparse),
+        *_mlp(mixture.dense_size, hidden, count - mixture.sparse),
+    )
+
+
+def untold_experts(shape: ModelShape) -> bool:
+    """There are experts, and neither weights nor config.json tell what they take."""
+    return shape.experts > 1 and shape.linears is None and shape.mixture is None
+
+
+def _mlp(wide: int, hidden: int, count: int, *, expert: bool = False) -> tuple[Linear, ...]:
+    """The layers of so many gated MLPs; none where they have no width."""
+    sizes = {"gate_proj": (wide, hidden), "up_proj": (wide, hidden), "down_proj": (hidden, wide)}
+    return tuple(
+        Linear(name, outputs, inputs, count, expert)
+        for name, (outputs, inputs) in sizes.items()
+        if wide and count
     )
 
 
 def adapted_of(config: RunConfig, layers: tuple[Linear, ...]) -> tuple[Linear, ...]:
     """The layers that get an adapter."""
     targets = config.adapter.target_modules
-    layers = tuple(one for one in layers if one.text)
+    mixture = any(one.expert for one in layers)
+    layers = tuple(one for one in layers if one.text and not one.expert)
     if isinstance(targets, str):
-        mixture = any(one.expert for one in layers)
         return tuple(one for one in layers if not mixture or _GROUPS.get(one.name) in _ATTENTION)
     names = {target.rsplit(".", 1)[-1] for target in targets}
     return tuple(one for one in layers if one.name in names)

@@ -103,6 +103,7 @@ def _document(fit: Fit) -> dict[str, object]:
         "total_bytes": found.total, "allocated_bytes": found.allocated, "parts_bytes": found.parts,
         "path": found.path, "why": found.why, "notes": found.notes, "device": fit.device,
         "free_bytes": fit.free_bytes, "fits": fit.fits,
+        "reason": "" if fit.fits else verdict(fit),
     }  # fmt: skip
 
 

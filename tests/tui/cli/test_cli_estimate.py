@@ -93,3 +93,30 @@ def test_what_a_probe_measures_stands_beside_the_estimate(
     refused = call("estimate", "--probe", "--gib", "8", "--model.name_or_path", sized)
     assert refused.code == 2
     assert "take one of them" in refused.err
+
+
+def test_a_training_that_is_refused_does_not_fit(call: Call, sized: Path) -> None:
+    words = (
+        "estimate",
+        "--model.name_or_path",
+        sized,
+        "--run.devices",
+        "cpu",
+        "--train.fp8",
+        "yes",
+    )
+    assert "refused: train.fp8 is for the fused path alone. It would take" in call(*words).out
+    document = call(*words, "--json").document
+    assert (document["fits"], document["reason"].startswith("refused: ")) == (False, True)
+    fitting = call(*words[:-2], "--json").document
+    assert (fitting["fits"], fitting["reason"]) == (True, "")
+
+
+def test_experts_that_cannot_be_told_do_not_fit(call: Call, sized: Path) -> None:
+    path = sized / "config.json"
+    odd = json.loads(path.read_text(encoding="utf-8")) | {"num_experts": [4, 4]}
+    path.write_text(json.dumps(odd), encoding="utf-8")
+    (sized / "model.safetensors").unlink(missing_ok=True)
+    words = ("estimate", "--model.name_or_path", sized, "--run.devices", "cpu")
+    assert "cannot be told without the weights" in call(*words).out
+    assert call(*words, "--json").document["fits"] is False
