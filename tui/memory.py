@@ -78,7 +78,15 @@ def verdict(fit: Fit) -> str:
         room = f"{free} are free on {fit.device}"
     fused = found.path == "fused"  # which goes through a sequence at a time already
     other = "adapter.r" if fused else "train.per_device_train_batch_size"
+    more = found.more_ram
+    ram = (
+        f"It would fit with more RAM: with {more.needs_bytes / numbers.GIB:.1f} GiB of it free, of "
+        f"which {more.free_bytes / numbers.GIB:.1f} are, it takes "
+        f"{more.device_bytes / numbers.GIB:.1f} GiB of the GPU. Free RAM, or lower"
+        if more
+        else "Lower"
+    )
     return (
-        f"does not fit: {total} GiB, and {room}. Lower {other} or data.max_length, or take a "
+        f"does not fit: {total} GiB, and {room}. {ram} {other} or data.max_length, or take a "
         "smaller model"
     )

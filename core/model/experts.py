@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_COUNTS = ("num_local_experts", "num_experts", "n_routed_experts", "moe_num_experts")
+from core.model.fields import EXPERTS
+
 _SIZES = ("moe_intermediate_size", "expert_ffn_hidden_size", "intermediate_size")
 """Inner width of one expert: the first that is there."""
 _SHARED_SIZES = (
@@ -44,7 +45,7 @@ class Mixture:
 
 def count_of(text: Mapping[str, Any]) -> int:
     """How many experts a layer has, also where all else of them cannot be told; 0: it is dense."""
-    told = _whole(text, *_COUNTS)
+    told = _whole(text, *EXPERTS)
     if told is not None:
         return told
     places = [text, *(text[name] for name in _APART if isinstance(text.get(name), Mapping))]
@@ -66,7 +67,7 @@ def _some(value: object) -> int:
 
 def mixture_of(text: Mapping[str, Any], layers: int | None) -> Mixture | None:
     """The experts that a language model's configuration tells; None where it does not."""
-    count, size = _whole(text, *_COUNTS), _whole(text, *_SIZES)
+    count, size = _whole(text, *EXPERTS), _whole(text, *_SIZES)
     shared = _shared(text, size) if size else None
     sparse = _sparse(text, layers) if layers and 0 < layers <= _MOST_LAYERS else None
     if not count or not size or shared is None or sparse is None:

@@ -17,10 +17,11 @@ from core.model.activations import Dims, activations, loss_bytes
 from core.model.fast import footprint
 from core.model.fast.dims import Dims as FastDims
 from core.model.fast.plan import Plan, choose
+from core.model.ram import MoreRam, enough, no_host_room
 from core.model.room import device_budget_bytes
 from core.model.shapes import ModelShape, beyond_context, check_target_modules
 from core.model.sizes import adapted_of, dims_of, linears_of, untold_experts, work_of
-from core.model.training_path import NO_HOST_ROOM, beyond_limit, fused_dims, path_of, told_of
+from core.model.training_path import beyond_limit, fused_dims, path_of, told_of
 
 CONTEXT_BYTES = 512 << 20
 """The CUDA context with the kernels that were loaded, outside of torch's allocator."""
@@ -59,12 +60,23 @@ class Estimate:
     """Why it takes more than this, by how much cannot be told; empty where all is reckoned with."""
     refused: str = ""
     """Why a training with these settings is refused; empty where it is not."""
+    host: int = 0
+    """RAM that holds what waits for the GPU."""
+    in_ram: frozenset[str] = frozenset()
+    """The parts that are there instead of on the device: embedding, head."""
+    more_ram: MoreRam | None = None
+    """How the fused path would fit with more RAM, where RAM is what it lacks."""
 
     @property
     def parts(self) -> dict[str, int]:
         """The parts by name, in the order of the table."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, int)}
+        beside = {"host"}
+        return {
+            name: value
+            for name, value in values.items()
+            if isinstance(value, int) and name not in beside
+        }
 
     @property
     def total(self) -> int:
@@ -106,11 +118,14 @@ def estimate(
     head, embedding = stored.ends_bytes(shape, dims, storage)
     work = work_of(config, adapted, compute, shape=shape)
     path, why = path_of(config, shape, gpu=gpu, bf16=bf16, no_fp8=no_fp8)
+    more_ram = None
     if path == "fused":
         found = _fused(config, shape, dims, free_bytes, host_bytes)
         if found is not None:
             return found
-        path, why = "PEFT", NO_HOST_ROOM
+        numbers = fused_dims(config, shape, dims)
+        more_ram = _more_ram(config, numbers, free_bytes, host_bytes)
+        path, why = "PEFT", no_host_room(numbers, host_bytes or 0)
     if config.train.fp8:
         why = f"{why}, and {_FP8_ALONE}: this training is refused"
     live = activations(path, dims, work)
@@ -131,6 +146,7 @@ def estimate(
         path=path,
         why=why,
         notes=(*_notes(config, shape, path), *([] if gpu else [_CPU_NOTE])),
+        more_ram=more_ram,
         untold=_UNTOLD if untold_experts(shape) else "",
         refused=_refused(config, shape, path),
     )
@@ -165,6 +181,9 @@ def _fused(
         path="fused",
         why=told_of(config, plan),
         refused=_refused(config, shape, "fused"),
+        host=footprint.host_bytes(numbers, plan),
+        in_ram=plan.on_host,
+        more_ram=_more_ram(config, numbers, free, host) if total > budget else None,
         notes=tuple(
             filter(
                 None,
@@ -178,6 +197,20 @@ def _fused(
             )
         ),
     )
+
+
+def _more_ram(
+    config: RunConfig, numbers: FastDims, free: int | None, host: int | None
+) -> MoreRam | None:
+    """How it would fit the device with more RAM; None where that is not known or would not do."""
+    if free is None or host is None:
+        return None
+    budget, state = device_budget_bytes(config.memory.limit_gib, free), config.train.optim
+    return enough(
+        lambda room: _planned(config, numbers, budget, room),
+        lambda plan: footprint.peak_bytes(numbers, plan, footprint.state_bytes(state)),
+        numbers, budget=budget, host=host, most=sys.maxsize,
+    )  # fmt: skip
 
 
 def _planned(

@@ -16,7 +16,6 @@ from core.model.fast.plan import Plan
 from core.model.shapes import ModelShape
 from core.model.sizes import dims_of
 
-NO_HOST_ROOM = "the fused path needs more free memory (RAM) of the host"
 _PROCESSORS = 132
 """Multiprocessors of a large GPU (H100), over which flash attention spreads its sums."""
 _FP8_SIDES = 16
@@ -83,10 +82,21 @@ def told_of(config: RunConfig, plan: Plan) -> str:
     return f"{plan.told}, products in FP8 (e4m3)" if config.train.fp8 else plan.told
 
 
-def beyond_limit(config: RunConfig, dims: FastDims, plan: Plan) -> str:
-    """A sentence where the fused path's smallest plan takes more than its limit; else empty."""
+def beyond_limit(
+    config: RunConfig, dims: FastDims, plan: Plan, free_bytes: int | None = None
+) -> str:
+    """A sentence where the fused path's smallest plan takes more than its limit; else empty.
+
+    With ``free_bytes``, also where it takes more than is free on the device.
+    """
     limit, state = config.memory.limit_gib, footprint.state_bytes(config.train.optim)
     needs = footprint.peak_bytes(dims, plan, state)
+    if free_bytes is not None and needs > free_bytes:
+        return (
+            f"it takes {needs / footprint.GIB:.2f} GiB of the GPU at the least, and "
+            f"{free_bytes / footprint.GIB:.2f} are free: it will probably run out of memory. Lower "
+            "adapter.r or data.max_length, or free memory (finetui estimate says what it takes)"
+        )
     if limit is None or needs <= limit * footprint.GIB:
         return ""
     return f"memory.limit_gib is {limit:g}, and it takes {needs / footprint.GIB:.1f} at the least"

@@ -22,10 +22,11 @@ from core.model.fast.fp8.check import refused as fp8_refused
 from core.model.fast.plan import TILE_TOKENS, Plan, choose
 from core.model.fast.route import kernels_fail, obstacle
 from core.model.memory import CONTEXT_BYTES
+from core.model.ram import no_host_room
 from core.model.room import SHARE, device_budget_bytes, free_memory_bytes
 from core.model.shapes import ModelShape, configured
 from core.model.sizes import dims_of
-from core.model.training_path import NO_HOST_ROOM, beyond_limit, fused_dims, path_of, told_of
+from core.model.training_path import beyond_limit, fused_dims, path_of, told_of
 from core.monitor.devices import before_fp8
 from core.train.tally import Tally
 
@@ -39,6 +40,8 @@ class Choice:
     """Why it is this path, or how the fused one uses the memory; a sentence without a full stop."""
     workspace: bool = True
     """Whether cuBLAS gets memory to work in."""
+    warning: str = ""
+    """That it takes more memory than it may or than is free; empty where it does not."""
 
 
 def foresee(config: RunConfig, tally: Tally, device: str, dtype: torch.dtype) -> Choice:
@@ -52,13 +55,15 @@ def foresee(config: RunConfig, tally: Tally, device: str, dtype: torch.dtype) ->
     shape = _shape_of(config)
     why, dims = no_fast_path(config, shape, device, dtype), dims_of(shape)
     if why or dims is None:
-        return _plain(config, tally, why or NO_HOST_ROOM)
+        return _plain(config, tally, why or "its config.json does not tell its sizes")
     numbers = fused_dims(config, shape, dims)
     plan = memory_plan(config, numbers, tally)
     if plan is None:
-        return _plain(config, tally, NO_HOST_ROOM)
-    told = told_of(config, plan), beyond_limit(config, numbers, plan)
-    return Choice(plan, "; ".join(filter(None, told)), numbers.workspace)
+        room = int(free_memory_bytes() * SHARE)
+        return _plain(config, tally, no_host_room(numbers, room, host_head=tally.host_head))
+    free = None if device == "cpu" else _free_bytes()
+    warning = beyond_limit(config, numbers, plan, free)
+    return Choice(plan, told_of(config, plan), numbers.workspace, warning)
 
 
 def _shape_of(config: RunConfig) -> ModelShape:
@@ -147,19 +152,22 @@ def no_fast_path(
 
 def memory_plan(config: RunConfig, dims: Dims, tally: Tally) -> Plan | None:
     """What the fused path does with the memory of this GPU and this host."""
-    # What was free before this process came, as the estimate has it from NVML.
-    free, _ = torch.cuda.mem_get_info()
-    free += torch.cuda.memory_reserved() + CONTEXT_BYTES
     return choose(
         dims,
         length=config.data.max_length,
         effective_batch=config.effective_batch,
-        limit_bytes=device_budget_bytes(config.memory.limit_gib, free),
+        limit_bytes=device_budget_bytes(config.memory.limit_gib, _free_bytes()),
         host_limit_bytes=int(free_memory_bytes() * SHARE),
         state_bytes=state_bytes(config.train.optim),
         began=_began(tally),
         exact=config.train.full_determinism,
     )
+
+
+def _free_bytes() -> int:
+    """What was free before this process came, as the estimate has it from NVML."""
+    free, _ = torch.cuda.mem_get_info()
+    return int(free + torch.cuda.memory_reserved() + CONTEXT_BYTES)
 
 
 def _began(tally: Tally) -> Plan | None:

@@ -265,6 +265,8 @@ def _loaded(
     began = time.monotonic()
     tokenizer = models.load_tokenizer(config)
     foreseen = path.foresee(config, tally, device, dtype)
+    if foreseen.warning:
+        job.log(foreseen.warning, "warning")
     base = models.load_base(
         config,
         quantized=True,

@@ -103,6 +103,7 @@ def _document(fit: Fit) -> dict[str, object]:
         "total_bytes": found.total, "allocated_bytes": found.allocated, "parts_bytes": found.parts,
         "path": found.path, "why": found.why, "notes": found.notes, "device": fit.device,
         "free_bytes": fit.free_bytes, "fits": fit.fits,
+        "host_bytes": found.host if fit.on_gpu else found.total,
         "reason": "" if fit.fits else verdict(fit),
     }  # fmt: skip
 
@@ -110,7 +111,8 @@ def _document(fit: Fit) -> dict[str, object]:
 def _print(fit: Fit, asked: Asked) -> None:
     found, out = fit.estimate, asked.out
     rows = [
-        (name, f"{size / numbers.GIB:8.3f}", _ABOUT[name]) for name, size in found.parts.items()
+        (name, f"{size / numbers.GIB:8.3f}", "in RAM" if name in found.in_ram else _ABOUT[name])
+        for name, size in found.parts.items()
     ]
     rows.append(("total", f"{found.total / numbers.GIB:8.3f}", "at the peak, estimated"))
     out.table(("part", "     GiB", "what"), rows)

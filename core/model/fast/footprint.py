@@ -125,9 +125,14 @@ def around_bytes(plan: Plan) -> int:
 def host_bytes(dims: Dims, plan: Plan) -> int:
     """Memory of the host that is pinned for the GPU."""
     sent = max(0, dims.layers * plan.pieces - plan.held - _RING)
-    tables = 1 if dims.tied and plan.host_head else plan.host_embedding + plan.host_head
-    table = dims.vocabulary * dims.hidden * 2
-    return sent * plan.piece_tokens * dims.slot(light=plan.light) * 2 + tables * table
+    tables = table_bytes(dims, embedding=plan.host_embedding, head=plan.host_head)
+    return sent * plan.piece_tokens * dims.slot(light=plan.light) * 2 + tables
+
+
+def table_bytes(dims: Dims, *, embedding: bool, head: bool) -> int:
+    """Memory of the host that the tables take which wait there; a tied one is both."""
+    tables = 1 if dims.tied and head else embedding + head
+    return tables * dims.vocabulary * dims.hidden * 2
 
 
 def head_groups(tokens: int, heads: int, key_heads: int) -> int:

@@ -12,7 +12,6 @@ from known_shapes import GIB, LLAMA_1B, LLAMA_8B, QWEN_7B, config, needed
 
 from core.model.memory import estimate
 from core.model.shapes import ModelShape, shape_of
-from core.model.training_path import NO_HOST_ROOM
 
 
 @pytest.mark.parametrize(
@@ -75,7 +74,25 @@ def test_a_limit_that_cannot_be_kept_is_told() -> None:
 def test_without_ram_for_the_fused_path_it_is_reckoned_for_peft() -> None:
     wish = config(**{"train.path": "auto"})
     found = needed(wish, LLAMA_8B, free_bytes=7 * GIB, host_bytes=GIB // 8)
-    assert (found.path, found.why) == ("PEFT", NO_HOST_ROOM)
+    assert found.path == "PEFT"
+    assert found.why == (
+        "the fused path needs 1.09 GiB of free memory (RAM) of the host at the least, and 0.14 are "
+        "free"
+    )
+
+
+def test_more_ram_is_named_where_it_would_do() -> None:
+    wish = config(**{"train.path": "auto", "data.max_length": "32768"})
+    short = needed(wish, LLAMA_8B, free_bytes=20 * GIB, host_bytes=2 * GIB)
+    more = short.more_ram
+    assert more is not None
+    assert short.total > 20 * GIB * 0.9 >= more.device_bytes
+    again = needed(wish, LLAMA_8B, free_bytes=20 * GIB, host_bytes=int(more.needs_bytes * 0.9) + 1)
+    assert (again.total, again.more_ram) == (more.device_bytes, None)
+    assert 2 * GIB < again.host <= more.needs_bytes
+    assert "embedding" in again.in_ram
+    none = needed(wish, LLAMA_8B, free_bytes=3 * GIB, host_bytes=2 * GIB)
+    assert none.more_ram is None
 
 
 def test_parts_follow_the_settings() -> None:

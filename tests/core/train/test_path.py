@@ -173,8 +173,14 @@ def test_the_shape_is_read_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatc
     config.memory.limit_gib = 0.5
     chosen = path.foresee(config, Tally(), "cuda:0", torch.bfloat16)
     assert chosen.plan is not None
-    assert "memory.limit_gib is 0.5" in chosen.why
-    assert len(found) == 1
+    assert "memory.limit_gib is 0.5" in chosen.warning
+    config.memory.limit_gib = None
+    assert not path.foresee(config, Tally(), "cuda:0", torch.bfloat16).warning
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1 << 20, 8 * GIB))
+    full = path.foresee(config, Tally(), "cuda:0", torch.bfloat16)
+    assert "are free: it will probably run out of memory" in full.warning
+    assert full.plan is not None
+    assert len(found) == 3
 
 
 @pytest.mark.trains
@@ -204,4 +210,5 @@ def test_a_run_in_fp8_is_labelled_so_and_learns(lab: Lab, monkeypatch: pytest.Mo
 def fused(patch: pytest.MonkeyPatch) -> None:
     """Take the fused path although there is no GPU."""
     patch.setattr(path, "no_fast_path", lambda *_: None)
+    patch.setattr(path, "_free_bytes", lambda: 24 * GIB)
     patch.setattr(path, "memory_plan", lambda *_: Plan(2, micro_batch=2, longest=64))
