@@ -53,6 +53,15 @@ def _total(fit: Fit) -> str:
     return "<0.1" if total < numbers.GIB / 10 else numbers.gib(total)
 
 
+def _apart(more: int, less: int) -> tuple[str, str]:
+    """GiB of two sizes, with as many digits (up to three) as show that they differ."""
+    for digits in (1, 2, 3):
+        said, other = (f"{size / numbers.GIB:.{digits}f}" for size in (more, less))
+        if said != other:
+            break
+    return said, other
+
+
 def _limited(fit: Fit) -> bool:
     return fit.room_bytes < fit.free_bytes
 
@@ -72,7 +81,9 @@ def verdict(fit: Fit) -> str:
         )
     if fit.enough:
         return f"fits: {total} of {free} GiB that are free on {fit.device}"
+    total, free = _apart(found.total, fit.free_bytes)
     if _limited(fit):
+        total = _total(fit)
         room = f"memory.limit_gib allows {fit.room_bytes / numbers.GIB:.3g}"
     else:
         room = f"{free} are free on {fit.device}"
