@@ -71,11 +71,10 @@ class Estimate:
     def parts(self) -> dict[str, int]:
         """The parts by name, in the order of the table."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        beside = {"host"}
         return {
             name: value
             for name, value in values.items()
-            if isinstance(value, int) and name not in beside
+            if isinstance(value, int) and name != "host"
         }
 
     @property

@@ -19,7 +19,7 @@ from core.config.errors import InputError
 from core.config.hub import local_folder, model_file
 from core.model import fields
 from core.model.experts import Mixture, count_of, mixture_of
-from core.model.fast.known import odd_architecture, window_of
+from core.model.fast.known import UNSAID_HEAD_WIDTHS, odd_architecture, window_of
 from core.model.fields import number
 
 INDEX_NAME = "model.safetensors.index.json"
@@ -49,7 +49,7 @@ _UNSAID: dict[str, dict[str, int]] = {
     "gemma3_text": {
         "vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
     },
-    "qwen3": {"head_dim": 128},
+    **{kind: {"head_dim": width} for kind, width in UNSAID_HEAD_WIDTHS.items()},
 }  # fmt: skip
 """Sizes that published models leave to transformers' defaults."""
 

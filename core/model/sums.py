@@ -22,7 +22,9 @@ def put_on(model: Any, device: str) -> str | None:
     Those with a bias, with DoRA or on another quantization stay as they are; so do all on a CPU,
     which computes in fp32.
     """
-    found = [layer for layer in model.modules() if device.startswith("cuda") and _plain(layer)]
+    if not device.startswith("cuda"):
+        return None
+    found = [layer for layer in model.modules() if _plain(layer)]
     for layer in found:
         layer.forward = partial(forward, layer, layer.forward)
     return "adapters added before outputs are rounded" if found else None

@@ -19,7 +19,7 @@ _BLOCK = 64
 HEAD_WIDTHS = (8, 16, 32, 64, 128, 256)
 """Widths of a head that the kernels take: flash attention multiples of 8 up to 256, the rotation
 twice a power of two."""
-_HEAD_WIDTH = {"qwen3": 128}
+UNSAID_HEAD_WIDTHS = {"qwen3": 128}
 """What transformers takes where config.json names none, instead of a share of the hidden size."""
 
 
@@ -87,7 +87,7 @@ def _odd_width(config: Mapping[str, Any]) -> str | None:
 def _odd_heads(config: Mapping[str, Any]) -> str | None:
     """Heads that the kernels do not take, or that o_proj cannot be stored for."""
     heads, hidden = config.get("num_attention_heads"), config.get("hidden_size")
-    width = config.get("head_dim") or _HEAD_WIDTH.get(str(config.get("model_type")))
+    width = config.get("head_dim") or UNSAID_HEAD_WIDTHS.get(str(config.get("model_type")))
     if not width and isinstance(hidden, int) and isinstance(heads, int) and heads > 0:
         width = hidden // heads
     if not isinstance(width, int):

@@ -57,7 +57,7 @@ def outcome(model: Any, x: torch.Tensor) -> dict[str, torch.Tensor]:
         out = model(x)
     torch.manual_seed(2)
     out.backward(torch.randn_like(out))
-    weights = {f"{ab}": getattr(layer, f"lora_{ab}")["default"].weight for ab in "AB"}
+    weights = {ab: getattr(layer, f"lora_{ab}")["default"].weight for ab in "AB"}
     assert x.grad is not None
     return {"output": out.detach(), "x": x.grad} | {n: w.grad.clone() for n, w in weights.items()}
 
