@@ -46,7 +46,7 @@ _KINDS = {
     "thin products": ("project", "outward", "settle", "tail_kernel", "gather_kernel", "spread"),
     "norms, rotation": ("rms_", "head_norm", "rotate"),
     "dequantization": ("expand", "adapters_kernel"),
-    "loss, embedding": ("cross_entropy", "embed"),
+    "loss, embedding": ("cross_entropy", "score_tile", "tile_gradient", "embed"),
     "copies to and from the host": ("Memcpy HtoD", "Memcpy DtoH"),
 }
 """Patterns in the names of kernels, by what they do; the first that fits counts."""

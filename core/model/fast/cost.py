@@ -54,7 +54,7 @@ def pass_ms(dims: Dims, plan: Plan) -> dict[str, float]:
     found = {key: forward[key] + backward[key] for key in forward}
     found["gate and up again"] = _again(dims, plan)
     found["light cells again"] = _light(dims, plan) if plan.light else 0.0
-    found["output head"] = 4 * dims.vocabulary * dims.hidden * _tokens(plan) / _PRODUCTS
+    found["output head"] = _head(dims, plan)
     again = found["gate and up again"] + found["light cells again"]
     computing = sum(forward.values()), sum(backward.values()) + again
     found["waiting for copies"] = sum(max(0.0, copies - part) for part in computing)
@@ -127,6 +127,15 @@ def _light(dims: Dims, plan: Plan) -> float:
     ahead = dims.layers * weights / _EXPANDED if dims.fp8 else 0  # laid out for both directions
     launches = _LIGHT_LAUNCHES * _CELL * dims.layers * plan.pieces
     return dims.layers * _tokens(plan) * token + ahead + launches
+
+
+def _head(dims: Dims, plan: Plan) -> float:
+    """Two products, or three where it waits on the host, whose tiles come twice."""
+    once = 2 * dims.vocabulary * dims.hidden * _tokens(plan) / _PRODUCTS
+    if not plan.host_head:
+        return 2 * once
+    copied = 2 * dims.vocabulary * dims.hidden / _BUS
+    return max(once, copied) + max(2 * once, copied)
 
 
 def _elements(dims: Dims, plan: Plan) -> float:

@@ -106,10 +106,10 @@ def _loss_room(dims: Dims, plan: Plan) -> int:
     """Elements that the loss works in, where weights are dequantized at other times."""
     if not plan.host_head:
         return plan.loss_rows * dims.vocabulary
-    # Logits twice as wide again in fp32, and two tiles of the head.
+    # Rows and their gradient in fp32, logits, and two tiles of the head.
     tile = min(HEAD_TILE, dims.vocabulary)
     rows = plan.micro_batch * plan.longest
-    return 3 * (rows * dims.hidden + plan.loss_rows * tile) + 2 * tile * dims.hidden
+    return 3 * rows * dims.hidden + plan.loss_rows * tile + 2 * tile * dims.hidden
 
 
 def peak_bytes(dims: Dims, plan: Plan, state_bytes: float = 2) -> int:

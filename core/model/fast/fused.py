@@ -293,6 +293,22 @@ def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:
     )
 
 
+def score_tile(
+    logits: Tensor, places: Tensor, highest: Tensor, total: Tensor, wanted: Tensor
+) -> None:
+    kernels.score_tile_kernel[(logits.shape[0],)](
+        logits, places, highest, total, wanted, logits.stride(0), logits.shape[1], BLOCK=4096,
+        num_warps=8,
+    )  # fmt: skip
+
+
+def tile_gradient(logits: Tensor, places: Tensor, logsum: Tensor) -> None:
+    grid = (logits.shape[0], triton.cdiv(logits.shape[1], 4096))
+    kernels.tile_gradient_kernel[grid](
+        logits, places, logsum, logits.stride(0), logits.shape[1], BLOCK=4096, num_warps=8
+    )
+
+
 def embed(weight: Tensor, ids: Tensor, out: Tensor) -> None:
     """``weight`` may lie in pinned memory of the host: its rows are read over the bus."""
     width = weight.shape[1]

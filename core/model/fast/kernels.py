@@ -210,9 +210,8 @@ def _exp(x):
 
 
 @triton.jit
-def cross_entropy_kernel(logits, targets, losses, pitch, width, BLOCK: tl.constexpr):
-    row = tl.program_id(0).to(tl.int64)
-    line = logits + row * pitch
+def _scored(line, width, BLOCK: tl.constexpr):
+    # For each lane the highest of its logits, and the sum of exponents below that.
     top = tl.full((BLOCK,), -1e30, dtype=tl.float32)
     total = tl.zeros((BLOCK,), dtype=tl.float32)
     for begin in range(0, width, BLOCK):
@@ -222,6 +221,14 @@ def cross_entropy_kernel(logits, targets, losses, pitch, width, BLOCK: tl.conste
         less = _exp(-tl.abs(top - value))
         total = tl.where(value > top, total * less + 1.0, total + less)
         top = tl.maximum(top, value)
+    return top, total
+
+
+@triton.jit
+def cross_entropy_kernel(logits, targets, losses, pitch, width, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    line = logits + row * pitch
+    top, total = _scored(line, width, BLOCK)
     highest = tl.max(top)
     logsum = highest + tl.log(tl.sum(total * _exp(top - highest)))
     target = line + tl.load(targets + row)
@@ -236,6 +243,35 @@ def cross_entropy_kernel(logits, targets, losses, pitch, width, BLOCK: tl.conste
         tl.store(line + column, part.to(logits.dtype.element_ty), mask=inside)
     tl.debug_barrier()
     tl.store(target, (_exp(wanted - logsum) - 1.0).to(logits.dtype.element_ty))
+
+
+@triton.jit
+def score_tile_kernel(
+    logits, places, highest, total, wanted, pitch, width, BLOCK: tl.constexpr
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    line = logits + row * pitch
+    top, part = _scored(line, width, BLOCK)
+    before = tl.load(highest + row)
+    higher = tl.maximum(before, tl.max(top))
+    result = tl.load(total + row) * _exp(before - higher) + tl.sum(part * _exp(top - higher))
+    tl.store(total + row, result)
+    tl.store(highest + row, higher)
+    place = tl.load(places + row)
+    inside = (place >= 0) & (place < width)
+    found = tl.load(line + place, mask=inside, other=0.0).to(tl.float32)
+    tl.store(wanted + row, found, mask=inside)
+
+
+@triton.jit
+def tile_gradient_kernel(logits, places, logsum, pitch, width, BLOCK: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    line, inside = logits + row * pitch + column, column < width
+    value = tl.load(line, mask=inside, other=float("-inf")).to(tl.float32)
+    part = _exp(value - tl.load(logsum + row))
+    part = tl.where(column == tl.load(places + row), part - 1.0, part)
+    tl.store(line, part.to(logits.dtype.element_ty), mask=inside)
 
 
 @triton.jit

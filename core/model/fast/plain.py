@@ -196,6 +196,30 @@ def cross_entropy(logits: Tensor, targets: Tensor, losses: Tensor) -> None:
     logits.copy_(grad)
 
 
+def score_tile(
+    logits: Tensor, places: Tensor, highest: Tensor, total: Tensor, wanted: Tensor
+) -> None:
+    """Take a tile of logits (rows, W) into each row's highest and its sum of exponents below that.
+
+    ``places`` (rows,): where in the tile the row's target lies, whose logit goes to ``wanted``;
+    below 0 or from W on it lies in another tile. All sums are fp32.
+    """
+    wide = logits.to(highest.dtype)
+    higher = torch.maximum(highest, wide.amax(1))
+    total.mul_((highest - higher).exp()).add_((wide - higher[:, None]).exp().sum(1))
+    highest.copy_(higher)
+    inside = (places >= 0) & (places < logits.shape[1])
+    found = wide.gather(1, places.clamp(0, logits.shape[1] - 1)[:, None])[:, 0]
+    wanted.copy_(torch.where(inside, found, wanted))
+
+
+def tile_gradient(logits: Tensor, places: Tensor, logsum: Tensor) -> None:
+    """A tile of logits becomes its gradient; ``logsum`` (rows,) is each row's over all tiles."""
+    columns = torch.arange(logits.shape[1], device=logits.device)
+    part = (logits.to(logsum.dtype) - logsum[:, None]).exp()
+    logits.copy_(part - (columns == places[:, None]).to(part.dtype))
+
+
 def embed(weight: Tensor, ids: Tensor, out: Tensor) -> None:
     """Rows ``ids`` of the embedding into ``out`` (T, h)."""
     out.copy_(weight[ids])

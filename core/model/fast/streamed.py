@@ -111,10 +111,11 @@ class StreamedHead:
         highest, total, wanted = (torch.zeros(count, device=device) for _ in range(3))
         highest.fill_(-math.inf)
         for begin, tile in self.belt.tiles():
+            places = targets - begin
             for rows in state.chunks:
-                wide = state.logits(rows, tile)
-                _join(wide, highest[rows], total[rows])
-                _pick(state.narrow(rows, tile), targets[rows] - begin, wanted[rows])
+                self.pieces.score_tile(
+                    state.logits(rows, tile), places[rows], highest[rows], total[rows], wanted[rows]
+                )
         logsum = highest + total.log()
         if keep:
             self._differentiate(pieces, state, targets, logsum)
@@ -125,13 +126,12 @@ class StreamedHead:
         dtype, hidden = self.belt.table.dtype, self.norm.shape[0]
         tile, chunk = self.belt.tile, min(self.chunk, count)
         wide = torch.promote_types(dtype, torch.float32)
-        fixed = [((count, hidden), dtype), ((count, hidden), wide),
-                 ((chunk, tile), wide), ((chunk, tile), dtype)]  # fmt: skip
+        fixed = [((count, hidden), dtype), ((count, hidden), wide), ((chunk, tile), dtype)]
         size = sum(_elements(shape, kind, dtype) for shape, kind in fixed)
         one = _elements((tile, hidden), dtype, dtype)
         least = min(_SLOTS, self.belt.count)
         room = _Room(work.room(size + least * one))
-        normed, gradient, wide_logits, logits = (room.take(shape, kind) for shape, kind in fixed)
+        normed, gradient, logits = (room.take(shape, kind) for shape, kind in fixed)
         slots = min(self.belt.count, room.left // one)
         self.belt.begin([room.take((tile, hidden), dtype) for _ in range(slots)])
         at = 0
@@ -140,20 +140,18 @@ class StreamedHead:
                 last = piece.hidden.index_select(0, piece.rows[part])
                 self.pieces.rms_norm(last, self.norm, self.eps, normed[at : at + len(last)])
                 at += len(last)
-        return _State(normed, gradient.zero_(), wide_logits, logits, _slices(count, chunk))
+        return _State(normed, gradient.zero_(), logits, _slices(count, chunk))
 
     def _differentiate(
         self, pieces: Sequence[Scored], state: _State, targets: Tensor, logsum: Tensor
     ) -> None:
         """Make each piece's hidden states the gradient of themselves."""
         for begin, tile in self.belt.tiles(back=True):
+            places = targets - begin
             for rows in state.chunks:
-                wide = state.logits(rows, tile)
-                wide.sub_(logsum[rows, None]).exp_()
-                _subtract_one(wide, targets[rows] - begin)
-                narrow = state.narrow(rows, tile)
-                narrow.copy_(wide)
-                state.gradient[rows].add_(plain.product(narrow, tile))
+                logits = state.logits(rows, tile)
+                self.pieces.tile_gradient(logits, places[rows], logsum[rows])
+                state.gradient[rows].add_(plain.product(logits, tile))
         at = 0
         for piece in pieces:
             silence(piece.hidden, piece.rows)
@@ -173,45 +171,15 @@ class _State:
     normed: Tensor
     gradient: Tensor
     """Of the normed rows, fp32: it is added up over the tiles."""
-    wide: Tensor
-    rounded: Tensor
+    room: Tensor
+    """For the logits of a chunk and a tile."""
     chunks: list[slice]
 
     def logits(self, rows: slice, tile: Tensor) -> Tensor:
-        """Logits of some rows for a tile of the vocabulary, as the products round them, in fp32."""
-        rounded = self.narrow(rows, tile)
-        torch.mm(self.normed[rows], tile.t(), out=rounded)
-        return self._shaped(self.wide, rows, tile).copy_(rounded)
-
-    def narrow(self, rows: slice, tile: Tensor) -> Tensor:
-        """Room for the same in the products' precision."""
-        return self._shaped(self.rounded, rows, tile)
-
-    def _shaped(self, room: Tensor, rows: slice, tile: Tensor) -> Tensor:
+        """Logits of some rows for a tile of the vocabulary, as the products round them."""
         count, width = rows.stop - rows.start, len(tile)
-        return room.view(-1)[: count * width].view(count, width)
-
-
-def _join(wide: Tensor, highest: Tensor, total: Tensor) -> None:
-    """Take a tile's logits into each row's highest and sum of exponents; overwrites ``wide``."""
-    higher = torch.maximum(highest, wide.amax(1))
-    total.mul_((highest - higher).exp_()).add_(wide.sub_(higher[:, None]).exp_().sum(1))
-    highest.copy_(higher)
-
-
-def _pick(logits: Tensor, places: Tensor, wanted: Tensor) -> None:
-    """Keep the logits of targets that lie in this tile."""
-    inside = (places >= 0) & (places < logits.shape[1])
-    found = logits.gather(1, places.clamp(0, logits.shape[1] - 1)[:, None])[:, 0]
-    wanted.copy_(torch.where(inside, found.to(wanted.dtype), wanted))
-
-
-def _subtract_one(wide: Tensor, places: Tensor) -> None:
-    """At the targets that lie in this tile."""
-    inside = (places >= 0) & (places < wide.shape[1])
-    at = places.clamp(0, wide.shape[1] - 1)
-    rows = torch.arange(len(at), device=at.device)
-    wide.index_put_((rows, at), wide[rows, at] - inside.to(wide.dtype))
+        room = self.room.view(-1)[: count * width].view(count, width)
+        return torch.mm(self.normed[rows], tile.t(), out=room)
 
 
 def _slices(count: int, size: int) -> list[slice]:

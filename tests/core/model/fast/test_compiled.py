@@ -86,6 +86,18 @@ def test_every_rank_fits_into_the_memory_of_a_program(
         assert kernel.metadata.shared <= room, kernel.metadata.name
 
 
+def test_a_loss_fits_too(compiled: tuple[int, list[Any]]) -> None:
+    room, kernels = compiled
+    targets, sums = empty(512, dtype=torch.int64), empty(512, dtype=torch.float32)
+    logits, tile = empty(512, 152_064), empty(512, 8192)
+    fused.cross_entropy(logits, targets, sums)
+    fused.score_tile(tile, targets, sums, sums, sums)
+    fused.tile_gradient(tile, targets, sums)
+    names = [kernel.metadata.name for kernel in kernels]
+    assert names == ["cross_entropy_kernel", "score_tile_kernel", "tile_gradient_kernel"]
+    assert all(kernel.metadata.shared <= room for kernel in kernels)
+
+
 @pytest.mark.parametrize("rank", [16, 128, 256])
 def test_products_in_fp8_fit_too(rank: int, compiled: tuple[int, list[Any]]) -> None:
     room, kernels = compiled

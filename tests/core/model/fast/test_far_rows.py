@@ -116,6 +116,14 @@ CASES: dict[str, tuple[Callable[..., None], list[Tensor], list[Tensor]]] = {
         lambda logits, losses: fused.cross_entropy(logits, IDS, losses), [wide()],
         [torch.zeros(TOKENS, device=DEVICE)],
     ),
+    "tile of logits": (
+        lambda logits, *sums: fused.score_tile(logits, IDS, *sums), [wide()],
+        [torch.zeros(TOKENS, device=DEVICE) for _ in range(3)],
+    ),
+    "gradient of a tile": (
+        lambda logits, sums: fused.tile_gradient(logits, IDS, sums), [wide()],
+        [torch.zeros(TOKENS, device=DEVICE)],
+    ),
     "embedding": (lambda table, out: fused.embed(table, IDS, out), [wide()], []),
     "FP8": (
         lambda x, tail, out, scales: eight.quantize(x, tail, out, scales, 0.5),

@@ -176,6 +176,25 @@ def test_loss_and_embedding() -> None:
     both(lambda p, out: p.embed(table, ids, out), tensor(TOKENS, 96))
 
 
+def test_a_loss_in_tiles_of_the_vocabulary() -> None:
+    logits, targets = tensor(20, 9000) * 3, torch.randint(0, 9000, (20,), device=DEVICE)
+    state = [torch.full((20,), start, device=DEVICE) for start in (-torch.inf, 0.0, 7.0)]
+    copies = [part.clone() for part in state]
+    for begin in range(0, 9000, 4999):  # the tiles of a table are as wide, but for the last one
+        tile, places = logits[:, begin : begin + 4999], targets - begin
+        fused.score_tile(tile, places, *state)
+        plain.score_tile(tile, places, *copies)
+    for found, wanted in zip(state, copies, strict=True):
+        near(found, wanted)
+    wanted = logits.gather(1, targets[:, None])[:, 0]
+    assert torch.equal(state[2], wanted)
+    near(state[0] + state[1].log(), logits.logsumexp(1))
+    logsum = logits.logsumexp(1)
+    for begin in (0, 4999):
+        tile, places = logits[:, begin : begin + 4999].contiguous(), targets - begin
+        both(lambda p, scores, at=places: p.tile_gradient(scores, at, logsum), tile)
+
+
 def test_losses_of_extreme_logits() -> None:
     rows = torch.zeros(7, 20_000, device=DEVICE)
     rows[0, 3], rows[1, 19_999], rows[2], rows[3, :9_000] = 90.0, -90.0, -1e4, -torch.inf
