@@ -14,8 +14,8 @@ from typing import Any
 
 from peers.shapes import ENTRANTS, ROWS, SIGN, Row
 
-_KERNELS_GIB = 0.25
-"""Room of a capped process for kernels that are loaded after the cap was set."""
+_LIBRARIES_GIB = 0.45
+"""Room of a capped process for cuBLAS and kernels, which are loaded after the cap was set."""
 
 
 def tell(values: dict[str, Any]) -> None:
@@ -36,13 +36,12 @@ def cap(device_gib: float | None, baseline_bytes: int) -> dict[str, float]:
 
     if device_gib is None or not torch.cuda.is_available():
         return {}
-    # A product of matrices, so that the context and cuBLAS are there and can be counted.
-    square = torch.ones(64, 64, device="cuda", dtype=torch.bfloat16)
-    torch.mm(square, square)
+    # So that the context can be counted. No product: the first one settles cuBLAS's workspace.
+    torch.ones(1, device="cuda")
     torch.cuda.synchronize()
     free, total = torch.cuda.mem_get_info()
     outside = (total - free - baseline_bytes - torch.cuda.memory_reserved()) / (1 << 30)
-    allowed = device_gib - outside - _KERNELS_GIB
+    allowed = device_gib - outside - _LIBRARIES_GIB
     torch.cuda.set_per_process_memory_fraction(allowed * (1 << 30) / total)
     return {
         "device_cap_gib": device_gib,

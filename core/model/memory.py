@@ -176,7 +176,7 @@ def _fused(
         layer=0,
         loss=0,
         scratch=parts["dequantized weights, logits"] + parts["workspace of products"],
-        context=footprint.around_bytes(plan),
+        context=footprint.around_bytes(numbers, plan),
         path="fused",
         why=told_of(config, plan),
         refused=_refused(config, shape, "fused"),

@@ -14,7 +14,7 @@ from trl import SFTTrainer
 from core.config.errors import FailedError
 from core.config.hub import local_folder
 from core.config.schema import RunConfig
-from core.model import adapters, apart, liger, sums
+from core.model import adapters, apart, liger
 from core.model import load as models
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
@@ -281,7 +281,7 @@ def _loaded(
     if plan is None and config.data.packing:
         apart.check(base)
     if plan is None:
-        why = "; ".join(filter(None, (why, liger.put_on(base, device), sums.put_on(model, device))))
+        why = "; ".join(filter(None, (why, liger.put_on(base, device))))
     if told := beyond_context(
         config.data.max_length, getattr(base.config, "max_position_embeddings", None)
     ):

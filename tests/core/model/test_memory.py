@@ -39,7 +39,8 @@ def test_the_fused_path_is_reckoned_by_its_plan() -> None:
     found = needed(wish, LLAMA_8B)
     assert found.path == "fused"
     assert found.why == "8 sequences a pass in 4 pieces, gate and up computed twice"
-    assert 5.8 < found.allocated / GIB < found.total / GIB - 1.2 < 6
+    assert 5.8 < found.allocated / GIB < 6
+    assert 1.2 < (found.total - found.allocated) / GIB < 1.4
 
 
 def test_what_is_free_is_planned_with_as_a_run_would() -> None:

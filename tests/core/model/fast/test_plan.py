@@ -76,6 +76,14 @@ def test_attention_is_reckoned_by_its_length(length: int, measured_s: float) -> 
     assert reckoned == pytest.approx(measured_s, rel=0.15)
 
 
+def test_a_head_in_ram_is_reckoned_as_measured() -> None:
+    """Qwen2.5-7B, 1 x 2048, accumulation 4, within 5.9 GiB on an H100."""
+    plan = plan_within(5.9, QWEN_7B, batch=4)
+    assert (plan.host_head, plan.micro_batch, plan.piece, plan.kept) == (True, 4, 2, 0)
+    assert sum(parts(QWEN_7B, plan).values()) / GIB == pytest.approx(4.707, rel=0.01)
+    assert cost.token_us(QWEN_7B, plan) * 8192 / 1000 == pytest.approx(592, rel=0.05)
+
+
 def test_what_a_plan_saves_is_what_was_measured() -> None:
     """Two sequences a piece instead of one: 13,612 tokens a second instead of 13,106."""
     times = [cost.token_us(LLAMA_8B, replace(plan, kept=0)) for plan in (CAPPED, WIDER)]
@@ -410,24 +418,25 @@ def test_memory_of_350_208_tokens_is_what_a_count_by_hand_gives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("layers", "length", "host_gib", "kept", "measured_gib"),
-    [(4, 131_072, 110, 4, 45.09), (32, 349_440, 200, 2, 71.92)],
-)
+    ("layers", "length", "limit_gib", "host_gib", "kept", "measured_gib"),
+    [(4, 131_072, 79, 110, 4, 45.09), (32, 131_072, 23.5, 110, 0, 17.012),
+     (32, 349_440, 79, 200, 2, 71.92)],
+)  # fmt: skip
 def test_long_sequences_take_what_was_measured_on_an_h100(
-    layers: int, length: int, host_gib: int, kept: int, measured_gib: float
+    layers: int, length: int, limit_gib: float, host_gib: int, kept: int, measured_gib: float
 ) -> None:
     """By cuDNN, which copies nothing; flash attention would take 1 % more, as is planned."""
     dims = replace(RANK_32, layers=layers)
     plan = choose(
-        dims, length=length, effective_batch=1, limit_bytes=79 * GIB,
+        dims, length=length, effective_batch=1, limit_bytes=int(limit_gib * GIB),
         host_limit_bytes=host_gib * GIB,
     )  # fmt: skip
     assert plan is not None
     assert (plan.kept, plan.held, plan.light) == (kept, 0, layers == 32)
     reckoned = sum(parts(dims, plan).values()) / GIB
     copies = 2 * 2 * length * 4096 / head_groups(length, 32, 8) / GIB
-    assert reckoned - copies == pytest.approx(measured_gib, rel=0.002)
-    assert measured_gib < reckoned < 1.015 * measured_gib
+    assert reckoned - copies == pytest.approx(measured_gib, rel=0.006)
+    assert measured_gib < reckoned < 1.035 * measured_gib
 
 
 def test_fewer_tokens_never_take_more_than_is_planned() -> None:
