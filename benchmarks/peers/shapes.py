@@ -130,7 +130,7 @@ ROWS: dict[str, Row] = {
         Row(
             "8b-8x2048", "Llama-3.1-8B, 8 x 2048", "llama31-8b",
             ("finetui", "unsloth", "unsloth-padded", "trl", "axolotl"),
-            batch=8, steps=7, warm_up=3, settings={"memory.limit_gib": "9.0"},
+            batch=8, steps=7, warm_up=3, settings={"memory.limit_gib": "9.6"},
         ),
         Row(
             "8b-spare", "Llama-3.1-8B, 2 x 2048, up to 21 GiB", "llama31-8b",
