@@ -90,8 +90,9 @@ def head_norm_backward(dy: Tensor, qk: Tensor, weight: Tensor, eps: float) -> No
 def rotate(qk: Tensor, cos: Tensor, sin: Tensor, out: Tensor, *, back: bool = False) -> None:
     tokens, heads, width = qk.shape
     kernels.rotate_kernel[(tokens,)](
-        qk, cos, sin, out, qk.stride(0), cos.stride(0), out.stride(0), heads, -1.0 if back else 1.0,
-        HEADS=triton.next_power_of_2(heads), HALF=width // 2, num_warps=4,
+        qk, cos, sin, out, qk.stride(0), cos.stride(0), out.stride(0), heads, width // 2,
+        -1.0 if back else 1.0,
+        HEADS=triton.next_power_of_2(heads), HALF=triton.next_power_of_2(width // 2), num_warps=4,
     )  # fmt: skip
 
 

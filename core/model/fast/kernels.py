@@ -175,21 +175,22 @@ def copy_kernel(x, out, width, pitch, out_pitch, BLOCK: tl.constexpr):
 
 @triton.jit
 def rotate_kernel(
-    qk, cos, sin, out, pitch, angle_pitch, out_pitch, heads, sign, HEADS: tl.constexpr,
+    qk, cos, sin, out, pitch, angle_pitch, out_pitch, heads, half, sign, HEADS: tl.constexpr,
     HALF: tl.constexpr,
 ):  # fmt: skip
     token = tl.program_id(0).to(tl.int64)
     head, column = tl.arange(0, HEADS)[:, None], tl.arange(0, HALF)[None, :]
-    inside = head < heads
-    c = tl.load(cos + token * angle_pitch + column).to(tl.float32)
-    s = tl.load(sin + token * angle_pitch + column).to(tl.float32) * sign
-    place = head * (2 * HALF) + column
+    inside = (head < heads) & (column < half)
+    c = tl.load(cos + token * angle_pitch + column, mask=column < half, other=0.0).to(tl.float32)
+    s = tl.load(sin + token * angle_pitch + column, mask=column < half, other=0.0).to(tl.float32)
+    s *= sign
+    place = head * (2 * half) + column
     source, target = qk + token * pitch + place, out + token * out_pitch + place
     first = tl.load(source, mask=inside, other=0.0).to(tl.float32)
-    second = tl.load(source + HALF, mask=inside, other=0.0).to(tl.float32)
+    second = tl.load(source + half, mask=inside, other=0.0).to(tl.float32)
     kind = out.dtype.element_ty
     tl.store(target, (first * c - second * s).to(kind), mask=inside)
-    tl.store(target + HALF, (second * c + first * s).to(kind), mask=inside)
+    tl.store(target + half, (second * c + first * s).to(kind), mask=inside)
 
 
 @triton.jit

@@ -16,9 +16,8 @@ _FIRST_TO_SLIDE, _LAYERS = 28, 32
 """What it takes for a Qwen's ``max_window_layers`` and ``num_hidden_layers`` that are not named."""
 _BLOCK = 64
 """Weights that share a constant in NF4; no row of a matrix may end within one."""
-HEAD_WIDTHS = (8, 16, 32, 64, 128, 256)
-"""Widths of a head that the kernels take: flash attention multiples of 8 up to 256, the rotation
-twice a power of two."""
+HEAD_WIDTHS = range(8, 257, 8)
+"""Widths of a head that attention's kernels take."""
 UNSAID_HEAD_WIDTHS = {"qwen3": 128}
 """What transformers takes where config.json names none, instead of a share of the hidden size."""
 
@@ -93,8 +92,7 @@ def _odd_heads(config: Mapping[str, Any]) -> str | None:
     if not isinstance(width, int):
         return None
     if width not in HEAD_WIDTHS:
-        known = ", ".join(map(str, HEAD_WIDTHS))
-        return f"attention heads are {width} wide, and its kernels take {known}"
+        return f"attention heads are {width} wide, and its kernels take multiples of 8 up to 256"
     if isinstance(heads, int) and heads * width % _BLOCK:
         return f"{heads} heads of {width} make {heads * width}, which is no multiple of {_BLOCK}"
     return None

@@ -47,8 +47,8 @@ def test_plain_models_have_nothing_odd(family: str) -> None:
         ({"model_type": "llama", "hidden_size": 100}, "hidden_size is 100"),
         ({"model_type": "llama", "intermediate_size": 8}, "intermediate_size is 8"),
         ({"model_type": "llama", "head_dim": 320}, "heads are 320 wide"),
-        ({"model_type": "llama", "head_dim": 80}, "heads are 80 wide"),
-        ({"hidden_size": 2560, "num_attention_heads": 32}, "heads are 80 wide"),
+        ({"model_type": "llama", "head_dim": 84}, "heads are 84 wide"),
+        ({"hidden_size": 2688, "num_attention_heads": 32}, "heads are 84 wide"),
         ({"hidden_size": 64, "num_attention_heads": 16}, "heads are 4 wide"),
         ({"num_attention_heads": 3, "head_dim": 32}, "3 heads of 32 make 96, which is no multiple"),
     ],
@@ -60,7 +60,14 @@ def test_what_is_odd_is_told(values: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize(
     "said",
-    [{"head_dim": 72}, {"head_dim": 128}, {"hidden_size": 1280}, {"num_attention_heads": 64}, {}],
+    [
+        {"head_dim": 60},
+        {"head_dim": 72},
+        {"head_dim": 128},
+        {"hidden_size": 1280},
+        {"num_attention_heads": 64},
+        {},
+    ],
     ids=str,
 )
 def test_heads_are_as_wide_as_the_model_has_them(family: str, said: dict[str, Any]) -> None:
