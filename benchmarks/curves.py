@@ -31,7 +31,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import curve_file  # noqa: E402
 from curve_table import table  # noqa: E402
-from limits import at_least  # noqa: E402
+from limits import at_least, seconds  # noqa: E402
 from picture import Curve, picture  # noqa: E402
 
 VARIANTS = {
@@ -256,7 +256,9 @@ def main() -> None:
     trained.add_argument("--model", type=Path, required=True)
     trained.add_argument("--data", type=Path, required=True)
     trained.add_argument("--steps", type=at_least(1), default=200)
-    trained.add_argument("--seconds", type=float, default=600, help="longest time of one training")
+    trained.add_argument(
+        "--seconds", type=seconds, default=600, help="longest time of one training"
+    )
     trained.add_argument("--variant", action="append", default=[], metavar="NAME:FIELD=VALUE,...",
                          help="one more, trained beside fused and PEFT")  # fmt: skip
     trained.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 
@@ -25,3 +26,14 @@ def several(least: int) -> Callable[[str], list[int]]:
     """Whole numbers of ``least`` or more, comma-separated; none for an empty text."""
     number = at_least(least)
     return lambda text: [number(part) for part in text.split(",") if part]
+
+
+def seconds(text: str) -> float:
+    """A time from 0 on; ``inf`` for no end."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value) or value < 0:
+        raise ArgumentTypeError(f"{text!r} is no time from 0 on")
+    return value

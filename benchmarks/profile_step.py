@@ -29,6 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import profile_host  # noqa: E402
+from limits import at_least  # noqa: E402
 from peers import finetui, tokens  # noqa: E402
 from peers.meter import Meter  # noqa: E402
 from peers.shapes import MODELS, ROWS, Row, dry  # noqa: E402
@@ -226,8 +227,8 @@ def main() -> None:
     )
     parser.add_argument("row", choices=ROWS)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE")
-    parser.add_argument("--steps", type=int, default=9)
-    parser.add_argument("--kernels", type=int, default=40, help="how many are listed")
+    parser.add_argument("--steps", type=at_least(_RECORDED + 2), default=9)
+    parser.add_argument("--kernels", type=at_least(1), default=40, help="how many are listed")
     parser.add_argument("--host", action="store_true", help="what the host does in the gaps")
     options = parser.parse_args()
     if not GPU and not dry(ROWS[options.row]):

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 sys.path[:0] = [str(HERE), str(REPOSITORY)]
 
-from limits import at_least, several  # noqa: E402
+from limits import at_least, seconds, several  # noqa: E402
 from peers import table  # noqa: E402
 from peers.changes import changed, changes_of  # noqa: E402
 from peers.course import Course, cards, say  # noqa: E402
@@ -47,6 +47,10 @@ def paths(options: argparse.Namespace) -> dict[str, str]:
         ours = [str(HERE), *([str(REPOSITORY)] if entrant.peer == "finetui" else [])]
         found[name] = os.pathsep.join([*ours, *([own] if own else [])])
     return found
+
+
+_WITH_PACKAGES = tuple(dict.fromkeys((*ENTRANTS, *(name.partition("-")[0] for name in ENTRANTS))))
+"""Whom ``--python-path`` can mean: an entrant, or the peer that it is a variant of."""
 
 
 def environment(name: str, path: str, extra: list[str]) -> dict[str, str]:
@@ -146,9 +150,10 @@ def parse() -> argparse.Namespace:
         help="where random-weight folders go: 16 GB for an 8B model")  # fmt: skip
     add("--out", type=Path, default=Path("training.jsonl"), help="JSON lines are added here")
     add("--logs", type=Path, default=None, help="standard errors of the runs; default: with --out")
-    add("--budget-seconds", type=float, default=float("inf"), help="start nothing after this time")
-    add("--least-seconds", type=float, default=30, help="start nothing with less time left")
-    add("--run-seconds", type=float, default=600, help="longest time of one run")
+    add("--budget-seconds", type=seconds, default=float("inf"),
+        help="start nothing after this time")  # fmt: skip
+    add("--least-seconds", type=seconds, default=30, help="start nothing with less time left")
+    add("--run-seconds", type=seconds, default=600, help="longest time of one run")
     add("--resume", action="store_true", help="leave out what --out holds already")
     add("--table", nargs="+", type=Path, help="print the table of these files, and measure nothing")
     options = parser.parse_args()
@@ -167,6 +172,9 @@ def _finish(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     for part in [*options.set, *options.python_path]:
         if "=" not in part:
             parser.error(f"{part}: give a name and a value, NAME=VALUE")
+    for part in options.python_path:
+        if (who := part.partition("=")[0]) not in _WITH_PACKAGES:
+            parser.error(f"--python-path {who}: give one of {', '.join(_WITH_PACKAGES)}")
     for part in options.env:
         who, _, assignment = part.partition(":")
         if who not in (*ENTRANTS, "all") or not assignment.partition("=")[0] or (
@@ -180,6 +188,9 @@ def _finish(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     try:
         options.changes |= changes_of(options.change)
         options.rows = changed([ROWS[name] for name in names], options.changes)
+        timed = [row.name for row in options.rows if not row.search]
+        if options.lengths and timed:
+            raise ValueError(f"--lengths: {', '.join(timed)} searches for no length")
     except ValueError as error:
         parser.error(str(error))
     if any(row.random_base for row in options.rows) and options.random_base:

@@ -47,17 +47,42 @@ def _is_result(line: Any) -> bool:
 def markdown(results: list[Result]) -> str:
     """One line for each workload and entrant; ratios are to the best variant of Unsloth.
 
-    Several turns of an entrant become their median, with the spread behind it.
+    Several turns of an entrant become their median, with the spread behind it. What was changed
+    for a measurement, or noted of it, sets it apart from others of the same workload.
     """
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
     for row in ROWS.values():
         of_row = [result for result in results if result["row"] == row.name]
-        best = _best_peer(of_row)
-        for entrant in ENTRANTS:
-            turns = [result for result in of_row if result["entrant"] == entrant]
-            if turns:
-                lines.append(_entry(row.what, entrant, turns, best))
+        for changes in dict.fromkeys(_changes(result) for result in of_row):
+            alike = [result for result in of_row if _changes(result) == changes]
+            lines += _entries(", ".join(filter(None, (row.what, changes))), alike)
     return "\n".join([*lines, "", *_notes(results)])
+
+
+def _entries(what: str, results: list[Result]) -> list[str]:
+    """The lines of one workload."""
+    best, lines = _best_peer(results), []
+    for entrant in ENTRANTS:
+        own = [result for result in results if result["entrant"] == entrant]
+        for remark in dict.fromkeys(_remark(result) for result in own):
+            turns = [result for result in own if _remark(result) == remark]
+            lines.append(_entry(what, entrant + (remark and f" ({remark})"), turns, best))
+    return lines
+
+
+def _changes(result: Result) -> str:
+    """What differs from the workload as it is known: for all who took part."""
+    given = result.get("changes") or {}
+    return ", ".join(
+        f"{name} {value}"
+        for name, value in given.items()
+        if getattr(ROWS[result["row"]], name) != value
+    )
+
+
+def _remark(result: Result) -> str:
+    """What sets a measurement apart from others of its entrant: settings, and what was noted."""
+    return ", ".join([*result.get("set", []), *([result["note"]] if result.get("note") else [])])
 
 
 def _best_peer(results: list[Result]) -> Result | None:
@@ -90,7 +115,7 @@ def _entry(what: str, entrant: str, turns: list[Result], best: Result | None) ->
     rates = [turn["tokens_per_second"] for turn in measured if turn.get("tokens_per_second")]
     first = _median(measured, "first_step_seconds")
     spread = f" ({min(rates):,.0f}-{max(rates):,.0f})" if len(rates) > 1 else ""
-    ours = entrant in _OURS and best is not None
+    ours = entrant.partition(" ")[0] in _OURS and best is not None
     return _line(
         [
             what,
@@ -114,12 +139,25 @@ def _notes(results: list[Result]) -> list[str]:
         last = next((r for r in reversed(results) if r["entrant"] == entrant), None)
         if last is None:
             continue
-        named = ", ".join(f"{name} {number}" for name, number in last.get("versions", {}).items())
+        named = ", ".join(
+            f"{name} {number}" for name, number in _versions(results, entrant).items()
+        )
         note = f" ({ENTRANTS[entrant].note})" if ENTRANTS[entrant].note else ""
         dtype = f"; adapter {last['adapter_dtype']}" if "adapter_dtype" in last else ""
         path = f"; path {last['path']}: {last['why']}" if "path" in last else ""
         lines.append(f"- {entrant}{note}{dtype}{path}: {named or last['outcome']}")
     return lines
+
+
+def _versions(results: list[Result], entrant: str) -> dict[str, str]:
+    """All versions of each library that an entrant was measured with."""
+    found: dict[str, list[str]] = {}
+    for result in results:
+        for name, number in (
+            result.get("versions", {}).items() if result["entrant"] == entrant else ()
+        ):
+            found[name] = list(dict.fromkeys([*found.get(name, []), number]))
+    return {name: " and ".join(numbers) for name, numbers in found.items()}
 
 
 def _median(results: list[Result], key: str) -> float | None:

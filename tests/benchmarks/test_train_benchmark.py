@@ -51,6 +51,24 @@ def test_ratios_are_to_the_best_variant_of_unsloth(modules: Any) -> None:
     assert "Card: H100." in lines
 
 
+def test_what_was_changed_or_noted_sets_a_measurement_apart(modules: Any) -> None:
+    results = [
+        result("finetui", 15000, 6.0, versions={"transformers": "5.17.0"}),
+        result("unsloth", 10000, 8.0, set=[]),
+        result("finetui", 12000, 6.0, note="the version before"),
+        result("finetui", 11000, 6.0, set=["train.path=peft"]),
+        result("finetui", 20000, 6.0, changes={"random_base": True, "length": 2048},
+               versions={"transformers": "5.23.0"}),
+    ]  # fmt: skip
+    table = modules["table"].markdown(results)
+    what = "| Llama-3.1-8B, 2 x 2048"
+    assert f"{what} | finetui | 15,000 | 1.50 |" in table
+    assert f"{what} | finetui (the version before) | 12,000 | 1.20 |" in table
+    assert f"{what} | finetui (train.path=peft) | 11,000 | 1.10 |" in table
+    assert f"{what}, random_base True | finetui | 20,000 |  |" in table
+    assert "transformers 5.17.0 and 5.23.0" in table
+
+
 def test_a_line_cut_short_is_left_out(modules: Any, tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     file.write_text(json.dumps(result("trl", 1, 1)) + '\n{"row": "8b', encoding="utf-8")
@@ -236,6 +254,10 @@ def test_packed_rows_are_as_many_as_the_steps_take(modules: Any) -> None:
         ("--rows tiny --lengths a,b", "argument --lengths: 'a' is no whole number"),
         ("--rows tiny --gpus 0", "argument --gpus: 0 is less than 1"),
         ("--rows tiny --rounds 0", "argument --rounds: 0 is less than 1"),
+        ("--rows tiny --budget-seconds nan", "argument --budget-seconds: 'nan' is no time"),
+        ("--rows tiny --run-seconds -1", "argument --run-seconds: '-1' is no time from 0 on"),
+        ("--rows tiny --python-path nope=/x", "--python-path nope: give one of finetui,"),
+        ("--rows tiny,tiny-context --lengths 64", "--lengths: tiny searches for no length"),
         ("--rows tiny --env foo", "--env foo: give NAME:KEY=VALUE"),
         ("--rows tiny --env trl:KEY", "--env trl:KEY: give NAME:KEY=VALUE"),
         ("--rows tiny --env nobody:KEY=1", "the name being an entrant or all"),
