@@ -365,6 +365,19 @@ def test_nothing_is_written_for_what_will_not_run(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("seen", "baseline"), [([None], None), ([0], 0), ([9, 9], 9), ([9, 6, 4, 4], 4), ([5, 7], 7)]
+)
+def test_a_measurement_waits_for_memory_that_others_let_go_of(
+    modules: Any, seen: list[int | None], baseline: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modules["course"], "_LOOK_SECONDS", 0)
+    answers = iter(seen)
+    card = SimpleNamespace(used_bytes=lambda: next(answers))
+    assert modules["course"]._settled(card) == baseline
+    assert list(answers) == []
+
+
 def test_several_gpus_take_a_row_each_and_searches_come_last_and_alone(
     modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
