@@ -119,8 +119,8 @@ def measure(
 def _settled(card: Peak) -> int | None:
     """Device memory in use before a measurement, once nobody lets go of more.
 
-    A process that ended, such as the one that wrote the weights, may hold some for a moment: counted
-    as the baseline, it made a training of 13.3 GiB one of 10.9.
+    A process that ended, such as the one that wrote the weights, may hold some for a moment:
+    counted as the baseline, it made a training of 13.3 GiB one of 10.9.
     """
     used = card.used_bytes()
     for _ in range(_LOOKS if used else 0):

@@ -206,8 +206,9 @@ def score_tile(
     """
     wide = logits.to(highest.dtype)
     higher = torch.maximum(highest, wide.amax(1))
-    total.mul_((highest - higher).exp()).add_((wide - higher[:, None]).exp().sum(1))
-    highest.copy_(higher)
+    base = higher.clamp(min=torch.finfo(higher.dtype).min)  # a tile may be all minus infinity
+    total.mul_((highest - base).exp()).add_((wide - base[:, None]).exp().sum(1))
+    highest.copy_(base)
     inside = (places >= 0) & (places < logits.shape[1])
     found = wide.gather(1, places.clamp(0, logits.shape[1] - 1)[:, None])[:, 0]
     wanted.copy_(torch.where(inside, found, wanted))

@@ -190,8 +190,27 @@ def test_a_loss_in_tiles_of_the_vocabulary() -> None:
     near(state[0] + state[1].log(), logits.logsumexp(1))
     logsum = logits.logsumexp(1)
     for begin in (0, 4999):
-        tile, places = logits[:, begin : begin + 4999].contiguous(), targets - begin
+        tile, places = logits[:, begin : begin + 4999], targets - begin
         both(lambda p, scores, at=places: p.tile_gradient(scores, at, logsum), tile)
+
+
+@pytest.mark.parametrize("pieces", [plain, fused])
+def test_a_tile_of_extreme_logits(pieces: Any) -> None:
+    rows = torch.zeros(4, 600, device=DEVICE)
+    rows[0, :300], rows[1, 300:], rows[2, 7], rows[3] = -torch.inf, -torch.inf, 90.0, -1e4
+    targets = torch.tensor([400, 100, 7, 599], device=DEVICE)
+    highest, total, wanted = (torch.full((4,), n, device=DEVICE) for n in (-torch.inf, 0.0, 0.0))
+    for begin in (0, 300):
+        tile = rows[:, begin : begin + 300]
+        pieces.score_tile(tile, targets - begin, highest, total, wanted)
+    logsum = highest + total.log()
+    torch.testing.assert_close(logsum, rows.logsumexp(1))
+    torch.testing.assert_close(wanted, rows.gather(1, targets[:, None])[:, 0])
+    grad = rows.softmax(1)
+    grad[torch.arange(4, device=DEVICE), targets] -= 1
+    for begin in (0, 300):
+        pieces.tile_gradient(rows[:, begin : begin + 300], targets - begin, logsum)
+    torch.testing.assert_close(rows, grad, rtol=1e-3, atol=1e-6)
 
 
 def test_losses_of_extreme_logits() -> None:
@@ -210,11 +229,16 @@ def test_losses_of_extreme_logits() -> None:
 
 @pytest.mark.skipif(GPU, reason="attention and copies of a GPU are not those of the twins")
 @pytest.mark.parametrize(
-    ("family", "width", "part", "rank", "light"),
-    [("llama", 80, 0.2, 8, False), ("qwen3", 32, 0.0, 40, False), ("qwen3", 32, 0.2, 8, True)],
+    ("family", "width", "part", "rank", "plan"),
+    [
+        ("llama", 80, 0.2, 8, Plan(2, mlp_tokens=16)),
+        ("qwen3", 32, 0.0, 40, Plan(2, mlp_tokens=16)),
+        ("qwen3", 32, 0.2, 8, Plan(2, mlp_tokens=16, light=True)),
+        ("qwen2", 32, 0.0, 8, Plan(2, loss_rows=5, host_embedding=True, host_head=True)),
+    ],
 )
 def test_a_whole_model_through_the_kernels(
-    family: str, width: int, part: float, rank: int, light: bool, monkeypatch: pytest.MonkeyPatch
+    family: str, width: int, part: float, rank: int, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With memory in which there is nothing but NaN: no kernel reads what none has written."""
     found = {}
@@ -225,7 +249,7 @@ def test_a_whole_model_through_the_kernels(
             monkeypatch.setattr(torch, "empty", spoiled)
         learner = adapted(family, changes={"head_dim": width}, lora_dropout=part, r=rank)
         torch.manual_seed(3)
-        fast = model.FastModel(learner, Plan(2, mlp_tokens=16, light=light))
+        fast = model.FastModel(learner, plan)
         fast(whole(flat_batch([7, 20]), flat_batch([13]))).backward()
         found[pieces] = gradients(learner)
     for name, wanted in found[plain].items():

@@ -6,7 +6,8 @@ import pytest
 import torch
 from fast_models import adapted, flat_batch, gradients, whole
 
-from core.model.fast import plain
+from core.model.fast import footprint, plain
+from core.model.fast.dims import Dims
 from core.model.fast.head import Head, Scored
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
@@ -65,6 +66,18 @@ def test_loss_and_gradient_are_those_of_the_head_on_the_device(tile: int, elemen
     loss = head.loss(third, Room(elements), keep=False)  # type: ignore[arg-type]
     assert loss.item() == pytest.approx(wanted.item(), rel=1e-6)
     assert all(torch.equal(a.hidden, b.hidden) for a, b in zip(third, pieces, strict=True))
+
+
+def test_its_room_is_what_is_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(footprint, "HEAD_TILE", 100)
+    dims = Dims(1, HIDDEN, 0, HIDDEN, HIDDEN, VOCABULARY, False, rank=4)
+    plan = Plan(0, host_head=True, loss_rows=8, micro_batch=2, longest=40)
+    table, norm = torch.randn(VOCABULARY, HIDDEN).bfloat16(), torch.ones(HIDDEN).bfloat16()
+    pieces, room = scored([40, 40], [40, 40], torch.bfloat16), Room(dtype=torch.bfloat16)
+    StreamedHead(norm, 1e-6, Belt(table, CPU, 100), 8, plain).loss(pieces, room, keep=True)  # type: ignore[arg-type]
+    # Four tensors begin at a multiple of 64 elements.
+    planned = footprint._loss_room(dims, plan)
+    assert planned <= room.asked < planned + 5 * 64
 
 
 def test_half_precision_is_no_worse_than_on_the_device() -> None:
