@@ -21,7 +21,7 @@ _ROUNDED = 900e6
 """Elements a millisecond that are rounded to FP8."""
 _ATTENTION_FORWARD, _ATTENTION_BACKWARD = (620e9, 608), (560e9, 1315)
 """Operations of attention a millisecond in a long document, and the length in tokens at which they
-are half as many. Measured: 478 and 341 at 2,048, 677 and 551 at 32,768, 588 and 558 at 131,072,
+are half as many. Measured: 464 and 343 at 2,048, 677 and 551 at 32,768, 588 and 558 at 131,072,
 512 and 506 at 349,440, where the card's power ends."""
 _BACKWARD_OF_ATTENTION = 2.5
 """Its operations, of those of the forward pass."""
