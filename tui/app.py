@@ -219,23 +219,19 @@ class FinetuiApp(ToastApp, TypedApp):
         self._show_standing()
 
     def _check_model(self, config: RunConfig) -> None:
-        name, revision = config.model.name_or_path, config.model.revision
-        targets = config.adapter.target_modules
+        name = config.model.name_or_path
         if not name or self.session.folder is not None:
             self.main.config.say_memory("")
             return
+        wrong = self.main.config.draft.meaningless()
 
         def check() -> None:
-            from core.model.shapes import check_target_modules, shape_of
+            from core.model.fits import objections
+            from tui.memory import lines
 
             worker = get_current_worker()
-            model = layers = None
-            try:
-                layers = check_target_modules(targets, shape_of(name, revision))
-            except FinetuiError as error:
-                # Offline is no mistake of the settings: the run itself will say so.
-                model = None if error.kind == "hub_unreachable" else error.message
-            needs = _memory_lines(config)
+            model, layers = objections(config)
+            needs = lines(config, wrong)
             if not worker.is_cancelled:  # else the settings have changed, and another one looks
                 self.call_from_thread(checked, model, layers, needs)
 
@@ -466,20 +462,6 @@ def memory(session: Session) -> tuple[int | None, str]:
     if session.gpus:
         return sum(max(0, gpu.ours_bytes) for gpu in session.gpus.values()), ""
     return (session.process.rss_bytes, " RAM") if session.process else (None, "")
-
-
-def _memory_lines(config: RunConfig) -> tuple[str, str]:
-    """What the settings would take, for the form's foot, and more of it; empty where it fails."""
-    from core.model.fits import reckon
-    from tui.memory import line, more
-
-    try:
-        fit = reckon(config)
-    except FinetuiError:
-        return "", ""  # the form shows the same error at its setting, or the start will
-    if fit is None:
-        return "Memory est. unknown: the model's config.json does not tell its sizes", ""
-    return line(fit), more(fit)
 
 
 def _place(folder: RunFolder | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 from typing import Any
 
 from pydantic import ValidationError
@@ -73,6 +74,16 @@ class Draft:
         found = {name: self.error(name) for name in self._texts}
         return {name: error for name, error in found.items() if error}
 
+    def meaningless(self) -> tuple[Name, ...]:
+        """Fields whose texts mean no setting, in the order of the form.
+
+        Those that only a check outside the schema objects to are not among them.
+        """
+        if self._cross is None:
+            self._cross = self._across()
+        wrong = self._errors.keys() | self._cross.keys()
+        return tuple(name for name in self._texts if name in wrong)
+
     def config(self) -> RunConfig:
         """The configuration that the texts mean.
 
@@ -84,24 +95,20 @@ class Draft:
         return RunConfig.model_validate(self._values())
 
     def last_good(self) -> RunConfig:
-        """The configuration, with defaults for the fields that are wrong."""
-        values = self._values()
-        for section, key in self.errors():
-            values[section].pop(key, None)
-        return RunConfig.model_validate(values)
+        """The configuration, with defaults for the fields whose texts mean nothing."""
+        return RunConfig.model_validate(self._values(self.meaningless()))
 
-    def _values(self) -> dict[str, dict[str, Any]]:
+    def _values(self, without: Container[Name] = ()) -> dict[str, dict[str, Any]]:
         values: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
         for (section, key), text in self._texts.items():
-            values[section][key] = coerce(section_fields(section)[key], text)
+            if (section, key) not in without:
+                values[section][key] = coerce(section_fields(section)[key], text)
         return values
 
     def _across(self) -> dict[Name, str]:
         """What fields of one section say against each other, put at each of them that changed."""
-        if self._errors:
-            return {}
         try:
-            RunConfig.model_validate(self._values())
+            RunConfig.model_validate(self._values(self._errors))
         except ValidationError as error:
             found: dict[Name, str] = {}
             for item in error.errors():

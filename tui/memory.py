@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from core.model.fits import Fit
+from collections.abc import Sequence
+
+from core.config.errors import FinetuiError
+from core.config.schema import RunConfig
+from core.model.fits import Fit, reckon
 from tui import numbers
+from tui.draft import Name
+
+_UNKNOWN = "Memory est. unknown"
 
 _SHOWN = {
     "weights": ("weights", "head", "embedding", "scratch"),
@@ -13,6 +20,22 @@ _SHOWN = {
     "context": ("context",),
 }
 """The parts that one line has room for, and what they hold."""
+
+
+def lines(config: RunConfig, wrong: Sequence[Name] = ()) -> tuple[str, str]:
+    """What settings would take, for the form's foot, and more of it for where there is room.
+
+    Of settings of which some are ``wrong`` nothing is told but that: it would be told of others.
+    """
+    if wrong:
+        return f"{_UNKNOWN}: first correct {', '.join(map('.'.join, wrong))}", ""
+    try:
+        fit = reckon(config)
+    except FinetuiError as error:
+        return f"{_UNKNOWN}: {error.message}", ""
+    if fit is None:
+        return f"{_UNKNOWN}: the model's config.json does not tell its sizes", ""
+    return line(fit), more(fit)
 
 
 def line(fit: Fit) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
-from core.config.errors import InputError
+from core.config.errors import FinetuiError, InputError
 from core.config.schema import RunConfig
 from core.model import liger
 from core.model.activations import activations
 from core.model.memory import Estimate, estimate
 from core.model.room import SHARE, free_memory_bytes
-from core.model.shapes import ModelShape, configured, shape_of
+from core.model.shapes import ModelShape, check_target_modules, configured, shape_of
 from core.model.sizes import dims_of, linears_of, work_of
 from core.monitor.devices import Gpu, Listing, before_fp8, listing, pick
 from core.monitor.doctor import Finding, Level
@@ -83,6 +84,21 @@ def _shape(config: RunConfig) -> ModelShape:
         if error.kind != "no_weights":
             raise
         return configured(name, revision)
+
+
+def objections(config: RunConfig) -> tuple[str | None, str | None]:
+    """What a run would object to its model, and to the layers that get adapters; None: nothing."""
+    name, revision = config.model.name_or_path, config.model.revision
+    shape = wrong = None
+    try:
+        shape = shape_of(name, revision)
+    except FinetuiError as error:
+        # Offline is no mistake of the settings: the run itself will say so.
+        wrong = None if error.kind == "hub_unreachable" else error.message
+        if error.kind == "no_weights":
+            with suppress(FinetuiError):
+                shape = configured(name, revision)
+    return wrong, check_target_modules(config.adapter.target_modules, shape) if shape else None
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,60 @@ async def test_the_memory_follows_what_is_typed(make_app: MakeApp) -> None:
         assert total() == typed
 
 
+async def test_a_config_json_alone_has_its_total_and_no_start(
+    make_app: MakeApp, links: IdleLinks, tiny_model: Path, data_file: Path
+) -> None:
+    folder = Path("llama")
+    folder.mkdir()
+    (folder / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
+    app = make_app()
+    async with app.run_test(size=(160, 48)) as pilot:
+        app.set_setting(("data", "files"), str(data_file))
+        app.set_setting(("model", "name_or_path"), str(folder))
+        await settle(pilot)
+        pane = app.main.config
+        before = str(pane.border_subtitle)
+        assert before.startswith("Memory est. ")
+        app.set_setting(("data", "max_length"), "65536")
+        await settle(pilot)
+        after = str(pane.border_subtitle)
+        assert after.split(" of ")[0] not in ("", before.split(" of ")[0])
+        assert "GiB RAM" in after
+        error = pane.draft.error(("model", "name_or_path"))
+        assert error is not None
+        assert "holds no weights" in error
+        lines = shown(app)
+        assert "✗ 1 to correct  llama" in lines
+        assert "none yet: b chooses one" not in lines
+        await pilot.press("t")
+        await settle(pilot)
+        assert not links.started
+
+
+async def test_no_total_is_told_for_a_default_in_place_of_what_is_wrong(make_app: MakeApp) -> None:
+    app = make_app()
+    async with app.run_test(size=(160, 48)) as pilot:
+        await settle(pilot)
+        await pilot.press("d", "2")
+        await settle(pilot)
+        pane = app.main.config
+        right = str(pane.border_subtitle)
+        app.set_setting(("adapter", "r"), "0")
+        await settle(pilot)
+        assert str(pane.border_subtitle) == "Memory est. unknown: first correct adapter.r"
+        app.set_setting(("data", "max_length"), "65536")
+        await settle(pilot)
+        assert str(pane.border_subtitle) == "Memory est. unknown: first correct adapter.r"
+        app.set_setting(("adapter", "r"), "16")
+        await settle(pilot)
+        told = [text.split(" of ")[0] for text in (right, str(pane.border_subtitle))]
+        assert all(text.startswith("Memory est. ") and "unknown" not in text for text in told)
+        assert told[0] != told[1]
+        app.set_setting(("model", "name_or_path"), "./nothing-here")
+        await settle(pilot)
+        assert "Memory est. unknown: there is no model folder" in str(pane.border_subtitle)
+
+
 async def test_letters_type_in_a_field_and_escape_leaves_it(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(120, 40)) as pilot:

@@ -55,6 +55,24 @@ def test_settings_that_exclude_each_other_both_say_so() -> None:
     assert set(draft.errors()) == {("train", "path"), ("train", "fp8")}
 
 
+def test_settings_that_exclude_each_other_do_not_stand_beside_a_wrong_one() -> None:
+    draft = Draft(RunConfig())
+    draft.set(("quantization", "load_in_8bit"), "yes")
+    draft.set(("adapter", "r"), "0")
+    both = (("quantization", "load_in_4bit"), ("quantization", "load_in_8bit"))
+    assert draft.meaningless() == (*both, ("adapter", "r"))
+    assert draft.last_good() == RunConfig()
+
+
+def test_what_a_model_objects_to_still_means_something() -> None:
+    draft = Draft(RunConfig())
+    draft.set(("model", "name_or_path"), "a/model")
+    draft.object_to(("model", "name_or_path"), "holds no weights")
+    assert draft.errors()
+    assert draft.meaningless() == ()
+    assert draft.last_good().model.name_or_path == "a/model"
+
+
 def test_an_objection_from_outside_goes_with_the_text() -> None:
     draft = Draft(RunConfig())
     draft.object_to(("adapter", "target_modules"), "not in this model")
