@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
 from core.model.fits import Fit, reckon
+from core.model.room import free_gib, needed_gib
 from tui import numbers
 from tui.draft import Name
 
 _UNKNOWN = "Memory est. unknown"
+_MOST_DIGITS = 6
+"""Behind the point of a GiB: a kilobyte."""
 
 _SHOWN = {
     "weights": ("weights", "head", "embedding", "scratch"),
@@ -42,8 +45,7 @@ def line(fit: Fit) -> str:
     """An estimate in one line: what matters first, for a narrow pane cuts the end off."""
     found = fit.estimate
     mark = _mark(fit)
-    total = _total(fit)
-    room = f"{fit.room_bytes / numbers.GIB:.3g}" if _limited(fit) else numbers.gib(fit.free_bytes)
+    total, room = _against_room(fit)
     where = " limit" if _limited(fit) else "" if fit.on_gpu else " RAM"
     path = found.path + (f": {found.why}" if found.why else "")
     return f"Memory est. {total} of {room} GiB{where} {mark} · {path} · {_parts(fit)}"
@@ -76,11 +78,24 @@ def _total(fit: Fit) -> str:
     return "<0.1" if total < numbers.GIB / 10 else numbers.gib(total)
 
 
-def _apart(more: int, less: int) -> tuple[str, str]:
-    """GiB of two sizes, with as many digits (up to three) as show that they differ."""
-    for digits in (1, 2, 3):
-        said, other = (f"{size / numbers.GIB:.{digits}f}" for size in (more, less))
-        if said != other:
+def _against_room(fit: Fit) -> tuple[str, str]:
+    """GiB of the total and of the room for it, told apart; a limit is told as it was set."""
+    limit = f"{round(fit.room_bytes / numbers.GIB, _MOST_DIGITS):g}" if _limited(fit) else ""
+    return _apart(fit.estimate.total, fit.room_bytes, limit)
+
+
+def _apart(total: int, room: int, told: str = "") -> tuple[str, str]:
+    """GiB of a total and of a room (``told`` as that is), with digits that show which is more.
+
+    Nothing below 0.1 GiB is told exactly where the room is larger than that.
+    """
+    said, other = "<0.1", told or numbers.gib(room)
+    if total < numbers.GIB / 10 <= room:
+        return said, other
+    for digits in range(1, _MOST_DIGITS + 1):
+        said = f"{total / numbers.GIB:.{digits}f}"
+        other = told or f"{room / numbers.GIB:.{digits}f}"
+        if float(said) > float(other) if total > room else float(said) < float(other):
             break
     return said, other
 
@@ -103,20 +118,21 @@ def verdict(fit: Fit) -> str:
             f"takes {total} GiB; {free} are free on {fit.device}. Download the model, and ask again"
         )
     if fit.enough:
+        total, free = _apart(found.total, fit.free_bytes)
         return f"fits: {total} of {free} GiB that are free on {fit.device}"
-    total, free = _apart(found.total, fit.free_bytes)
-    if _limited(fit):
-        total = _total(fit)
-        room = f"memory.limit_gib allows {fit.room_bytes / numbers.GIB:.3g}"
-    else:
-        room = f"{free} are free on {fit.device}"
+    total, allowed = _against_room(fit)
+    room = (
+        f"memory.limit_gib allows {allowed}"
+        if _limited(fit)
+        else f"{allowed} are free on {fit.device}"
+    )
     fused = found.path == "fused"  # which goes through a sequence at a time already
     other = "adapter.r" if fused else "train.per_device_train_batch_size"
     more = found.more_ram
     ram = (
-        f"It would fit with more RAM: with {more.needs_bytes / numbers.GIB:.1f} GiB of it free, of "
-        f"which {more.free_bytes / numbers.GIB:.1f} are, it takes "
-        f"{more.device_bytes / numbers.GIB:.1f} GiB of the GPU. Free RAM, or lower"
+        f"It would fit with more RAM: with {needed_gib(more.needs_bytes)} GiB of it free, of which "
+        f"{free_gib(more.free_bytes)} are, it takes {numbers.gib(more.device_bytes)} GiB of the "
+        "GPU. Free RAM, or lower"
         if more
         else "Lower"
     )

@@ -18,7 +18,7 @@ from core.model.fast import footprint
 from core.model.fast.dims import Dims as FastDims
 from core.model.fast.plan import Plan, choose
 from core.model.ram import MoreRam, enough, no_host_room
-from core.model.room import device_budget_bytes
+from core.model.room import device_budget_bytes, needed_gib
 from core.model.shapes import ModelShape, beyond_context, check_target_modules
 from core.model.sizes import adapted_of, dims_of, linears_of, untold_experts, work_of
 from core.model.training_path import beyond_limit, fused_dims, path_of, told_of
@@ -229,8 +229,8 @@ def _room_notes(total: int, smallest: int, host: int, unknown: bool) -> Iterator
     """How much less would do, and what it takes beside the device's memory."""
     if total - smallest > _TOLD_BYTES:
         yield (
-            f"memory is used to save work: {smallest / footprint.GIB:.1f} GiB would do, more "
-            "slowly (memory.limit_gib)"
+            f"memory is used to save work: {needed_gib(smallest)} GiB would do, more slowly "
+            "(memory.limit_gib)"
         )
     elif unknown:
         yield "this is the least that it needs; it uses what is free to save work"

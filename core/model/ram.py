@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from core.model.fast import footprint
 from core.model.fast.dims import Dims
 from core.model.fast.plan import Plan
-from core.model.room import SHARE
+from core.model.room import SHARE, free_gib, needed_gib
 
 _NEAR_BYTES = 64 << 20
 """As near as the amount of RAM is sought that would do."""
@@ -30,10 +30,10 @@ def no_host_room(dims: Dims, host_bytes: int, *, host_head: bool = False) -> str
     ``host_bytes`` is what a plan may take. It takes the tables that wait there at the least.
     """
     least = footprint.table_bytes(dims, embedding=host_head or not dims.tied, head=host_head)
-    needs, free = (size / SHARE / footprint.GIB for size in (least, host_bytes))
+    needs, free = (int(size / SHARE) for size in (least, host_bytes))
     return (
-        f"the fused path needs {needs:.2f} GiB of free memory (RAM) of the host at the least, and "
-        f"{free:.2f} are free"
+        f"the fused path needs {needed_gib(needs, 2)} GiB of free memory (RAM) of the host at the "
+        f"least, and {free_gib(free, 2)} are free"
     )
 
 

@@ -10,6 +10,7 @@ import psutil
 SHARE = 0.9
 """Part of the free memory that is planned with."""
 
+_GIB = 1 << 30
 _CGROUPS = Path("/sys/fs/cgroup")
 _LAYOUTS = (
     ("memory.max", "memory.current", "memory.stat", "inactive_file"),
@@ -41,10 +42,20 @@ def free_memory_bytes(cgroups: Path = _CGROUPS) -> int:
     return free
 
 
+def needed_gib(size: int, digits: int = 1) -> str:
+    """GiB that are enough for so many bytes: rounded up, for who follows it."""
+    return f"{math.ceil(size / _GIB * 10**digits) / 10**digits:.{digits}f}"
+
+
+def free_gib(size: int, digits: int = 1) -> str:
+    """GiB of so many bytes that are there to be used: rounded down."""
+    return f"{math.floor(size / _GIB * 10**digits) / 10**digits:.{digits}f}"
+
+
 def device_budget_bytes(limit_gib: float | None, free_bytes: float) -> int:
     """Device memory that a plan may fill: ``memory.limit_gib``, or a part of what is free.
 
     A limit above what is free is none: what is planned beyond would not be there.
     """
-    limit = math.inf if limit_gib is None else limit_gib * (1 << 30)
+    limit = math.inf if limit_gib is None else limit_gib * _GIB
     return int(limit if limit <= free_bytes else free_bytes * SHARE)

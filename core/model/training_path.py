@@ -13,6 +13,7 @@ from core.model.fast import footprint
 from core.model.fast.dims import Dims as FastDims
 from core.model.fast.known import ARCHITECTURES, odd_window
 from core.model.fast.plan import Plan
+from core.model.room import free_gib, needed_gib
 from core.model.shapes import ModelShape
 from core.model.sizes import dims_of
 
@@ -93,10 +94,10 @@ def beyond_limit(
     needs = footprint.peak_bytes(dims, plan, state)
     if free_bytes is not None and needs > free_bytes:
         return (
-            f"it takes {needs / footprint.GIB:.2f} GiB of the GPU at the least, and "
-            f"{free_bytes / footprint.GIB:.2f} are free: it will probably run out of memory. Lower "
+            f"it takes {needed_gib(needs, 2)} GiB of the GPU at the least, and "
+            f"{free_gib(free_bytes, 2)} are free: it will probably run out of memory. Lower "
             "adapter.r or data.max_length, or free memory (finetui estimate says what it takes)"
         )
     if limit is None or needs <= limit * footprint.GIB:
         return ""
-    return f"memory.limit_gib is {limit:g}, and it takes {needs / footprint.GIB:.1f} at the least"
+    return f"memory.limit_gib is {limit:g}, and it takes {needed_gib(needs)} at the least"

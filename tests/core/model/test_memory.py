@@ -11,6 +11,7 @@ import pytest
 from known_shapes import GIB, LLAMA_1B, LLAMA_8B, QWEN_7B, config, needed
 
 from core.model.memory import estimate
+from core.model.room import needed_gib
 from core.model.shapes import ModelShape, shape_of
 
 
@@ -51,7 +52,7 @@ def test_what_is_free_is_planned_with_as_a_run_would() -> None:
     )
     assert least.total < small.total <= 9 * GIB < large.total <= 24 * GIB * 0.9
     assert any("this is the least" in note for note in least.notes)
-    told = f"{least.total / GIB:.1f} GiB would do"
+    told = f"{needed_gib(least.total)} GiB would do"
     assert any(told in note for note in large.notes)
     assert not any("would do" in note for note in least.notes)
     assert any("GiB of RAM hold" in note for note in large.notes)
@@ -61,11 +62,23 @@ def test_what_is_free_is_planned_with_as_a_run_would() -> None:
     assert needed(beyond, LLAMA_8B, free_bytes=24 * GIB) == large
 
 
+@pytest.mark.parametrize("model", [LLAMA_8B, LLAMA_1B, QWEN_7B], ids=["8B", "1B", "7B"])
+@pytest.mark.parametrize("rank", ["4", "16", "64"])
+def test_what_would_do_does(model: ModelShape, rank: str) -> None:
+    wish = {"train.path": "auto", "r": rank}
+    large = needed(config(**wish), model, free_bytes=79 * GIB)
+    (told,) = (note for note in large.notes if "would do" in note)
+    limit = told.split(": ")[1].split()[0]
+    found = needed(config(**wish, **{"memory.limit_gib": limit}), model, free_bytes=79 * GIB)
+    assert found.total <= float(limit) * GIB < found.total + 0.1 * GIB
+    assert not any("at the least" in note for note in found.notes)
+
+
 def test_a_limit_that_cannot_be_kept_is_told() -> None:
     wish = config(**{"train.path": "auto", "memory.limit_gib": "3"})
     found = needed(wish, LLAMA_8B, free_bytes=24 * GIB)
     assert found.total > 3 * GIB
-    assert f"memory.limit_gib is 3, and it takes {found.total / GIB:.1f} at the least" in (
+    assert f"memory.limit_gib is 3, and it takes {needed_gib(found.total)} at the least" in (
         found.notes
     )
     plain = needed(config(**{"memory.limit_gib": "3"}), LLAMA_8B)
@@ -77,7 +90,7 @@ def test_without_ram_for_the_fused_path_it_is_reckoned_for_peft() -> None:
     found = needed(wish, LLAMA_8B, free_bytes=7 * GIB, host_bytes=GIB // 8)
     assert found.path == "PEFT"
     assert found.why == (
-        "the fused path needs 1.09 GiB of free memory (RAM) of the host at the least, and 0.14 are "
+        "the fused path needs 1.09 GiB of free memory (RAM) of the host at the least, and 0.13 are "
         "free"
     )
 

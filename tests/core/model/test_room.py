@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.model.room import device_budget_bytes, free_memory_bytes
+from core.model.room import device_budget_bytes, free_gib, free_memory_bytes, needed_gib
 
 
 @pytest.fixture(autouse=True)
@@ -45,3 +45,12 @@ def test_a_plan_may_fill_the_limit_or_a_part_of_what_is_free(
     limit_gib: float | None, gib: float
 ) -> None:
     assert device_budget_bytes(limit_gib, 20 << 30) == int(gib * (1 << 30))
+
+
+def test_what_is_enough_is_rounded_up_and_what_is_there_down() -> None:
+    gib = 1 << 30
+    size = int(5.432 * gib)
+    assert (needed_gib(size), needed_gib(size, 2)) == ("5.5", "5.44")
+    assert (free_gib(size), free_gib(size, 2)) == ("5.4", "5.43")
+    assert needed_gib(3 * gib) == free_gib(3 * gib) == "3.0"
+    assert needed_gib(3 * gib + 1) == "3.1"
