@@ -64,7 +64,9 @@ def more(fit: Fit) -> str:
     """Path, parts and notes of an estimate, for where there is room to read them."""
     found = fit.estimate
     why = f" ({found.why})" if found.why else ""
-    return ". ".join((f"Now {found.path}{why}", f"GiB: {_parts(fit)}", *found.notes)) + "."
+    refused = [f"Refused: {found.refused}"] if found.refused else []
+    told = (*refused, f"Now {found.path}{why}", f"GiB: {_parts(fit)}", *found.notes)
+    return ". ".join(told) + "."
 
 
 def _parts(fit: Fit) -> str:

@@ -249,10 +249,6 @@ def _refused(config: RunConfig, shape: ModelShape, path: str) -> str:
 
 def _notes(config: RunConfig, shape: ModelShape, path: str) -> tuple[str, ...]:
     notes = [beyond_context(config.data.max_length, shape.context_length)]
-    wrong = check_target_modules(config.adapter.target_modules, shape)
-    notes += [f"adapter.target_modules: {wrong}"] if wrong else []
-    if shape.quantization:
-        notes.append(f"it is quantized already ({shape.quantization}): a training refuses it")
     if config.memory.limit_gib and path == "PEFT":
         notes.append(
             "memory.limit_gib shapes the fused path alone: PEFT's layers take what is here"

@@ -19,7 +19,13 @@ from core.config.errors import InputError
 from core.config.hub import local_folder, model_file
 from core.model import fields
 from core.model.experts import Mixture, count_of, mixture_of
-from core.model.fast.known import UNSAID_HEAD_WIDTHS, odd_architecture, window_of
+from core.model.fast.known import (
+    ARCHITECTURES,
+    LINEARS,
+    UNSAID_HEAD_WIDTHS,
+    odd_architecture,
+    window_of,
+)
 from core.model.fields import number
 
 INDEX_NAME = "model.safetensors.index.json"
@@ -232,13 +238,17 @@ def beyond_context(max_length: int, context_length: int | None) -> str:
 def check_target_modules(targets: str | Iterable[str], shape: ModelShape) -> str | None:
     """Why the model cannot take adapters on these layers, with the nearest names; None when fine.
 
-    Nothing can be said while the layer names are unknown: None as well.
+    Without its weights the layers are those of its family, where that is known. Else nothing can
+    be said: None as well.
     """
-    if shape.linear_names is None or targets == "all-linear":
+    known = shape.linear_names
+    if known is None and shape.architecture in ARCHITECTURES:
+        known = LINEARS
+    if known is None or targets == "all-linear":
         return None
     names = [targets] if isinstance(targets, str) else list(targets)
     # PEFT matches by the end of a dotted name: only its last part must be a linear layer.
-    return missing_targets(names, shape.linear_names, shape.architecture)
+    return missing_targets(names, known, shape.architecture)
 
 
 def missing_targets(targets: Iterable[str], known: Iterable[str], model: str) -> str | None:

@@ -10,6 +10,8 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 ARCHITECTURES = tuple(
     f"{name}ForCausalLM" for name in ("Llama", "Mistral", "Qwen2", "Qwen3")
 )  # fmt: skip
+LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+"""The linear layers of each of their decoder layers; there are no others."""
 _WINDOW = 4096
 """What transformers takes where config.json names no window; null means none."""
 _FIRST_TO_SLIDE, _LAYERS = 28, 32

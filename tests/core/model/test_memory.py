@@ -12,7 +12,7 @@ from known_shapes import GIB, LLAMA_1B, LLAMA_8B, QWEN_7B, config, needed
 
 from core.model.memory import estimate
 from core.model.room import needed_gib
-from core.model.shapes import ModelShape, shape_of
+from core.model.shapes import ModelShape, configured, shape_of
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,14 @@ def test_too_little_known_is_said() -> None:
 
 
 def test_targets_that_a_model_lacks_are_told(tiny_model: Path) -> None:
-    found = needed(config(target_modules="q_prj"), shape_of(str(tiny_model)))
-    assert any("did you mean q_proj" in note for note in found.notes)
+    wish, shape = config(target_modules="q_prj"), shape_of(str(tiny_model))
+    found = needed(wish, shape)
+    assert "did you mean q_proj" in found.refused
+    assert not any("q_prj" in note for note in found.notes)
+    without = configured(str(tiny_model))
+    assert needed(wish, without).refused == found.refused
+    assert needed(wish, replace(without, architecture="XForCausalLM")).refused == ""
+    assert needed(config(target_modules="q_proj"), without).refused == ""
 
 
 def test_rows_longer_than_the_model_reads_are_told() -> None:

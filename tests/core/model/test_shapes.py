@@ -216,6 +216,19 @@ def test_unknown_targets_come_with_the_nearest_names(tiny_model: Path) -> None:
     assert "'zzz'; it has down_proj" in sentence
 
 
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+def test_the_layers_of_a_family_are_known_without_weights(tmp_path: Path, family: str) -> None:
+    kind = {"architectures": [f"{family.title()}ForCausalLM"], "model_type": family}
+    (tmp_path / "config.json").write_text(json.dumps(kind | {"hidden_size": 8}))
+    shape = configured(str(tmp_path))
+    assert check_target_modules("all-linear", shape) is None
+    assert check_target_modules(["down_proj", "self_attn.o_proj"], shape) is None
+    assert check_target_modules(["zzz", "lm_head"], shape) == (
+        f"{family.title()}ForCausalLM has no linear layer 'zzz', 'lm_head'; it has down_proj, "
+        "gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    )
+
+
 def test_a_model_can_be_described_without_its_weights(tmp_path: Path) -> None:
     folder = write_sharded(tmp_path / "m", num_hidden_layers=3)
     (folder / "a.safetensors").unlink()

@@ -67,7 +67,7 @@ def test_what_the_fused_path_was_not_written_for_is_foreseen() -> None:
     old = needed(wish, LLAMA_8B, bf16=False)
     assert (old.path, "bf16, which this GPU does not" in old.why) == ("PEFT", True)
     quantized = needed(wish, replace(LLAMA_8B, quantization="awq"))
-    assert any("quantized already (awq)" in note for note in quantized.notes)
+    assert quantized.refused == "it is quantized already (awq)"
 
 
 @pytest.mark.parametrize(
