@@ -23,8 +23,6 @@ from core.model.shapes import ModelShape, beyond_context, check_target_modules
 from core.model.sizes import adapted_of, dims_of, linears_of, untold_experts, work_of
 from core.model.training_path import beyond_limit, fused_dims, path_of, told_of
 
-CONTEXT_BYTES = 512 << 20
-"""The CUDA context with the kernels that were loaded, outside of torch's allocator."""
 _CPU_NOTE = "the process takes 1 to 2 GiB of RAM more: libraries, and what the allocator holds back"
 _FP8_ALONE = "train.fp8 is for the fused path alone"
 _UNTOLD = "config.json does not tell its experts, and they are most of such a model"
@@ -141,7 +139,7 @@ def estimate(
         layer=live.layer,
         loss=max(0, tile - live.layer),
         scratch=stored.scratch_bytes(config, layers, compute),
-        context=CONTEXT_BYTES if gpu else 0,
+        context=footprint.CONTEXT_BYTES if gpu else 0,
         path=path,
         why=why,
         notes=(*_notes(config, shape, path), *([] if gpu else [_CPU_NOTE])),

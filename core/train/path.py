@@ -21,7 +21,6 @@ from core.model.fast.footprint import state_bytes
 from core.model.fast.fp8.check import refused as fp8_refused
 from core.model.fast.plan import TILE_TOKENS, Plan, choose
 from core.model.fast.route import kernels_fail, obstacle
-from core.model.memory import CONTEXT_BYTES
 from core.model.ram import no_host_room
 from core.model.room import SHARE, device_budget_bytes, free_memory_bytes
 from core.model.shapes import ModelShape, configured
@@ -29,6 +28,11 @@ from core.model.sizes import dims_of
 from core.model.training_path import beyond_limit, fused_dims, path_of, told_of
 from core.monitor.devices import before_fp8
 from core.train.tally import Tally
+
+_TAKEN_BEFORE_BYTES = 512 << 20
+"""What CUDA and the first kernels have taken of a GPU, outside of torch's allocator, before a model
+is loaded: rather too little (H100: 0.67 GiB when a training begins, ``footprint.CONTEXT_BYTES`` by
+its end), for where it is too much a plan is made for memory that was never free."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ def memory_plan(config: RunConfig, dims: Dims, tally: Tally) -> Plan | None:
 def _free_bytes() -> int:
     """What was free before this process came, as the estimate has it from NVML."""
     free, _ = torch.cuda.mem_get_info()
-    return int(free + torch.cuda.memory_reserved() + CONTEXT_BYTES)
+    return int(free + torch.cuda.memory_reserved() + _TAKEN_BEFORE_BYTES)
 
 
 def _began(tally: Tally) -> Plan | None:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 GIB = 1 << 30
 CONTEXT_BYTES = 940 << 20
-"""Device memory outside of torch's allocator: CUDA, its libraries and kernels (H100, CUDA 13: 0.71
-to 0.86 GiB by NVML)."""
+"""Device memory outside of torch's allocator by the end of a training, on any path: CUDA, its
+libraries and kernels (H100, CUDA 13: 0.71 to 0.86 GiB by NVML)."""
 _LOOSE, _LOOSE_RECORDED = 120 << 20, 350 << 20
 """What the allocator holds beyond the parts, which is more where launches are recorded: they have
 memory of their own, which loss and optimizer cannot use meanwhile (0.11 and up to 0.28 GiB)."""

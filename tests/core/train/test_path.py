@@ -183,6 +183,15 @@ def test_the_shape_is_read_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatc
     assert len(found) == 3
 
 
+def test_no_more_is_planned_with_than_was_free_before_the_process_came(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    came_with = int(0.67 * GIB)  # CUDA's own, an H100's when a training begins
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (79 * GIB - came_with, 80 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda: 0)
+    assert 79 * GIB - came_with < path._free_bytes() <= 79 * GIB
+
+
 @pytest.mark.trains
 def test_what_the_loaded_model_cannot_is_refused(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     fused(monkeypatch)
