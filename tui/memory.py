@@ -16,10 +16,11 @@ _MOST_DIGITS = 6
 """Behind the point of a GiB: a kilobyte."""
 
 _SHOWN = {
-    "weights": ("weights", "head", "embedding", "scratch"),
+    "weights": ("weights", "head", "embedding"),
     "adapter": ("adapter", "gradients", "optimizer"),
     "activations": ("activations", "layer"),
     "loss": ("loss",),
+    "scratch": ("scratch",),
     "context": ("context",),
 }
 """The parts that one line has room for, and what they hold."""

@@ -48,8 +48,11 @@ class Estimate:
     loss: int
     """What the loss needs at its own peak beyond `layer`, which is not there at that time."""
     scratch: int
-    """The largest weight, dequantized for one product."""
+    """What products work in: the largest weight, dequantized for one of them; on the fused path a
+    group of weights or the logits, whichever is more, and what cuBLAS works in."""
     context: int
+    """What CUDA, its libraries and kernels take; on the fused path also page tables of pinned RAM,
+    and what the allocator holds beyond tensors."""
     path: str = "PEFT"
     why: str = ""
     notes: tuple[str, ...] = ()

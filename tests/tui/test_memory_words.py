@@ -6,7 +6,7 @@ import pytest
 
 from core.model.fits import Fit
 from core.model.memory import Estimate
-from tui.memory import line, verdict
+from tui.memory import line, more, verdict
 
 GIB = 1 << 30
 
@@ -24,6 +24,17 @@ def test_two_sizes_are_told_apart(total: float, free: float, said: str) -> None:
     fit = Fit(found, "a GPU", int(free * GIB), True)
     assert f"does not fit: {said} on a GPU" in verdict(fit)
     assert line(fit).startswith("Memory est. " + said.split(" are ")[0].replace(" GiB, and", " of"))
+
+
+def test_each_part_stands_under_its_own_name() -> None:
+    found = Estimate(*(number * GIB for number in (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)))
+    told = (
+        "weights 7.0 · adapter 56.0 · activations 192.0 · loss 256.0 · scratch 512.0 · "
+        "context 1024.0"
+    )
+    fit = Fit(found, "a GPU", GIB, True)
+    assert line(fit).endswith(told)
+    assert f"GiB: {told}" in more(fit)
 
 
 def test_a_limit_is_told_as_it_was_set_and_apart_from_the_total() -> None:

@@ -27,8 +27,8 @@ _ABOUT = {
     "activations": "kept for the backward pass",
     "layer": "the layer that the backward pass is at",
     "loss": "what the loss needs beyond that",
-    "scratch": "dequantized weights; on the fused path logits too",
-    "context": "CUDA and its kernels",
+    "scratch": "dequantized weights, products' workspace, logits (fused)",
+    "context": "CUDA, its kernels and page tables, gaps between tensors",
 }
 
 

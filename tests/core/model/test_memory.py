@@ -45,6 +45,13 @@ def test_the_fused_path_is_reckoned_by_its_plan() -> None:
     assert 1.2 < (found.total - found.allocated) / GIB < 1.4
 
 
+def test_what_cublas_works_in_is_no_weight() -> None:
+    wish = {"train.path": "auto", "memory.limit_gib": "12"}
+    small, large = (needed(config(**wish, r=rank), LLAMA_8B) for rank in ("16", "64"))
+    assert large.weights == small.weights
+    assert large.scratch - small.scratch >= GIB // 4
+
+
 def test_what_is_free_is_planned_with_as_a_run_would() -> None:
     wish = config(**{"train.path": "auto"})
     least, small, large = (

@@ -37,6 +37,15 @@ def test_parts_are_listed_and_add_up(call: Call, sized: Path) -> None:
     assert document["fits"] is True
 
 
+def test_the_parts_fit_a_narrow_terminal_and_are_named_as_in_json(call: Call, sized: Path) -> None:
+    words = ("estimate", "--model.name_or_path", sized, "--gib", "24")
+    table = call(*words).out.split("\n\n")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    names = [row.split()[0] for row in table[1:]]
+    assert names == [*call(*words, "--json").document["parts_bytes"], "total"]
+    assert any(row.startswith("scratch") and "workspace" in row for row in table)
+
+
 def test_a_card_that_is_not_there_can_be_asked_about(call: Call, sized: Path) -> None:
     small = call("estimate", "--model.name_or_path", sized, "--gib", "0.1")
     assert (small.code, "does not fit" in small.out) == (0, True)
