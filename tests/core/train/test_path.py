@@ -106,12 +106,12 @@ def test_heads_that_the_kernels_do_not_take_are_refused_before_rows_are_prepared
     """As the estimate tells from config.json, and a run in bf16 before it loads the model."""
     a_card(monkeypatch, (9, 0))
     AutoConfig.for_model(
-        "llama", architectures=["LlamaForCausalLM"], head_dim=72
+        "llama", architectures=["LlamaForCausalLM"], head_dim=84
     ).save_pretrained(tmp_path)  # fmt: skip
-    told = "the fused path is not written for this: attention heads are 72 wide"
+    told = "the fused path is not written for this: attention heads are 84 wide"
     assert (no_fast_path(config_of(tmp_path, fp8=False)) or "").startswith(told)
     monkeypatch.setattr(path.models, "device_of", lambda _: "cuda:0")
-    with pytest.raises(RefusedError, match="attention heads are 72 wide") as caught:
+    with pytest.raises(RefusedError, match="attention heads are 84 wide") as caught:
         path.check_fp8(config_of(tmp_path))
     assert caught.value.kind == "no_fp8"
 
