@@ -66,3 +66,17 @@ async def test_no_key_waits_for_one_that_is_lost(monkeypatch: pytest.MonkeyPatch
             app.post_message(key(name))
         await pilot.pause(0.4)
         assert app.query_one(Input).value == "abc"
+
+
+async def test_letters_and_arrows_follow_each_other_freely(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = OneLine()
+    async with app.run_test() as pilot:
+        monkeypatch.setattr(app, "_release_late", lambda: pytest.fail("a key waits"))
+        for name in "abcd":
+            app.post_message(key(name))
+        await pilot.pause()
+        for name in ("left", "left", "home"):
+            app.post_message(key(name))
+        await pilot.pause()
+        line = app.query_one(Input)
+        assert (line.value, line.cursor_position) == ("abcd", 0)
