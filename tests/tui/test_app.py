@@ -219,6 +219,9 @@ async def test_no_total_is_told_for_a_default_in_place_of_what_is_wrong(make_app
         app.set_setting(("adapter", "r"), "0")
         await settle(pilot)
         assert str(pane.border_subtitle) == "Memory est. unknown: first correct adapter.r"
+        heading = next(line for line in shown(app).split("\n") if "Adapter" in line)
+        assert "✗ 1 to correct" in heading
+        assert "LoRA r" not in heading
         app.set_setting(("data", "max_length"), "65536")
         await settle(pilot)
         assert str(pane.border_subtitle) == "Memory est. unknown: first correct adapter.r"

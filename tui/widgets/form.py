@@ -133,6 +133,8 @@ class FormRows(Widget, can_focus=True):
         cells = [(f"{mark} {row.section.title():<13}", "header")]
         if wrong:
             cells.append((f"✗ {wrong} to correct  ", "error"))
+        if row.section in {section for section, _ in self._form.draft.meaningless()}:
+            return cells  # of what means nothing, a summary would tell the default
         text = inert(self._form.summary(row.section))
         room = self.size.width - sum(len(cell) for cell, _ in cells)
         return [*cells, (text if len(text) <= room else text[: room - 1] + "…", "summary")]
