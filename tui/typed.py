@@ -59,8 +59,8 @@ class TypedApp(App[None]):
         else:
             if not self._waiting:  # nothing is drawn while keys wait
                 self._undrawn.enter_context(self.batch_update())
+                self._release_late()
             self._waiting.append(event)
-            self._release_late()
 
     async def on_key(self, event: events.Key) -> None:
         """A key that no widget took: a binding is looked for next, unless it came too early."""

@@ -62,7 +62,7 @@ async def test_no_key_waits_for_one_that_is_lost(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(typed, "_LOST_SECONDS", 0.05)
     async with app.run_test() as pilot:
         monkeypatch.setattr(app, "_follow", nowhere)
-        for name in "abc":
+        for name in ("a", "x", "backspace", "b", "c"):  # of which two wait for their turn
             app.post_message(key(name))
         await pilot.pause(0.4)
         assert app.query_one(Input).value == "abc"
