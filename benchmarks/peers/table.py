@@ -66,7 +66,8 @@ def _entries(what: str, results: list[Result]) -> list[str]:
         own = [result for result in results if result["entrant"] == entrant]
         for remark in dict.fromkeys(_remark(result) for result in own):
             turns = [result for result in own if _remark(result) == remark]
-            lines.append(_entry(what, entrant + (remark and f" ({remark})"), turns, best))
+            who = f"{entrant} ({remark})" if remark else entrant
+            lines.append(_entry(what, who, turns, best if entrant in _OURS else None))
     return lines
 
 
@@ -100,30 +101,30 @@ def _best_peer(results: list[Result]) -> Result | None:
     return max(medians.values(), key=lambda one: one["tokens_per_second"] or 0)
 
 
-def _entry(what: str, entrant: str, turns: list[Result], best: Result | None) -> str:
+def _entry(what: str, who: str, turns: list[Result], best: Result | None) -> str:
+    """One line; ``best`` is whom ratios are to, None for who has none."""
     measured = [turn for turn in turns if turn["outcome"] == "measured"]
     if not measured:
         last = turns[-1]
         why = last["outcome"] + (f": {last['error']}" if last.get("error") else "")
-        return _line([what, entrant, why.replace("|", "/")[:120], *[""] * (len(_HEAD) - 3)])
+        return _line([what, who, why.replace("|", "/")[:120], *[""] * (len(_HEAD) - 3)])
     if measured[0].get("longest_length"):
         return _line(
-            [what, entrant, f"{max(r['longest_length'] for r in measured):,} tokens long", "", "",
+            [what, who, f"{max(r['longest_length'] for r in measured):,} tokens long", "", "",
              "", _shown(measured, "peak_reserved_gib"), _shown(measured, "device_peak_gib"), ""]
         )  # fmt: skip
     rate, peak = _median(measured, "tokens_per_second"), _median(measured, "peak_allocated_gib")
     rates = [turn["tokens_per_second"] for turn in measured if turn.get("tokens_per_second")]
     first = _median(measured, "first_step_seconds")
     spread = f" ({min(rates):,.0f}-{max(rates):,.0f})" if len(rates) > 1 else ""
-    ours = entrant.partition(" ")[0] in _OURS and best is not None
     return _line(
         [
             what,
-            entrant,
+            who,
             "" if rate is None else f"{rate:,.0f}{spread}",
-            _ratio(rate, best, "tokens_per_second") if ours else "",
+            _ratio(rate, best, "tokens_per_second"),
             _shown(measured, "peak_allocated_gib"),
-            _ratio(peak, best, "peak_allocated_gib") if ours else "",
+            _ratio(peak, best, "peak_allocated_gib"),
             _shown(measured, "peak_reserved_gib"),
             _shown(measured, "device_peak_gib"),
             "" if first is None else f"{first:.1f} s",
@@ -152,10 +153,9 @@ def _notes(results: list[Result]) -> list[str]:
 def _versions(results: list[Result], entrant: str) -> dict[str, str]:
     """All versions of each library that an entrant was measured with."""
     found: dict[str, list[str]] = {}
-    for result in results:
-        for name, number in (
-            result.get("versions", {}).items() if result["entrant"] == entrant else ()
-        ):
+    own = (result for result in results if result["entrant"] == entrant)
+    for result in own:
+        for name, number in result.get("versions", {}).items():
             found[name] = list(dict.fromkeys([*found.get(name, []), number]))
     return {name: " and ".join(numbers) for name, numbers in found.items()}
 
