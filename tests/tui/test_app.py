@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from idle import TRAINED, TRAINING, IdleLink, IdleLinks, settle, shown
+from textual.pilot import Pilot
 
 from core.config.schema import RunConfig
 from core.record.folder import RunFolder
@@ -18,6 +19,7 @@ from tui.bindings import KEYS, PANE_NAMES
 from tui.screens.ask import Ask
 from tui.screens.choose import Choose
 from tui.screens.keys import KeysScreen
+from tui.widgets.config_pane import ConfigPane
 
 MakeApp = Callable[..., FinetuiApp]
 MakeRun = Callable[..., RunFolder]
@@ -153,13 +155,18 @@ async def test_the_form_ends_with_the_memory_that_a_run_would_take(
         assert str(pane.border_subtitle) == ""
 
 
+async def demo_settings(app: FinetuiApp, pilot: Pilot[None]) -> ConfigPane:
+    """The pane of settings, those of the demo, with the focus."""
+    await settle(pilot)
+    await pilot.press("d", "2")
+    await settle(pilot)
+    return app.main.config
+
+
 async def test_the_memory_follows_what_is_typed(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(160, 48)) as pilot:
-        await settle(pilot)
-        await pilot.press("d", "2")
-        await settle(pilot)
-        pane = app.main.config
+        pane = await demo_settings(app, pilot)
 
         def total() -> str:
             return str(pane.border_subtitle).split(" of ")[0]
@@ -211,10 +218,7 @@ async def test_a_config_json_alone_has_its_total_and_no_start(
 async def test_no_total_is_told_for_a_default_in_place_of_what_is_wrong(make_app: MakeApp) -> None:
     app = make_app()
     async with app.run_test(size=(160, 48)) as pilot:
-        await settle(pilot)
-        await pilot.press("d", "2")
-        await settle(pilot)
-        pane = app.main.config
+        pane = await demo_settings(app, pilot)
         right = str(pane.border_subtitle)
         app.set_setting(("adapter", "r"), "0")
         await settle(pilot)
