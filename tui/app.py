@@ -27,6 +27,7 @@ from tui.conduct import LOCKED, Conduct
 from tui.draft import Name
 from tui.glyphs import glyphs_for
 from tui.inert import inert
+from tui.models import Models
 from tui.screens.main import MainScreen
 from tui.sentences import sentence
 from tui.session import LinkMaker, Session
@@ -85,6 +86,7 @@ class FinetuiApp(ToastApp, TypedApp):
         self._given = config is not None
         self._slow = "SSH_CONNECTION" in os.environ if low_bandwidth is None else low_bandwidth
         self._conduct = Conduct(self)
+        self._models = Models()
         self._doing = ""
         self._saved = self.main.config.draft.texts()
         self._runs_here = 0
@@ -226,12 +228,12 @@ class FinetuiApp(ToastApp, TypedApp):
         wrong = self.main.config.draft.meaningless()
 
         def check() -> None:
-            from core.model.fits import objections
             from tui.memory import lines
 
             worker = get_current_worker()
-            model, layers = objections(config)
-            needs = lines(config, wrong)
+            look = self._models.look_at(name, config.model.revision)
+            model, layers = look.objections(config.adapter.target_modules)
+            needs = lines(config, look, wrong)
             if not worker.is_cancelled:  # else the settings have changed, and another one looks
                 self.call_from_thread(checked, model, layers, needs)
 

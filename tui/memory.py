@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
 from core.model.fits import Fit, reckon
+from core.model.look import Look
 from core.model.room import free_gib, needed_gib
 from tui import numbers
 from tui.draft import Name
@@ -26,7 +27,7 @@ _SHOWN = {
 """The parts that one line has room for, and what they hold."""
 
 
-def lines(config: RunConfig, wrong: Sequence[Name] = ()) -> tuple[str, str]:
+def lines(config: RunConfig, look: Look, wrong: Sequence[Name] = ()) -> tuple[str, str]:
     """What settings would take, for the form's foot, and more of it for where there is room.
 
     Of settings of which some are ``wrong`` nothing is told but that: it would be told of others.
@@ -34,7 +35,7 @@ def lines(config: RunConfig, wrong: Sequence[Name] = ()) -> tuple[str, str]:
     if wrong:
         return f"{_UNKNOWN}: first correct {', '.join(map('.'.join, wrong))}", ""
     try:
-        fit = reckon(config)
+        fit = reckon(config, look=look)
     except FinetuiError as error:
         return f"{_UNKNOWN}: {error.message}", ""
     if fit is None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
-from core.config.errors import FinetuiError, InputError
 from core.config.schema import RunConfig
 from core.model import liger
 from core.model.activations import activations
+from core.model.look import Look, look_at
 from core.model.memory import Estimate, estimate
 from core.model.room import SHARE, free_memory_bytes
-from core.model.shapes import ModelShape, check_target_modules, configured, shape_of
+from core.model.shapes import ModelShape
 from core.model.sizes import dims_of, linears_of, work_of
 from core.monitor.devices import Gpu, Listing, before_fp8, listing, pick
 from core.monitor.doctor import Finding, Level
@@ -53,13 +52,17 @@ class Fit:
         return self.enough and not found.refused and not found.untold
 
 
-def reckon(config: RunConfig, card_bytes: int | None = None) -> Fit | None:
+def reckon(
+    config: RunConfig, card_bytes: int | None = None, *, look: Look | None = None
+) -> Fit | None:
     """Estimate a run on the device that it would take; None when too little of its model is known.
 
-    ``card_bytes`` reckons for a GPU with so much memory instead, whatever this machine has. Raises
-    InputError for what is no model, and for a device that is not there.
+    ``card_bytes`` reckons for a GPU with so much memory instead, whatever this machine has.
+    ``look`` is what is seen of the run's model, from whoever has looked already. Raises InputError
+    for what is no model, and for a device that is not there.
     """
-    shape = _shape(config)
+    seen = look or look_at(config.model.name_or_path, config.model.revision)
+    shape = seen.known()
     limit = config.memory.limit_gib
     if card_bytes is not None:
         place, host = _Place("a GPU", card_bytes), None
@@ -73,32 +76,6 @@ def reckon(config: RunConfig, card_bytes: int | None = None) -> Fit | None:
         return None
     limit_bytes = int(limit * _GIB) if limit and place.on_gpu else None
     return Fit(found, place.name, place.free_bytes, place.on_gpu, limit_bytes)
-
-
-def _shape(config: RunConfig) -> ModelShape:
-    """The model, from its config.json alone where that is all there is of it."""
-    name, revision = config.model.name_or_path, config.model.revision
-    try:
-        return shape_of(name, revision)
-    except InputError as error:
-        if error.kind != "no_weights":
-            raise
-        return configured(name, revision)
-
-
-def objections(config: RunConfig) -> tuple[str | None, str | None]:
-    """What a run would object to its model, and to the layers that get adapters; None: nothing."""
-    name, revision = config.model.name_or_path, config.model.revision
-    shape = wrong = None
-    try:
-        shape = shape_of(name, revision)
-    except FinetuiError as error:
-        # Offline is no mistake of the settings: the run itself will say so.
-        wrong = None if error.kind == "hub_unreachable" else error.message
-        if error.kind == "no_weights":
-            with suppress(FinetuiError):
-                shape = configured(name, revision)
-    return wrong, check_target_modules(config.adapter.target_modules, shape) if shape else None
 
 
 @dataclass(frozen=True)

@@ -60,13 +60,13 @@ def foresee(config: RunConfig, tally: Tally, device: str, dtype: torch.dtype) ->
     why, dims = no_fast_path(config, shape, device, dtype), dims_of(shape)
     if why or dims is None:
         return _plain(config, tally, why or "its config.json does not tell its sizes")
-    numbers = fused_dims(config, shape, dims)
-    plan = memory_plan(config, numbers, tally)
+    numbers, room = fused_dims(config, shape, dims), _room(device)
+    plan = memory_plan(config, numbers, tally, room)
     if plan is None:
-        room = int(free_memory_bytes() * SHARE)
-        return _plain(config, tally, no_host_room(numbers, room, host_head=tally.host_head))
-    free = None if device == "cpu" else _free_bytes()
-    warning = beyond_limit(config, numbers, plan, free)
+        return _plain(
+            config, tally, no_host_room(numbers, room.host_bytes, host_head=tally.host_head)
+        )
+    warning = beyond_limit(config, numbers, plan, room.device_bytes)
     return Choice(plan, told_of(config, plan), numbers.workspace, warning)
 
 
@@ -154,14 +154,29 @@ def no_fast_path(
     return kernels_fail(torch.device(device))
 
 
-def memory_plan(config: RunConfig, dims: Dims, tally: Tally) -> Plan | None:
+@dataclass(frozen=True)
+class Room:
+    """Memory to plan with: asked for once, so that plan and warning speak of the same."""
+
+    device_bytes: int | None
+    """What was free of the GPU before this process came; None on a CPU."""
+    host_bytes: int
+
+
+def _room(device: str) -> Room:
+    free = None if device == "cpu" else _free_bytes()
+    return Room(free, int(free_memory_bytes() * SHARE))
+
+
+def memory_plan(config: RunConfig, dims: Dims, tally: Tally, room: Room) -> Plan | None:
     """What the fused path does with the memory of this GPU and this host."""
+    assert room.device_bytes is not None  # on a CPU there is no fused path
     return choose(
         dims,
         length=config.data.max_length,
         effective_batch=config.effective_batch,
-        limit_bytes=device_budget_bytes(config.memory.limit_gib, _free_bytes()),
-        host_limit_bytes=int(free_memory_bytes() * SHARE),
+        limit_bytes=device_budget_bytes(config.memory.limit_gib, room.device_bytes),
+        host_limit_bytes=room.host_bytes,
         state_bytes=state_bytes(config.train.optim),
         began=_began(tally),
         exact=config.train.full_determinism,

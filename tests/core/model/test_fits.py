@@ -104,26 +104,6 @@ def test_a_config_json_alone_is_enough(tiny_model: Path, tmp_path: Path) -> None
     assert found.estimate.total == pytest.approx(whole.estimate.total, rel=0.001)
 
 
-def test_what_is_objected_to_a_config_json_alone(tiny_model: Path, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_bytes((tiny_model / "config.json").read_bytes())
-
-    def told(name: Path, targets: str) -> tuple[str | None, str | None]:
-        given = {"model.name_or_path": str(name), "adapter.target_modules": targets}
-        return fits.objections(from_overrides(given).config)
-
-    assert told(tiny_model, "all-linear") == (None, None)
-    model, layers = told(tmp_path, "q_porj")
-    assert model is not None
-    assert "holds no weights" in model
-    assert (None, layers) == told(tiny_model, "q_porj")
-    assert layers is not None
-    assert told(tmp_path, "all-linear") == (model, None)
-    (tmp_path / "config.json").write_text('{"hidden_size": -1}')
-    assert told(tmp_path, "q_porj") == (model, None)
-    (tmp_path / "config.json").unlink()
-    assert "has no config.json" in str(told(tmp_path, "q_porj")[0])
-
-
 def test_a_folder_that_is_no_model_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json"):
         fits.reckon(from_overrides({"model.name_or_path": str(tmp_path)}).config)

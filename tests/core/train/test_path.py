@@ -119,7 +119,7 @@ def test_heads_that_the_kernels_do_not_take_are_refused_before_rows_are_prepared
 def test_no_plan_is_no_reason_to_train_otherwise(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(path, "no_fast_path", lambda *_: None)
+    fused(monkeypatch)
     monkeypatch.setattr(path, "memory_plan", lambda *_: None)
     with pytest.raises(RefusedError, match=r"cannot multiply in FP8: .* free memory \(RAM\)"):
         path.foresee(config_of(tiny_model), Tally(), "cuda:0", torch.bfloat16)
