@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import curve_file  # noqa: E402
 from curve_table import table  # noqa: E402
-from limits import at_least, seconds  # noqa: E402
+from limits import assignment, at_least, seconds  # noqa: E402
 from picture import Curve, picture  # noqa: E402
 
 VARIANTS = {
@@ -140,7 +140,7 @@ def train(name: str, changes: dict[str, str], asked: argparse.Namespace) -> dict
     settings = _COMMON | {
         "model.name_or_path": str(asked.model.resolve()), "data.files": str(asked.data.resolve()),
         "train.max_steps": str(asked.steps), "run.name": "curve",
-    } | _settings(asked.set) | changes  # fmt: skip
+    } | dict(asked.set) | changes  # fmt: skip
     flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
     with tempfile.TemporaryDirectory() as runs:
         try:
@@ -178,7 +178,6 @@ def _search_path() -> str:
 
 def run(asked: argparse.Namespace) -> None:
     variants, wanted = wanted_of(asked)
-    _settings(asked.set)
     check(asked)
     for name in wanted:
         found = train(name, variants[name], asked)
@@ -196,7 +195,7 @@ def wanted_of(asked: argparse.Namespace) -> tuple[dict[str, dict[str, str]], lis
 
     Raises SystemExit for a name that is not known.
     """
-    added = dict(map(_variant, asked.variant))
+    added = dict(asked.variant)
     known = VARIANTS | added
     wanted = asked.variants.split(",") if asked.variants else [*_TRAINED, *added]
     unknown = [name for name in wanted if name not in known]
@@ -208,17 +207,7 @@ def wanted_of(asked: argparse.Namespace) -> tuple[dict[str, dict[str, str]], lis
 def _variant(text: str) -> tuple[str, dict[str, str]]:
     """``NAME:section.field=value,section.field=value``"""
     name, _, changes = text.partition(":")
-    return name, _settings(part for part in changes.split(",") if part)
-
-
-def _settings(parts: Iterable[str]) -> dict[str, str]:
-    """Fields and values of ``section.field=value``; SystemExit for another text."""
-    found = {}
-    for part in parts:
-        field, sign, found[field] = part.partition("=")
-        if not sign:
-            raise SystemExit(f"{part}: give a setting and its value, SECTION.FIELD=VALUE")
-    return found
+    return name, dict(assignment(part) for part in changes.split(",") if part)
 
 
 # --- what came out --------------------------------------------------------------------------------
@@ -259,10 +248,11 @@ def main() -> None:
     trained.add_argument(
         "--seconds", type=seconds, default=600, help="longest time of one training"
     )
-    trained.add_argument("--variant", action="append", default=[], metavar="NAME:FIELD=VALUE,...",
+    trained.add_argument("--variant", action="append", type=_variant, default=[],
+                         metavar="NAME:FIELD=VALUE,...",
                          help="one more, trained beside fused and PEFT")  # fmt: skip
-    trained.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE",
-                         help="a setting of all of them")  # fmt: skip
+    trained.add_argument("--set", action="append", type=assignment, default=[],
+                         metavar="FIELD=VALUE", help="a setting of all of them")  # fmt: skip
     trained.add_argument("--out", type=Path, default=Path("curves.jsonl"))
     trained.set_defaults(do=run)
     drawn = commands.add_parser("draw", help="the table and the picture of what was trained")

@@ -1,4 +1,4 @@
-"""Types for argparse that tell in a line what a number or a list of them must be."""
+"""Types for argparse that tell in a line what an argument must be."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ def several(least: int) -> Callable[[str], list[int]]:
     """Whole numbers of ``least`` or more, comma-separated; none for an empty text."""
     number = at_least(least)
     return lambda text: [number(part) for part in text.split(",") if part]
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """Name and value of ``NAME=VALUE``."""
+    name, sign, value = text.partition("=")
+    if not name or not sign:
+        raise ArgumentTypeError(f"{text!r}: give a name and a value, NAME=VALUE")
+    return name, value
 
 
 def seconds(text: str) -> float:

@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import profile_host  # noqa: E402
-from limits import at_least  # noqa: E402
+from limits import assignment, at_least  # noqa: E402
 from peers import finetui, tokens  # noqa: E402
 from peers.meter import Meter  # noqa: E402
 from peers.shapes import MODELS, ROWS, Row, dry  # noqa: E402
@@ -226,7 +226,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("row", choices=ROWS)
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE")
+    parser.add_argument("--set", action="append", type=assignment, default=[],
+                        metavar="SECTION.FIELD=VALUE", help="a setting of finetui")  # fmt: skip
     parser.add_argument("--steps", type=at_least(_RECORDED + 2), default=9)
     parser.add_argument("--kernels", type=at_least(1), default=40, help="how many are listed")
     parser.add_argument("--host", action="store_true", help="what the host does in the gaps")
@@ -234,7 +235,7 @@ def main() -> None:
     if not GPU and not dry(ROWS[options.row]):
         parser.error("this looks at a GPU, and torch sees none; a row tiny runs without")
     row = replace(ROWS[options.row], random_base=True, steps=options.steps, warm_up=3)
-    changed = {"set": dict(part.split("=", 1) for part in options.set)}
+    changed = {"set": dict(options.set)}
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "trace.json"
         recorder = Recorder(row, file, host=options.host)

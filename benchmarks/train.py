@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 sys.path[:0] = [str(HERE), str(REPOSITORY)]
 
-from limits import at_least, seconds, several  # noqa: E402
+from limits import assignment, at_least, seconds, several  # noqa: E402
 from peers import table  # noqa: E402
 from peers.changes import changed, changes_of  # noqa: E402
 from peers.course import Course, cards, say  # noqa: E402
@@ -39,7 +39,7 @@ _NEEDS = {
 
 def paths(options: argparse.Namespace) -> dict[str, str]:
     """PYTHONPATH of each entrant: its own, or that of the peer which it is a variant of."""
-    given = dict(part.split("=", 1) for part in options.python_path)
+    given = dict(options.python_path)
     found = {}
     for name, entrant in ENTRANTS.items():
         family = {"hugging_face": "trl"}.get(entrant.peer, entrant.peer)
@@ -130,11 +130,11 @@ def parse() -> argparse.Namespace:
     add("--gpus", type=at_least(1), default=1,
         help="so many rows at a time, each on a GPU of its own")  # fmt: skip
     add("--once", action="store_true", help="the first one does not run again at the end")
-    add("--python-path", action="append", default=[], metavar="NAME=PATH:PATH",
+    add("--python-path", action="append", type=assignment, default=[], metavar="NAME=PATH:PATH",
         help="packages of an entrant; trl serves all on transformers")  # fmt: skip
     add("--env", action="append", default=[], metavar="NAME:KEY=VALUE",
         help="environment of an entrant, or of all")  # fmt: skip
-    add("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE",
+    add("--set", action="append", type=assignment, default=[], metavar="SECTION.FIELD=VALUE",
         help="a setting of finetui, such as train.path=peft")  # fmt: skip
     add("--change", action="append", default=[], metavar="FIELD=VALUE",
         help="change the workload: steps, batch, length, rank, dropout ...")  # fmt: skip
@@ -169,11 +169,8 @@ def _finish(options: argparse.Namespace, parser: argparse.ArgumentParser) -> Non
     asked = [name for name in options.rows.split(",") if name]
     names = list(dict.fromkeys(one for name in asked for one in GROUPS.get(name, (name,))))
     options.peers = [name for name in options.peers.split(",") if name]
-    for part in [*options.set, *options.python_path]:
-        if "=" not in part:
-            parser.error(f"{part}: give a name and a value, NAME=VALUE")
-    for part in options.python_path:
-        if (who := part.partition("=")[0]) not in _WITH_PACKAGES:
+    for who, _ in options.python_path:
+        if who not in _WITH_PACKAGES:
             parser.error(f"--python-path {who}: give one of {', '.join(_WITH_PACKAGES)}")
     for part in options.env:
         who, _, assignment = part.partition(":")

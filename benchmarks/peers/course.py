@@ -81,7 +81,7 @@ def measure(
     baseline = _settled(card)
     task = {
         "row": row.name, "entrant": name, "models": str(options.models),
-        "set": dict(part.split("=", 1) for part in options.set),
+        "set": dict(options.set),
         "changes": options.changes, "seconds": max(1.0, seconds - 60),
         "lengths": options.lengths, "baseline_bytes": baseline or 0,
     }  # fmt: skip
@@ -209,7 +209,8 @@ class Course:
     def _measured(self, row: Row, name: str, card: Card) -> dict[str, Any]:
         seconds = min(self._left, self._options.run_seconds)
         result = measure(row, name, self._options, self._env(name, card), card.peak, seconds)
-        return result | {"set": self._options.set, "changes": self._options.changes}
+        given = ["=".join(pair) for pair in self._options.set]
+        return result | {"set": given, "changes": self._options.changes}
 
     def _env(self, name: str, card: Card) -> dict[str, str]:
         """An entrant's environment on that card."""
@@ -235,7 +236,12 @@ class Course:
                 return
             say(f"writing random weights of {row.model}")
             command = [sys.executable, "-P", "-m", "peers.weights", row.model, str(models)]
-            subprocess.run(command, env=env, check=True)
+            done = subprocess.run(command, env=env, check=False)
+            if done.returncode != 0:
+                raise SystemExit(
+                    f"random weights of {row.model} were not written to {models} (status "
+                    f"{done.returncode}, above is why): --models gives another place"
+                )
 
     def _done(self) -> list[dict[str, Any]]:
         """Results that a cut run left behind, for --resume."""

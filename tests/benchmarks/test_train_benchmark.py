@@ -81,6 +81,17 @@ def test_the_order_alternates_and_ends_with_the_first(modules: Any) -> None:
     assert modules["course"].order(row, ["a"], 1) == ["a"]
 
 
+def test_weights_that_cannot_be_written_are_told(
+    modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tiny").write_text("no folder")
+    monkeypatch.setattr(sys, "argv", ["train.py", "--rows", "tiny", "--peers", "finetui",
+                                      "--models", str(tmp_path), "--logs", str(tmp_path),
+                                      "--out", str(tmp_path / "out.jsonl")])  # fmt: skip
+    with pytest.raises(SystemExit, match=f"weights of tiny were not written to {tmp_path}"):
+        modules["train"].main()
+
+
 def test_rows_name_known_models_and_entrants(modules: Any) -> None:
     shapes = modules["shapes"]
     for row in shapes.ROWS.values():
@@ -446,6 +457,18 @@ def test_gaps_are_when_nothing_computes(monkeypatch: pytest.MonkeyPatch) -> None
     kinds = ("_fwd_kernel_flash", "nvjet_tst_128x256", "swiglu_backward_kernel", "memset")
     assert [profile._kind(name) for name in kinds] == ["attention", "products", "SwiGLU", "other"]
     assert report.endswith("| gaps | 0.0 |")
+
+
+def test_a_setting_without_a_value_is_told_by_the_profile(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import profile_step as profile
+
+    monkeypatch.setattr(sys, "argv", ["profile_step", "tiny", "--set", "train.fp8"])
+    with pytest.raises(SystemExit):
+        profile.main()
+    assert "'train.fp8': give a name and a value" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_kernels_in_fp8_count_as_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
