@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from core.config.schema import RunConfig
 from core.model import stored
@@ -111,12 +111,6 @@ def estimate(
     dims = dims_of(shape)
     if dims is None:
         return None
-    storage, compute = stored.widths(config, gpu)
-    layers = linears_of(shape, dims)
-    adapted = adapted_of(config, layers)
-    count = sum(stored.adapter_numbers(config, one) for one in adapted)
-    head, embedding = stored.ends_bytes(shape, dims, storage)
-    work = work_of(config, adapted, compute, shape=shape)
     path, why = path_of(config, shape, gpu=gpu, bf16=bf16, no_fp8=no_fp8)
     more_ram = None
     if path == "fused":
@@ -125,11 +119,24 @@ def estimate(
             return found
         numbers = fused_dims(config, shape, dims)
         more_ram = _more_ram(config, numbers, free_bytes, host_bytes)
-        path, why = "PEFT", no_host_room(numbers, host_bytes or 0)
+        why = no_host_room(numbers, host_bytes or 0)
     if config.train.fp8:
         why = f"{why}, and {_FP8_ALONE}: this training is refused"
-    live = activations(path, dims, work)
-    tile = loss_bytes(dims, work)
+    found = _peft(config, shape, dims, gpu=gpu, adapter_bytes=adapter_bytes)
+    return replace(found, why=why, more_ram=more_ram)
+
+
+def _peft(
+    config: RunConfig, shape: ModelShape, dims: Dims, *, gpu: bool, adapter_bytes: int
+) -> Estimate:
+    """What PEFT's layers take; a micro-batch at a time, all of it on the device."""
+    storage, compute = stored.widths(config, gpu)
+    layers = linears_of(shape, dims)
+    adapted = adapted_of(config, layers)
+    count = sum(stored.adapter_numbers(config, one) for one in adapted)
+    head, embedding = stored.ends_bytes(shape, dims, storage)
+    work = work_of(config, adapted, compute, shape=shape)
+    live, tile = activations("PEFT", dims, work), loss_bytes(dims, work)
     return Estimate(
         weights=sum(stored.linear_bytes(config, one, storage) for one in layers)
         + stored.other_parameters(shape, dims, layers) * storage,
@@ -143,12 +150,10 @@ def estimate(
         loss=max(0, tile - live.layer),
         scratch=stored.scratch_bytes(config, layers, compute),
         context=footprint.CONTEXT_BYTES if gpu else 0,
-        path=path,
-        why=why,
-        notes=(*_notes(config, shape, path), *([] if gpu else [_CPU_NOTE])),
-        more_ram=more_ram,
+        path="PEFT",
+        notes=(*_notes(config, shape, "PEFT"), *([] if gpu else [_CPU_NOTE])),
         untold=_UNTOLD if untold_experts(shape) else "",
-        refused=_refused(config, shape, path),
+        refused=_refused(config, shape, "PEFT"),
     )
 
 

@@ -6,6 +6,7 @@ No torch: the estimate foresees it, and a run before it loads anything (``core.t
 from __future__ import annotations
 
 import math
+import os
 
 from core.config.schema import RunConfig
 from core.model.activations import Dims
@@ -17,6 +18,8 @@ from core.model.room import free_gib, needed_gib
 from core.model.shapes import ModelShape
 from core.model.sizes import dims_of
 
+WORKSPACE, NO_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG", ":0:0"
+"""The variable that tells cuBLAS what memory to work in, and its value for none."""
 _PROCESSORS = 132
 """Multiprocessors of a large GPU (H100), over which flash attention spreads its sums."""
 _FP8_SIDES = 16
@@ -70,12 +73,26 @@ def _bf16(config: RunConfig) -> bool:
 
 def fused_dims(config: RunConfig, shape: ModelShape, dims: Dims) -> FastDims:
     """The numbers that the fused path's plan is made from."""
+    deterministic = config.train.full_determinism
     return FastDims(
-        dims.layers, dims.hidden, dims.intermediate, dims.queries, dims.keys, dims.vocab,
-        shape.tied, config.adapter.r, dims.heads,
-        math.ceil(_PROCESSORS / dims.heads) if config.train.full_determinism else 1,
-        dims.head_norms, config.train.fp8,
+        layers=dims.layers, hidden=dims.hidden, intermediate=dims.intermediate,
+        queries=dims.queries, keys=dims.keys, vocabulary=dims.vocab, tied=shape.tied,
+        rank=config.adapter.r, heads=dims.heads,
+        sums=math.ceil(_PROCESSORS / dims.heads) if deterministic else 1,
+        head_norms=dims.head_norms, fp8=config.train.fp8,
+        nested=config.quantization.bnb_4bit_use_double_quant,
+        given_workspace=_workspace_given(config),
     )  # fmt: skip
+
+
+def _workspace_given(config: RunConfig) -> bool:
+    """Whether cuBLAS keeps its memory: other trainings of this program use it, or the user said so.
+
+    Else the run leaves it none (``core.train.path``).
+    """
+    return config.run.engine_host == "thread" or os.environ.get(WORKSPACE, NO_WORKSPACE) != (
+        NO_WORKSPACE
+    )
 
 
 def told_of(config: RunConfig, plan: Plan) -> str:

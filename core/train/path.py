@@ -25,7 +25,14 @@ from core.model.ram import no_host_room
 from core.model.room import SHARE, device_budget_bytes, free_memory_bytes
 from core.model.shapes import ModelShape, configured
 from core.model.sizes import dims_of
-from core.model.training_path import beyond_limit, fused_dims, path_of, told_of
+from core.model.training_path import (
+    NO_WORKSPACE,
+    WORKSPACE,
+    beyond_limit,
+    fused_dims,
+    path_of,
+    told_of,
+)
 from core.monitor.devices import before_fp8
 from core.train.tally import Tally
 
@@ -75,13 +82,13 @@ def _shape_of(config: RunConfig) -> ModelShape:
 
 
 def _multiply_without_workspace() -> None:
-    """Leave cuBLAS no memory to work in, unless the user gave it some.
+    """Leave cuBLAS no memory to work in.
 
     It clears a part of it before each product (H100: 0.7 % of a step, 0.3 GiB), from which products
     of matrices as large as the fused path's gain nothing. It is looked at when the process
     multiplies its first matrices, and never again.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+    os.environ.setdefault(WORKSPACE, NO_WORKSPACE)
 
 
 def settle(foreseen: Choice, model: Any, config: RunConfig, tally: Tally, device: str) -> Choice:
@@ -93,8 +100,7 @@ def settle(foreseen: Choice, model: Any, config: RunConfig, tally: Tally, device
         return foreseen
     why = obstacle(model, config.data.max_length)
     if why is None:
-        # Not where other trainings of this process would have to do without as well.
-        if not foreseen.workspace and device != "cpu" and config.run.engine_host == "process":
+        if not foreseen.workspace and device != "cpu":
             _multiply_without_workspace()
         why = _kernels_err(model)
     if why is None:

@@ -41,11 +41,6 @@ _LIGHT_LAUNCHES = 0.2
 """What a light cell launches once more, of a piece of one layer: 6 of 31."""
 
 
-def token_us(dims: Dims, plan: Plan) -> float:
-    """Microseconds a token of a full pass takes."""
-    return 1000 * sum(pass_ms(dims, plan).values()) / _tokens(plan)
-
-
 def pass_ms(dims: Dims, plan: Plan) -> dict[str, float]:
     """Milliseconds of a full pass, forward and backward, by what takes them."""
     cells = dims.layers * plan.pieces

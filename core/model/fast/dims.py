@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_PAD = 32
+PAD = 32
+"""Columns for the adapter come in multiples of this, to keep the products' memory aligned."""
 WIDEST_RANK = 32
 """Adapters of a higher rank go through cuBLAS in part: a kernel's sums of them would no longer fit
 into registers."""
@@ -36,11 +37,21 @@ class Dims:
     """Queries and keys are normalized, as in Qwen3."""
     fp8: bool = False
     """Products are in FP8: weights are dequantized for either direction, a byte each."""
+    nested: bool = True
+    """The scales of the NF4 weights are quantized themselves."""
+    given_workspace: bool = False
+    """cuBLAS has memory to work in, whether or not this model is in need of it."""
 
     @property
     def workspace(self) -> bool:
         """Whether cuBLAS has memory to work in: to be deterministic, or for thin products."""
-        return self.sums > 1 or self.rank > WIDEST_RANK
+        return self.given_workspace or self.sums > 1 or self.rank > WIDEST_RANK
+
+    @property
+    def weight_bytes(self) -> float:
+        """Of a weight in NF4 with its share of the scales of its block of 64."""
+        scale = 1 + 4 / 256 if self.nested else 4
+        return 0.5 + scale / 64
 
     @property
     def linear_weights(self) -> int:
@@ -56,7 +67,7 @@ class Dims:
         return self.layers * self.rank * inputs_and_outputs
 
     def pad(self, linears: int) -> int:
-        return -(-self.rank * linears // _PAD) * _PAD
+        return -(-self.rank * linears // PAD) * PAD
 
     def slot(self, *, light: bool) -> int:
         """Elements a token and layer that wait for the backward pass."""

@@ -22,7 +22,8 @@ _PINNED_PER_BYTE = 512
 of the allocator: 0.15 GiB more with 62 GiB pinned than with 10, 0.35 more with 167."""
 HEAD_TILE = 8192
 """Rows of an output head in RAM that are on the device together: a copy of a millisecond."""
-_RING = 2
+RING = 2
+"""Slots on the device for cells whose tensors wait on the host: one computes, one is copied."""
 _WORKSPACE = 256 << 20
 """What cuBLAS takes where it has memory to work in: 64 MiB of torch's, the rest its own (H100)."""
 _PAIRS = 1 << 19
@@ -37,8 +38,7 @@ def state_bytes(optimizer: str) -> int:
 def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
     """Device memory by what it is for, at the peak of a step."""
     tokens, h = plan.piece_tokens, dims.hidden
-    per_weight = 0.5 + 1 / 64 + 4 / 64 / 256
-    weights = dims.layers * dims.linear_weights * per_weight
+    weights = dims.layers * dims.linear_weights * dims.weight_bytes
     table = dims.vocabulary * h * 2
     tables = 0 if plan.host_head else 1 if dims.tied or plan.host_embedding else 2
     running = plan.micro_batch * plan.longest * (h + dims.pad(1))
@@ -57,7 +57,7 @@ def parts(dims: Dims, plan: Plan, state_bytes: float = 2) -> dict[str, int]:
 
 def _slots(dims: Dims, plan: Plan) -> int:
     """Elements a token of the slots on the device, and of what light ones share."""
-    count = min(plan.held + _RING, dims.layers * plan.pieces)
+    count = min(plan.held + RING, dims.layers * plan.pieces)
     shared = max(dims.hidden, dims.qkv) if plan.light else 0
     return count * dims.slot(light=plan.light) + shared
 
@@ -128,7 +128,7 @@ def around_bytes(dims: Dims, plan: Plan) -> int:
 
 def host_bytes(dims: Dims, plan: Plan) -> int:
     """Memory of the host that is pinned for the GPU."""
-    sent = max(0, dims.layers * plan.pieces - plan.held - _RING)
+    sent = max(0, dims.layers * plan.pieces - plan.held - RING)
     tables = table_bytes(dims, embedding=plan.host_embedding, head=plan.host_head)
     return sent * plan.piece_tokens * dims.slot(light=plan.light) * 2 + tables
 

@@ -13,13 +13,11 @@ from typing import Any
 import torch
 
 from core.model.fast.adapters import Adapters, Place
+from core.model.fast.dims import PAD
 from core.model.fast.dropout import Mask
 from core.model.fast.nf4 import Nf4
 
 Tensor = torch.Tensor
-
-PAD = 32
-"""Columns for the adapter come in multiples of this, to keep the products' memory aligned."""
 
 
 class Wide:

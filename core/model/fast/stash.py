@@ -18,13 +18,12 @@ from typing import Any
 
 import torch
 
+from core.model.fast.footprint import RING
 from core.model.fast.linear import Wide
 from core.model.fast.pinned import pinned
 from core.model.fast.slot import Part, Slot, Tails, Widths
 
 Tensor = torch.Tensor
-_RING = 2
-"""Slots on the device for cells whose tensors wait on the host: one computes, one is copied."""
 
 
 class Stash:
@@ -57,8 +56,8 @@ class Stash:
         """Shapes of attention's log-sum-exp of each cell, for passes of each kind."""
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)
-            self._copied = [torch.cuda.Event() for _ in range(_RING)]
-            self._freed = [torch.cuda.Event() for _ in range(_RING)]
+            self._copied = [torch.cuda.Event() for _ in range(RING)]
+            self._freed = [torch.cuda.Event() for _ in range(RING)]
 
     def begin(self, lengths: Sequence[int], *, keep: bool, key: Hashable | None = None) -> None:
         """A new pass of pieces of so many tokens; ``keep`` when a backward pass will follow.
@@ -78,7 +77,7 @@ class Stash:
     def slot(self, cell: int) -> Slot:
         """The cell's slot, to be filled. The device waits until it is free."""
         number, (sent, rank) = self._place(cell), self._ranks[cell]
-        if sent and rank >= _RING and self._keep:
+        if sent and rank >= RING and self._keep:
             torch.cuda.current_stream().wait_event(self._copied[number])
         return self._view(number, cell)
 
@@ -101,7 +100,7 @@ class Stash:
 
     def join(self) -> None:
         """Let the device's main stream wait for the copies that are under way."""
-        if self._keep and self._sent > _RING:
+        if self._keep and self._sent > RING:
             torch.cuda.current_stream().wait_stream(self._stream)
 
     def load(self, cell: int) -> Slot:
@@ -116,9 +115,9 @@ class Stash:
     def release(self, cell: int) -> None:
         """The cell's backward pass is done: fetch the one that comes next into its place."""
         sent, rank = self._ranks[cell]
-        if not sent or rank < _RING:
+        if not sent or rank < RING:
             return
-        number, wanted = self._place(cell), self._cell_sent[rank - _RING]
+        number, wanted = self._place(cell), self._cell_sent[rank - RING]
         self._freed[number].record()
         with torch.cuda.stream(self._stream):
             self._stream.wait_event(self._freed[number])
@@ -129,19 +128,19 @@ class Stash:
     def _sent_of(self, cells: int) -> int:
         """How many cells share the ring; none where it would hold them all."""
         sent = max(0, cells - self._held_wish) if self._device.type == "cuda" else 0
-        return sent if sent > _RING else 0
+        return sent if sent > RING else 0
 
     def _leaves(self, cell: int) -> bool:
         """Whether the cell's tensors go to the host; those of the last in the ring need not."""
         sent, rank = self._ranks[cell]
-        return sent and rank < self._sent - _RING
+        return sent and rank < self._sent - RING
 
     def _place(self, cell: int) -> int:
         """Number of the device slot. In an evaluation two are enough."""
         if not self._keep:
-            return cell % _RING
+            return cell % RING
         sent, rank = self._ranks[cell]
-        return rank % _RING if sent else (_RING if self._sent else 0) + rank
+        return rank % RING if sent else (RING if self._sent else 0) + rank
 
     def _take(self, pieces: int, tokens: int) -> None:
         """Take memory for so many pieces of so many tokens."""
@@ -152,17 +151,17 @@ class Stash:
         cells = self._layers * pieces
         # Fewer pieces than these have fewer cells, of which as many are held.
         sent = self._sent_of(cells)
-        slots = cells - sent + (_RING if sent else 0)
+        slots = cells - sent + (RING if sent else 0)
         size = tokens * sum(self._widths.parts)
         new: dict[str, Any] = {"dtype": self._dtype, "device": self._device}
         wide = self._widths.gate_up + self._widths.gate_up_pad
         self._gate_up = [torch.empty(tokens, wide, **new) for _ in range(self._kept(cells))]
         self._shared = torch.empty(tokens * self._widths.shared, **new)
-        for _ in range(max(slots, _RING)):
+        for _ in range(max(slots, RING)):
             self._device_slots.append(torch.empty(size, **new))
         # Pinning takes a second for some gigabytes: what there is already stays.
         self._host_slots = [slot for slot in self._host_slots if slot.numel() >= size]
-        for _ in range(sent - _RING - len(self._host_slots)):
+        for _ in range(sent - RING - len(self._host_slots)):
             self._host_slots.append(pinned(size, dtype=self._dtype))
         self._pieces, self._capacity = pieces, tokens
         self.moves += 1

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 from known_shapes import GIB, LLAMA_8B, config, needed
 
+from core.model.fast.footprint import parts
 from core.model.fast.plan import Plan
-from core.model.sizes import dims_of
+from core.model.sizes import dims_of, linears_of
+from core.model.stored import linear_bytes
 from core.model.training_path import fused_dims, told_of
 
 
@@ -41,6 +43,31 @@ def test_fp8_is_told_with_the_path() -> None:
         "the fused path is for NVIDIA GPUs, and train.fp8 is for the fused path alone: this "
         "training is refused",
     )
+
+
+def test_what_weights_take_is_what_their_scales_take() -> None:
+    """As bitsandbytes stores them: 4 bytes a block of 64, or one and their own scales."""
+    dims = dims_of(LLAMA_8B)
+    assert dims is not None
+    for nested in (True, False):
+        wish = config()
+        wish.quantization.bnb_4bit_use_double_quant = nested
+        stored_bytes = sum(linear_bytes(wish, one, 2) for one in linears_of(LLAMA_8B, dims))
+        planned = parts(fused_dims(wish, LLAMA_8B, dims), Plan(0, longest=2048))["weights"]
+        assert planned == pytest.approx(stored_bytes, rel=0.001)
+
+
+def test_cublas_memory_that_others_use_is_planned_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    dims, wish = dims_of(LLAMA_8B), config()
+    assert dims is not None
+    assert not fused_dims(wish, LLAMA_8B, dims).workspace
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    assert fused_dims(wish, LLAMA_8B, dims).workspace
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":0:0")
+    assert not fused_dims(wish, LLAMA_8B, dims).workspace
+    wish.run.engine_host = "thread"
+    assert fused_dims(wish, LLAMA_8B, dims).workspace
 
 
 def test_widths_that_fp8_does_not_take_are_told() -> None:

@@ -38,6 +38,11 @@ SPARE = Plan(62, host_embedding=True, micro_batch=4, piece=2, longest=2048)
 SMALL = Plan(64, 29, micro_batch=8, piece=2, longest=2048)
 
 
+def token_us(dims: Dims, plan: Plan) -> float:
+    """Microseconds a token of a full pass takes."""
+    return 1000 * sum(cost.pass_ms(dims, plan).values()) / (plan.micro_batch * plan.longest)
+
+
 def test_numbers_of_a_known_model() -> None:
     assert LLAMA_8B.linear_weights * 32 == 6_979_321_856
     assert LLAMA_8B.adapter_weights == 41_943_040
@@ -73,7 +78,7 @@ def test_a_step_takes_about_what_was_measured_on_an_h100(
     dims: Dims, plan: Plan, measured_ms: float
 ) -> None:
     """Less, for nothing between the passes is reckoned with."""
-    reckoned = cost.token_us(dims, plan) * 16384 / 1000
+    reckoned = token_us(dims, plan) * 16384 / 1000
     assert 0.88 * measured_ms < reckoned < measured_ms
 
 
@@ -89,7 +94,7 @@ def test_a_head_in_ram_is_reckoned_as_measured() -> None:
     plan = plan_within(5.9, QWEN_7B, batch=4)
     assert (plan.host_head, plan.micro_batch, plan.piece, plan.kept) == (True, 4, 2, 0)
     assert sum(parts(QWEN_7B, plan).values()) / GIB == pytest.approx(4.707, rel=0.01)
-    assert cost.token_us(QWEN_7B, plan) * 8192 / 1000 == pytest.approx(592, rel=0.05)
+    assert token_us(QWEN_7B, plan) * 8192 / 1000 == pytest.approx(592, rel=0.05)
     # Of a long pass, its rows and their gradient in fp32 take more than a layer's weights.
     long = parts(QWEN_7B, replace(plan, micro_batch=16))["dequantized weights, logits"]
     assert long == 2 * (3 * 32768 * 3584 + 1024 * 8192 + 2 * 8192 * 3584)
@@ -97,10 +102,10 @@ def test_a_head_in_ram_is_reckoned_as_measured() -> None:
 
 def test_what_a_plan_saves_is_what_was_measured() -> None:
     """Two sequences a piece instead of one: 13,612 tokens a second instead of 13,106."""
-    times = [cost.token_us(LLAMA_8B, replace(plan, kept=0)) for plan in (CAPPED, WIDER)]
+    times = [token_us(LLAMA_8B, replace(plan, kept=0)) for plan in (CAPPED, WIDER)]
     assert times[0] - times[1] == pytest.approx(1e6 / 13106 - 1e6 / 13612, rel=0.1)
     # Gate and up once more: 180 ms of a step.
-    kept = cost.token_us(LLAMA_8B, replace(CAPPED, kept=256))
+    kept = token_us(LLAMA_8B, replace(CAPPED, kept=256))
     assert (times[0] - kept) * 16.384 == pytest.approx(180, rel=0.05)
 
 
@@ -121,7 +126,7 @@ def test_room_goes_first_to_what_saves_most() -> None:
     # With much more, gate and up stay, and what is left makes pieces longer.
     spare = plan_within(21)
     assert spare.kept >= 0.9 * 32 * spare.pieces
-    assert cost.token_us(LLAMA_8B, spare) < cost.token_us(LLAMA_8B, SPARE)
+    assert token_us(LLAMA_8B, spare) < token_us(LLAMA_8B, SPARE)
     ample = plan_within(70)
     assert (ample.pieces, ample.kept) == (1, 32)
 
@@ -174,7 +179,7 @@ def test_no_plan_that_fits_is_faster(
         and host_bytes(dims, other) <= limits["host_limit_bytes"]
     ):
         assert found is not None
-        assert cost.token_us(dims, found) <= cost.token_us(dims, other) * (1 + 1e-9)
+        assert token_us(dims, found) <= token_us(dims, other) * (1 + 1e-9)
 
 
 def test_more_memory_keeps_more() -> None:
@@ -253,7 +258,7 @@ def test_cells_are_light_only_where_that_saves_time(gib: float) -> None:
         )  # fmt: skip
         assert heavy is not None
         assert cost.pass_ms(eight, heavy)["waiting for copies"] > 0
-        assert cost.token_us(eight, found) < cost.token_us(eight, heavy)
+        assert token_us(eight, found) < token_us(eight, heavy)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +280,7 @@ def test_light_cells_cost_what_their_products_do() -> None:
     heavy = replace(CAPPED, kept=0)
     light = replace(heavy, light=True)
     apart = cost.pass_ms(LLAMA_8B, light)["light cells again"]
-    assert (cost.token_us(LLAMA_8B, light) - cost.token_us(LLAMA_8B, heavy)) * 16.384 == (
+    assert (token_us(LLAMA_8B, light) - token_us(LLAMA_8B, heavy)) * 16.384 == (
         pytest.approx(apart)
     )
     products = 2 * 32 * 16384 * 4096 * (4096 + 2 * 1024 + 4096) / 690e9
