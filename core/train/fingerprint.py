@@ -28,7 +28,11 @@ Fingerprint = dict[str, dict[str, Any]]
 _WHOLE_BYTES = 2 << 30
 """Weights up to this size are hashed whole; a hash of more would delay every start by minutes."""
 _SAMPLE_BYTES, _STRIDE_BYTES = 1 << 20, 64 << 20
-_PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets")
+_PACKAGES = (
+    "finetui", "torch", "triton", "transformers", "trl", "peft", "accelerate", "bitsandbytes",
+    "datasets",
+)  # fmt: skip
+"""Whose code rounds: kernels of the fused path are finetui's own, compiled by Triton."""
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
 )  # fmt: skip

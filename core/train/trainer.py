@@ -28,6 +28,7 @@ from core.train.collate import Collator, FlatCollator
 from core.train.durable import DurableMixin
 from core.train.lines import library_lines
 from core.train.loss import LabelLoss
+from core.train.process import left_as_found
 from core.train.tally import Tally
 
 if TYPE_CHECKING:
@@ -121,6 +122,11 @@ def train(job: Job) -> Result:
     asked, RefusedError when a resume would not be of the same run, FailedError when it cannot go
     on; an abort passes through.
     """
+    with left_as_found():
+        return _trained(job)
+
+
+def _trained(job: Job) -> Result:
     run = job.folder.path
     if job.config.train.full_determinism:
         # Looked at when the first matrices are multiplied, and never again.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -73,29 +72,22 @@ def test_a_stopped_run_ends_as_an_undisturbed_one(lab: Lab, fp8: bool) -> None:
     assert again.sha256 == straight.sha256
 
 
-@pytest.fixture
-def afterwards() -> Iterator[None]:
-    """Put back what transformers sets for the whole process."""
-    names = ("CUDA_LAUNCH_BLOCKING", "CUBLAS_WORKSPACE_CONFIG", "ASCEND_LAUNCH_BLOCKING",
-             "HCCL_DETERMINISTIC", "FLASH_ATTENTION_DETERMINISTIC")  # fmt: skip
-    before = {name: os.environ.get(name) for name in names}
-    yield
-    torch.use_deterministic_algorithms(False)
-    torch.backends.cudnn.deterministic = False
-    for name, value in before.items():
-        os.environ.pop(name, None)
-        os.environ |= {name: value} if value is not None else {}
-
-
-@pytest.mark.usefixtures("afterwards")
 def test_a_deterministic_run_is_the_same_each_time(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also when it is stopped, and goes on with another amount of memory."""
     changes = {"train.full_determinism": True, "adapter.lora_dropout": 0.1}
     take_fused(monkeypatch, mlp_tokens=32, light=True)
-    first = lab.train(*lab.run("deterministic-1", changes))
-    assert torch.are_deterministic_algorithms_enabled()
+    before, switched = dict(os.environ), []
+    first = lab.train(
+        *lab.run("deterministic-1", changes),
+        lambda *_: switched.append(torch.are_deterministic_algorithms_enabled()),
+    )
+    # Until its end, and no longer: the next training of this process may be another one.
+    assert switched[-1]
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.deterministic
+    assert dict(os.environ) == before
     assert [event.path for event in first.of(ev.ModelLoaded)] == ["fused"]
     assert lab.train(*lab.run("deterministic-2", changes)).sha256 == first.sha256
     folder, config = lab.run("deterministic-3", changes)
