@@ -1,8 +1,8 @@
 """Dropout of adapters without stored masks: a hash of place and seed decides, twice the same.
 
 One 32-bit number is drawn for each element; every linear that reads it takes ten bits of its own,
-so the part that is dropped is the nearest 1024th. The seed lies on the device, so that launches
-which were recorded once see a new one each time.
+so the part that is dropped is the nearest 1024th, some and not all. The seed lies on the device, so
+that launches which were recorded once see a new one each time.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Mask:
 
     @property
     def threshold(self) -> int:
-        """How many of 1024 elements are dropped."""
-        return round(self.part * (1 << FIELD_BITS))
+        """How many of 1024 elements are dropped: some, and not all."""
+        return min(max(1, round(self.part * (1 << FIELD_BITS))), (1 << FIELD_BITS) - 1)
 
     @property
     def scale(self) -> float:

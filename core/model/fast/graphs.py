@@ -28,6 +28,10 @@ class Graphs:
         self._recorded: dict[Hashable, torch.cuda.CUDAGraph | None] = {}
         self._pool = torch.cuda.graph_pool_handle() if enabled else None
 
+    def knows(self, key: Hashable) -> bool:
+        """Whether launches with this key are replayed, or would be recorded the next time."""
+        return key in self._recorded
+
     def run(self, key: Hashable | None, launch: Callable[[], None]) -> None:
         """Do what ``launch`` does, by replaying it where ``key`` was seen before."""
         if not self._enabled or key is None:

@@ -61,6 +61,7 @@ class FastModel:
         # Graphs cost memory of their own; cards that are this small are no faster than the host.
         self._graphs = Graphs(enabled=device.type == "cuda" and not plan.host_head)
         self._batches: dict[Hashable, list[Batch]] = {}
+        """Those that recorded launches read, which stay where they are."""
         self._moves = 0
         # The stock one goes through every module of the model, while the GPU waits.
         model.zero_grad = self.adapters.drop_grads
@@ -80,7 +81,7 @@ class FastModel:
         self.adapters.gather()
         self._stash.begin(lengths, keep=keep, key=key)
         if not keep:
-            self._graphs.forget()  # an evaluation comes seldom, and needs the memory
+            self._forget()  # an evaluation comes seldom, and needs the memory
         running = self._work.running(lengths)
         for piece, hidden in zip(pieces, running, strict=True):
             self._pieces.embed(self._embedding, piece["input_ids"], hidden.main)
@@ -124,8 +125,12 @@ class FastModel:
         moves = self._work.moves + self._stash.moves
         if moves != self._moves:
             self._moves = moves
-            self._graphs.forget()
+            self._forget()
         self._graphs.run(key and (key, what), launch)
+
+    def _forget(self) -> None:
+        self._graphs.forget()
+        self._batches.clear()
 
     def _batches_of(
         self, pieces: list[dict[str, Any]], *, keep: bool
@@ -150,6 +155,8 @@ class FastModel:
         most = max(len(piece["ends"]) for piece in pieces)
         count = most if equal else 1 << most.bit_length()
         key = (tuple(tokens), longest, equal, count, mask is not None)
+        if not self._graphs.knows((key, "forward")):
+            return made, key  # launched as it is: of each length that comes once, none would go
         return self._lasting(key, made, count), key
 
     def _mask(self) -> Mask:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,6 +70,24 @@ def test_nan_errs_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "off by nan%" in str(tried())
 
 
+def test_what_errs_with_dropout_alone_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(*given: Any, **wish: Any) -> None:
+        gate_up, a, out, tail, mask, *more = given
+        elsewhere = mask and replace(mask, seed=mask.seed + 1)
+        plain.swiglu(gate_up, a, out, tail, elsewhere, *more, **wish)
+
+    monkeypatch.setattr(route, "pieces_for", lambda _: erring(swiglu=other))
+    model = adapted("llama")
+    assert check.layer_fails(model, torch.float32, CPU) is None
+    model.peft_config["default"].lora_dropout = 0.5
+    told = check.layer_fails(model, torch.float32, CPU)
+    assert "than torch: with dropout, " in str(told)
+
+
+class TritonError(Exception):
+    """Triton's own, as of 3.6, are no RuntimeErrors."""
+
+
 def test_what_does_not_run_is_told_and_want_of_memory_is_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -78,8 +97,9 @@ def test_what_does_not_run_is_told_and_want_of_memory_is_not(
 
         return lambda _: erring(swiglu=run)
 
-    monkeypatch.setattr(route, "pieces_for", fails(RuntimeError("no such instruction\nand more")))
-    assert tried() == "a layer of it does not run here: no such instruction"
+    for kind in (RuntimeError, TritonError):
+        monkeypatch.setattr(route, "pieces_for", fails(kind("no such instruction\nand more")))
+        assert tried() == "a layer of it does not run here: no such instruction"
     monkeypatch.setattr(route, "pieces_for", fails(torch.OutOfMemoryError("2 GiB")))
     assert tried() is None
 

@@ -15,6 +15,14 @@ def test_it_drops_the_part_asked_for_and_makes_up_for_it() -> None:
     assert abs(float(factors.double().mean()) - 1) < 0.003
 
 
+def test_what_is_next_to_nothing_or_all_is_neither() -> None:
+    x = torch.ones(500, 400)
+    for part, dropped in ((0.0004, 1), (0.9996, 1023)):
+        factors = keep(x, 0, Mask(part, SEED))
+        assert abs(float((factors == 0).double().mean()) - dropped / 1024) < 0.0005
+        assert torch.isfinite(factors).all()
+
+
 def test_linears_places_and_passes_have_masks_of_their_own() -> None:
     x = torch.ones(300, 300)
     masks = [Mask(0.5, SEED), Mask(0.5, SEED + 1), *(Mask(0.5, SEED).at(2, n) for n in range(2))]

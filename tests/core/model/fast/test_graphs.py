@@ -51,6 +51,16 @@ def test_the_first_time_is_run_the_second_recorded(told: list[str]) -> None:
     assert told == ["pool", "recorded in pool 1", "replayed", "replayed"]
 
 
+def test_as_many_shapes_are_known_as_are_recorded(told: list[str]) -> None:
+    found = graphs.Graphs(enabled=True)
+    for key in range(12):
+        assert not found.knows(key)
+        found.run(key, lambda: None)
+    assert [found.knows(key) for key in range(12)] == [True] * 8 + [False] * 4
+    found.forget()
+    assert not found.knows(0)
+
+
 @pytest.mark.parametrize("free_gib", [0.5, 8])
 def test_launches_of_no_shape_get_memory_where_there_is_little(
     told: list[str], monkeypatch: pytest.MonkeyPatch, free_gib: float
