@@ -31,8 +31,8 @@ Tensor = torch.Tensor
 _ALIGNED = 256
 _ROOM, _LEAST = 2, 0.1
 """e4m3's largest number stands for twice the largest weight of a group, or twice 0.1: the sum of
-two such numbers for four times that. Larger numbers of an adapter, times its scaling, are cut there:
-none in use comes near, but one with a scaling of 64 may (docs/performance.md)."""
+two such numbers for four times that. Larger numbers of an adapter, times its scaling, are cut: none
+in use comes near, but one with a scaling of 64 may (docs/performance.md)."""
 
 
 def scale_for(weights: Sequence[Nf4]) -> float:
