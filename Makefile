@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test fuzz check format docs screenshots clean
+.PHONY: demo test test-kernels fuzz check format docs screenshots clean
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -18,6 +18,10 @@ demo: $(STAMP)  ## open the screen on the sample data and the tiny model, ready 
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-kernels: $(STAMP)  ## the kernels of the fused path in Triton's interpreter; minutes, and no GPU
+	TRITON_INTERPRET=1 $(BIN)/python -m pytest -n 2 tests/core/model/fast/test_fused.py \
+		tests/core/model/fast/test_check.py tests/core/model/fast/fp8
 
 fuzz: $(STAMP)  ## ten minutes of dirty files against the readers; the result goes to docs/fuzz.md
 	$(BIN)/python tests/fuzz.py --seconds 600 --write docs/fuzz.md
