@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 import curve_file  # noqa: E402
 from curve_table import table  # noqa: E402
-from limits import assignment, at_least, seconds  # noqa: E402
+from limits import assignment, at_least, reason, seconds  # noqa: E402
 from picture import Curve, picture  # noqa: E402
 
 VARIANTS = {
@@ -93,10 +93,13 @@ def _tasks(packed: bytes) -> Iterator[dict[str, str]]:
 
 
 def data(asked: argparse.Namespace) -> None:
+    _leave(unwritable(asked))
     try:
         rows = list(instructions(asked.wheels))
         asked.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    except (OSError, ValueError, ModuleNotFoundError) as error:
+    except OSError as error:
+        raise SystemExit(reason(error)) from error
+    except (ValueError, ModuleNotFoundError) as error:
         raise SystemExit(str(error)) from error
     print(f"{len(rows)} rows in {asked.out}")
 
@@ -116,11 +119,23 @@ def check(asked: argparse.Namespace) -> None:
         wrong.append(f"--model: there is no folder {asked.model}")
     if not asked.data.exists():
         wrong.append(f"--data: there is no file {asked.data}; `curves.py data` writes it")
-    for name, path in (("--out", asked.out), ("--picture", asked.picture)):
+    _leave([*wrong, *unwritable(asked)])
+
+
+def unwritable(asked: argparse.Namespace) -> Iterator[str]:
+    """A sentence for each file that was named and cannot be written."""
+    for name in ("out", "picture"):
+        path = getattr(asked, name, None)
         if path and not path.absolute().parent.is_dir():
-            wrong.append(f"{name}: there is no folder {path.parent}")
-    if wrong:
-        raise SystemExit("\n".join(wrong))
+            yield f"--{name}: there is no folder {path.parent}"
+        elif path and path.is_dir():
+            yield f"--{name}: {path} is a folder; name a file in it"
+
+
+def _leave(wrong: Iterable[str]) -> None:
+    """Raise SystemExit where something is wrong."""
+    if lines := list(dict.fromkeys(wrong)):
+        raise SystemExit("\n".join(lines))
 
 
 def missing_libraries() -> Iterator[str]:
@@ -135,12 +150,31 @@ def missing_libraries() -> Iterator[str]:
             yield f"{found.name} {found.text}: {found.fix}"
 
 
-def train(name: str, changes: dict[str, str], asked: argparse.Namespace) -> dict[str, Any]:
-    """One training through the command line; its curve, and what it told."""
-    settings = _COMMON | {
+def settings_of(changes: dict[str, str], asked: argparse.Namespace) -> dict[str, str]:
+    """All settings of a variant with these of its own."""
+    return _COMMON | {
         "model.name_or_path": str(asked.model.resolve()), "data.files": str(asked.data.resolve()),
         "train.max_steps": str(asked.steps), "run.name": "curve",
     } | dict(asked.set) | changes  # fmt: skip
+
+
+def refused(variants: Iterable[dict[str, str]], asked: argparse.Namespace) -> Iterator[str]:
+    """A sentence for each of these variants that has a setting which is wrong."""
+    try:
+        from core.config.errors import InputError
+        from core.config.files import from_overrides
+    except ModuleNotFoundError:
+        return  # told among the libraries that are missing
+    for changes in variants:
+        try:
+            from_overrides(settings_of(changes, asked))
+        except InputError as error:
+            yield error.message
+
+
+def train(name: str, changes: dict[str, str], asked: argparse.Namespace) -> dict[str, Any]:
+    """One training through the command line; its curve, and what it told."""
+    settings = settings_of(changes, asked)
     flags = [part for key, value in settings.items() for part in (f"--{key}", value)]
     with tempfile.TemporaryDirectory() as runs:
         try:
@@ -179,6 +213,7 @@ def _search_path() -> str:
 def run(asked: argparse.Namespace) -> None:
     variants, wanted = wanted_of(asked)
     check(asked)
+    _leave(refused((variants[name] for name in wanted), asked))
     for name in wanted:
         found = train(name, variants[name], asked)
         with asked.out.open("a", encoding="utf-8") as file:
@@ -207,6 +242,8 @@ def wanted_of(asked: argparse.Namespace) -> tuple[dict[str, dict[str, str]], lis
 def _variant(text: str) -> tuple[str, dict[str, str]]:
     """``NAME:section.field=value,section.field=value``"""
     name, _, changes = text.partition(":")
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r}: give a name first, NAME:FIELD=VALUE")
     return name, dict(assignment(part) for part in changes.split(",") if part)
 
 
@@ -215,9 +252,12 @@ def _variant(text: str) -> tuple[str, dict[str, str]]:
 
 def draw(asked: argparse.Namespace) -> None:
     """The table of differences to standard output, and the picture."""
+    _leave(unwritable(asked))
     try:
         found = curve_file.read(asked.results)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise SystemExit(reason(error)) from error
+    except ValueError as error:
         raise SystemExit(str(error)) from error
     if asked.variants:
         found = {name: found[name] for name in asked.variants.split(",") if name in found}
@@ -228,7 +268,9 @@ def draw(asked: argparse.Namespace) -> None:
         curves: dict[str, Curve] = {name: line["losses"] for name, line in found.items()}
         try:
             asked.picture.write_text(picture(asked.title, curves), encoding="utf-8")
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise SystemExit(reason(error)) from error
+        except ValueError as error:
             raise SystemExit(str(error)) from error
 
 

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from limits import at_least
 
 ROWS_NEAR = 100_000
 JUMPS = 1000
@@ -202,7 +203,10 @@ def measured(name: str, options: argparse.Namespace) -> dict[str, Any]:
             peak = max(peak, _memory(child.pid))
             time.sleep(0.05)
         assert child.stdout is not None
-        found = json.loads(child.stdout.read())
+        told = child.stdout.read()
+        if child.returncode != 0:
+            raise SystemExit(f"{name} ended with status {child.returncode}; above is why")
+        found = json.loads(told)
         if not best or found.get("seconds", 0) < best.get("seconds", 1):
             best = found
     return best | {"peak_bytes": peak}
@@ -257,12 +261,12 @@ def loop() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--megabytes", type=at_least(1), default=1000)
     parser.add_argument("--rows", choices=("plain", *OTHER_ROWS), default="plain")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--model", type=Path, help="a folder with a tokenizer: prepare too")
     parser.add_argument("--only", choices=MEASURES, nargs="+", default=list(MEASURES))
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=at_least(1), default=3)
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -271,6 +275,11 @@ def main() -> None:
         found["processor_seconds"] = processor_seconds()
         print(json.dumps(found))
         return
+    for option, folder in (("--folder", options.folder), ("--model", options.model)):
+        if folder and not folder.is_dir():
+            parser.error(f"{option}: there is no folder {folder}")
+    if options.only == ["prepare"] and not options.model:
+        parser.error("--only prepare: --model names a folder with a tokenizer")
     options.file = options.folder / f"finetui-{options.megabytes}.jsonl"
     if options.rows != "plain":
         ending = "csv" if options.rows == "csv" else "jsonl"

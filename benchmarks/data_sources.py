@@ -23,6 +23,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
+from limits import at_least
 
 from core.data.chats.formats import to_chat
 from core.data.read.index import RowIndex
@@ -164,8 +165,8 @@ def _peak_megabytes() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("read", "index"))
-    parser.add_argument("--rows", type=int, default=300_000)
-    parser.add_argument("--megabytes", type=int, default=1000)
+    parser.add_argument("--rows", type=at_least(1), default=300_000)
+    parser.add_argument("--megabytes", type=at_least(1), default=1000)
     asked = parser.parse_args()
     if asked.what == "read":
         read(asked.rows)

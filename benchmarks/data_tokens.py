@@ -24,6 +24,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from limits import at_least
 
 from core.data.chats.chat import Chat
 from core.data.tokens.codec import ChatCodec
@@ -196,8 +197,10 @@ def main() -> None:
     kinds = {"prepare": prepare, "render": render, "pack": packing, "forecast": forecasting}
     parser.add_argument("kind", choices=kinds)
     parser.add_argument("--model", type=str, help="a folder with SmolLM2's tokenizer")
-    parser.add_argument("--rows", type=int, help="default: 4,000, and 1,000,000 without a model")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--rows", type=at_least(1), help="default: 4,000, and 1,000,000 without a model"
+    )
+    parser.add_argument("--repeats", type=at_least(1), default=3)
     options = parser.parse_args()
     needs_model = options.kind in ("prepare", "render")
     if needs_model and not (options.model and Path(options.model).is_dir()):

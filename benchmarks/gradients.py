@@ -177,6 +177,10 @@ def main() -> None:
     if DEVICE == "cpu":
         print("no GPU: all in fp32, the fused path on its twins; this shows that the arithmetic is "
               "right, and nothing of rounding", file=sys.stderr)  # fmt: skip
+        wide = [shape for shape in options.shapes if shape != "tiny"]
+        if wide:
+            print(f"on a CPU this takes long, and much memory, for {', '.join(wide)}: fewer "
+                  "--layers and --tokens take less", file=sys.stderr)  # fmt: skip
     print("| shape | " + " | ".join(f"{name}: equal; packed" for name in paths().values()) + " |")
     print("| --- " * (1 + len(paths())) + "|")
     for shape in options.shapes:

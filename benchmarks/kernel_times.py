@@ -22,6 +22,7 @@ import torch
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+from limits import at_least, positive  # noqa: E402
 from peers.shapes import MODELS  # noqa: E402
 
 _LAUNCHES, _REPLAYS = 20, 5
@@ -149,10 +150,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", choices=MODELS, default="llama31-8b")
-    parser.add_argument("--tokens", type=int, default=4096)
-    parser.add_argument("--length", type=int, default=2048, help="of a document, for attention")
-    parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--gb-per-second", type=float, default=3000, help="bandwidth of the card")
+    parser.add_argument("--tokens", type=at_least(1), default=4096)
+    parser.add_argument(
+        "--length", type=at_least(1), default=2048, help="of a document, for attention"
+    )
+    parser.add_argument("--rank", type=at_least(1), default=16)
+    parser.add_argument(
+        "--gb-per-second", type=positive, default=3000, help="bandwidth of the card"
+    )
     parser.add_argument("--only", default="", help="kernels with this in their name")
     parser.add_argument("--variants", action="store_true", help="other launch settings as well")
     options = parser.parse_args()
@@ -161,7 +166,10 @@ def main() -> None:
     if options.tokens % options.length:
         parser.error(f"--tokens {options.tokens} is no multiple of --length {options.length}")
     torch.manual_seed(0)
-    print(table(measured(options), options.gb_per_second))
+    found = list(measured(options))
+    if not found:
+        parser.error(f"--only {options.only}: no kernel has this in its name")
+    print(table(found, options.gb_per_second))
     print(f"{options.model}, {options.tokens:,} tokens, rank {options.rank}, "
           f"{torch.cuda.get_device_name()}, torch {torch.__version__}")  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Types for argparse that tell in a line what an argument must be."""
+"""Types for argparse that tell in a line what an argument must be, and why a file is none."""
 
 from __future__ import annotations
 
@@ -36,6 +36,17 @@ def assignment(text: str) -> tuple[str, str]:
     return name, value
 
 
+def positive(text: str) -> float:
+    """A number above 0, and not without end."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ArgumentTypeError(f"{text!r} is no number above 0")
+    return value
+
+
 def seconds(text: str) -> float:
     """A time from 0 on; ``inf`` for no end."""
     try:
@@ -45,3 +56,13 @@ def seconds(text: str) -> float:
     if math.isnan(value) or value < 0:
         raise ArgumentTypeError(f"{text!r} is no time from 0 on")
     return value
+
+
+def reason(error: OSError) -> str:
+    """Which file cannot be read or written, and why, in words."""
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {error.filename}"
+    if isinstance(error, IsADirectoryError):
+        return f"{error.filename} is a folder, not a file"
+    why = (error.strerror or type(error).__name__).lower()
+    return f"{error.filename}: {why}" if error.filename else why

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
+from limits import at_least
 
 _POPULATE = 23
 """MADV_POPULATE_WRITE, of Linux 5.14 and later: makes all pages of a range."""
@@ -73,7 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--gib", type=int, default=8, help="size of each piece of memory")
+    parser.add_argument("--gib", type=at_least(1), default=8, help="size of each piece of memory")
     size = parser.parse_args().gib << 30
     if not torch.cuda.is_available():
         print("pinning.py: this needs an NVIDIA GPU", file=sys.stderr)

@@ -30,7 +30,9 @@ import time
 from pathlib import Path
 
 import psutil
+from limits import at_least, positive
 
+from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
 from core.record.events import JobFailed, StepDone
 from core.record.journal import Tail, read
@@ -275,16 +277,23 @@ def _leg(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("what", choices=["paint", "rest", "training", "inspector"])
-    parser.add_argument("--columns", type=int, default=120)
-    parser.add_argument("--rows", type=int, default=40)
-    parser.add_argument("--starts", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--model")
-    parser.add_argument("--data")
+    parser.add_argument("--columns", type=at_least(1), default=120)
+    parser.add_argument("--rows", type=at_least(1), default=40)
+    parser.add_argument("--starts", type=at_least(1), default=5)
+    parser.add_argument("--seconds", type=positive, default=20)
+    parser.add_argument("--pairs", type=at_least(1), default=5)
+    parser.add_argument("--model", help="a folder; for training")
+    parser.add_argument("--data", help="a file; for training and the inspector")
     options = parser.parse_args()
+    if options.what == "training" and not Path(options.model or "/dev/null").is_dir():
+        parser.error(f"training: --model names a folder, not {options.model}")
+    if options.what in ("training", "inspector") and not Path(options.data or "").is_file():
+        parser.error(f"{options.what}: --data names a file, not {options.data}")
     kinds = {"paint": paint, "rest": rest, "training": training, "inspector": inspector}
-    print(json.dumps(kinds[options.what](options)))
+    try:
+        print(json.dumps(kinds[options.what](options)))
+    except (FinetuiError, RuntimeError, statistics.StatisticsError) as error:
+        raise SystemExit(f"{options.what}: {error}") from error
 
 
 if __name__ == "__main__":

@@ -58,8 +58,11 @@ def test_what_is_no_package_is_told_in_a_line(
     assert said("data", str(text)) == (
         f"{text} is no wheel, or a damaged one: File is not a zip file"
     )
-    assert "No such file" in said("data", str(tmp_path / "none.whl"))
+    assert said("data", str(tmp_path / "none.whl")) == f"there is no file {tmp_path / 'none.whl'}"
+    assert said("data", str(tmp_path)) == f"{tmp_path} is a folder, not a file"
     assert not (tmp_path / "rows").exists()
+    (tmp_path / "rows").mkdir()
+    assert said("data", str(text)) == f"--out: {tmp_path / 'rows'} is a folder; name a file in it"
 
 
 def test_what_a_training_lacks_is_told_before_the_first_begins(
@@ -92,7 +95,7 @@ def test_a_file_without_curves_is_told(
 ) -> None:
     results = tmp_path / "curves.jsonl"
     monkeypatch.setattr("sys.argv", ["curves.py", "draw", str(results)])
-    with pytest.raises(SystemExit, match="No such file"):
+    with pytest.raises(SystemExit, match=r"^there is no file \S+/curves\.jsonl$"):
         curves.main()
     curve = {"variant": "fused", "path": "fused", "losses": [[1, 2.0]], "evaluations": []}
     for line, said in (
@@ -128,7 +131,7 @@ def test_a_curve_that_went_astray_is_drawn_as_far_as_it_goes(
     assert sum(p.get("fill") == "none" for p in ElementTree.fromstring(text).iter()
                if p.tag.endswith("path")) == 3  # fmt: skip
     monkeypatch.setattr("sys.argv", [*words, str(tmp_path / "gone" / "curves.svg")])
-    with pytest.raises(SystemExit, match="No such file"):
+    with pytest.raises(SystemExit, match=r"^--picture: there is no folder \S+/gone$"):
         curves.main()
 
 
@@ -137,6 +140,7 @@ def test_a_curve_that_went_astray_is_drawn_as_far_as_it_goes(
     [
         (["--set", "train.seed"], "--set: 'train.seed': give a name and a value"),
         (["--variant", "slow:train.seed"], "--variant: 'train.seed': give a name and a value"),
+        (["--variant", ":train.seed=1"], "give a name first, NAME:FIELD=VALUE"),
     ],
 )
 def test_a_setting_without_a_value_is_told(
@@ -149,6 +153,20 @@ def test_a_setting_without_a_value_is_told(
     with pytest.raises(SystemExit):
         curves.main()
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("words", [["--set", "train.foo=1"], ["--variant", "slow:train.foo=1"]])
+def test_a_setting_that_there_is_not_is_told_before_the_first_training(
+    curves: Any, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "train", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr("sys.argv", ["curves.py", "run", "--model", str(tmp_path), "--data",
+                                     str(tmp_path), "--out", str(tmp_path / "out"),
+                                     *words])  # fmt: skip
+    with pytest.raises(SystemExit) as caught:
+        curves.main()
+    assert str(caught.value).startswith("command line: unknown key 'foo' in [train]")
+    assert str(caught.value).count("\n") == 0
 
 
 def told(losses: Sequence[float | str]) -> list[dict[str, Any]]:
