@@ -34,6 +34,8 @@ from peers import finetui, tokens  # noqa: E402
 from peers.meter import Meter  # noqa: E402
 from peers.shapes import MODELS, ROWS, Row, dry  # noqa: E402
 
+from core.config.errors import InputError  # noqa: E402
+
 GPU = torch.cuda.is_available()
 _RECORDED = 2
 """Steps that are recorded, the last but one of the run being the last of them."""
@@ -236,6 +238,10 @@ def main() -> None:
         parser.error("this looks at a GPU, and torch sees none; a row tiny runs without")
     row = replace(ROWS[options.row], random_base=True, steps=options.steps, warm_up=3)
     changed = {"set": dict(options.set)}
+    try:
+        finetui.config(row, changed, Path(), "cuda" if GPU else "cpu")
+    except InputError as error:
+        parser.error(error.message)
     with tempfile.TemporaryDirectory() as place:
         file = Path(place) / "trace.json"
         recorder = Recorder(row, file, host=options.host)

@@ -17,15 +17,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 sys.path[:0] = [str(HERE), str(REPOSITORY)]
 
 from limits import assignment, at_least, seconds, several  # noqa: E402
-from peers import table  # noqa: E402
-from peers.changes import changed, changes_of  # noqa: E402
+from peers import asked, results, table  # noqa: E402
 from peers.course import Course, cards, say  # noqa: E402
 from peers.shapes import ENTRANTS, GROUPS, ROWS, dry  # noqa: E402
 
@@ -47,10 +45,6 @@ def paths(options: argparse.Namespace) -> dict[str, str]:
         ours = [str(HERE), *([str(REPOSITORY)] if entrant.peer == "finetui" else [])]
         found[name] = os.pathsep.join([*ours, *([own] if own else [])])
     return found
-
-
-_WITH_PACKAGES = tuple(dict.fromkeys((*ENTRANTS, *(name.partition("-")[0] for name in ENTRANTS))))
-"""Whom ``--python-path`` can mean: an entrant, or the peer that it is a variant of."""
 
 
 def environment(name: str, path: str, extra: list[str]) -> dict[str, str]:
@@ -95,11 +89,11 @@ def has_gpu() -> bool:
     return Path("/dev/nvidiactl").exists()
 
 
-def run(options: argparse.Namespace) -> list[dict[str, Any]]:
+def run(options: argparse.Namespace) -> list[results.Result]:
     """All measurements that were asked for and that time allows."""
     envs = {name: environment(name, path, options.env) for name, path in paths(options).items()}
     gpu = has_gpu()
-    absent = {name: missing(name, envs[name], gpu=gpu) for name in _wanted(options)}
+    absent = {name: missing(name, envs[name], gpu=gpu) for name in asked.wanted(options)}
     for name, why in absent.items():
         if why:
             say(f"skipped: {name}: {why}")
@@ -110,12 +104,9 @@ def run(options: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append(row)
         else:
             say(f"skipped: {row.name}: it needs a GPU (--rows dry does not)")
+    if not any(name in here for row in rows for name in row.entrants):
+        raise ValueError("nothing can be measured here: above is who and what was skipped, and why")
     return Course(options, envs, here).run(rows, cards(options.gpus))
-
-
-def _wanted(options: argparse.Namespace) -> list[str]:
-    asked = [name for row in options.rows for name in row.entrants]
-    return [name for name in dict.fromkeys(asked) if not options.peers or name in options.peers]
 
 
 def parse() -> argparse.Namespace:
@@ -160,62 +151,25 @@ def parse() -> argparse.Namespace:
     gone = [str(path) for path in options.table or () if not path.is_file()]
     if gone:
         parser.error(f"--table: there is no {', '.join(gone)}")
-    if not options.table:
-        _finish(options, parser)
+    try:
+        if not options.table:
+            asked.finish(options)
+    except ValueError as error:
+        parser.error(str(error))
     return options
 
 
-def _finish(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    asked = [name for name in options.rows.split(",") if name]
-    names = list(dict.fromkeys(one for name in asked for one in GROUPS.get(name, (name,))))
-    options.peers = [name for name in options.peers.split(",") if name]
-    for who, _ in options.python_path:
-        if who not in _WITH_PACKAGES:
-            parser.error(f"--python-path {who}: give one of {', '.join(_WITH_PACKAGES)}")
-    for part in options.env:
-        who, _, assignment = part.partition(":")
-        if who not in (*ENTRANTS, "all") or not assignment.partition("=")[0] or (
-            "=" not in assignment
-        ):  # fmt: skip
-            parser.error(f"--env {part}: give NAME:KEY=VALUE, the name being an entrant or all")
-    unknown = [n for n in names if n not in ROWS] + [n for n in options.peers if n not in ENTRANTS]
-    if unknown or not names:
-        parser.error(f"unknown: {', '.join(unknown)}" if unknown else "name some --rows")
-    options.changes = {"random_base": True} if options.random_base else {}
-    try:
-        options.changes |= changes_of(options.change)
-        options.rows = changed([ROWS[name] for name in names], options.changes)
-        timed = [row.name for row in options.rows if not row.search]
-        if options.lengths and timed:
-            raise ValueError(f"--lengths: {', '.join(timed)} searches for no length")
-    except ValueError as error:
-        parser.error(str(error))
-    if any(row.random_base for row in options.rows) and options.random_base:
-        options.peers = options.peers or [n for n in ENTRANTS if ENTRANTS[n].peer == "finetui"]
-    options.out, options.models = options.out.absolute(), options.models.absolute()
-    options.logs = (options.logs or options.out.parent / "logs").absolute()
-    try:
-        options.logs.mkdir(parents=True, exist_ok=True)
-        options.models.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        parser.error(str(error))
-
-
 def main() -> int:
-    """Status 1 when a measurement failed."""
+    """Status 1 when a measurement failed, or none was made."""
     options = parse()
     try:
-        results = table.read(options.table) if options.table else run(options)
+        found = results.tabled(options.table) if options.table else run(options)
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    print(table.markdown(results))
-    return int(not options.table and bool(failed(results)))
-
-
-def failed(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The measurements that came to nothing, and were not repeated with success (--resume)."""
-    last = {(one["row"], one["entrant"], one.get("turn")): one for one in results}
-    return [one for one in last.values() if one["outcome"] != "measured"]
+    if not found:
+        raise SystemExit("nothing was measured, and there is no table: above is why")
+    print(table.markdown(found))
+    return int(not options.table and bool(results.failed(found)))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any
 
 from core.monitor.devices import listing, visible
 from core.monitor.peak import Peak
-from peers import table, weights
+from peers import results, weights
 from peers.shapes import SIGN, Row, dry
 
 _SHOWN = (
@@ -155,8 +155,8 @@ class Course:
         self._end = time.monotonic() + options.budget_seconds
         self._found = self._done()
         self._have = {
-            (r["row"], r["entrant"], r.get("turn")) for r in self._found
-            if r["outcome"] == "measured" and r.get("complete", True)
+            results.key(one) for one in self._found
+            if one["outcome"] == "measured" and one.get("complete", True)
         }  # fmt: skip
         self._writing, self._preparing = threading.Lock(), threading.Lock()
 
@@ -191,7 +191,8 @@ class Course:
         wish = self._options
         for name in order(row, asked, wish.rounds, once=wish.once) if names else []:
             turns[name] = turns.get(name, 0) + 1
-            if (row.name, name, turns[name]) in self._have:
+            told = {"row": row.name, "entrant": name, "turn": turns[name], **self._asked}
+            if results.key(told) in self._have:
                 continue
             if self._left >= self._options.least_seconds:
                 self._prepare(row, self._env(names[0], card))  # minutes and GB, for an 8B
@@ -199,7 +200,13 @@ class Course:
                 say(f"out of time before {row.name} {name}, turn {turns[name]}")
                 return
             say(f"{row.name}: {name}, turn {turns[name]}")
-            self._keep(self._measured(row, name, card) | {"turn": turns[name]})
+            self._keep(self._measured(row, name, card) | told)
+
+    @property
+    def _asked(self) -> dict[str, Any]:
+        """What the command line made of the workloads and of finetui's settings."""
+        given = ["=".join(pair) for pair in self._options.set]
+        return {"set": given, "changes": self._options.changes}
 
     @property
     def _left(self) -> float:
@@ -208,9 +215,7 @@ class Course:
 
     def _measured(self, row: Row, name: str, card: Card) -> dict[str, Any]:
         seconds = min(self._left, self._options.run_seconds)
-        result = measure(row, name, self._options, self._env(name, card), card.peak, seconds)
-        given = ["=".join(pair) for pair in self._options.set]
-        return result | {"set": given, "changes": self._options.changes}
+        return measure(row, name, self._options, self._env(name, card), card.peak, seconds)
 
     def _env(self, name: str, card: Card) -> dict[str, str]:
         """An entrant's environment on that card."""
@@ -223,8 +228,7 @@ class Course:
     def _keep(self, result: dict[str, Any]) -> None:
         with self._writing:
             self._found.append(result)
-            with self._options.out.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
+            results.add(self._options.out, result)
         shown = {key: result[key] for key in ("row", "entrant", *_SHOWN) if key in result}
         say("  " + json.dumps(shown))
 
@@ -246,7 +250,7 @@ class Course:
     def _done(self) -> list[dict[str, Any]]:
         """Results that a cut run left behind, for --resume."""
         options = self._options
-        return table.read([options.out]) if options.resume and options.out.exists() else []
+        return results.read([options.out]) if options.resume and options.out.exists() else []
 
 
 _BEGAN = time.monotonic()

@@ -12,11 +12,14 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from peers import tokens, weights
 from peers.shapes import LEARNING_RATE, MODELS, OPTIMIZER, SEED, TARGETS, Row
+
+if TYPE_CHECKING:
+    from core.config.schema import RunConfig
 
 
 def run(row: Row, options: dict[str, Any], models: Path) -> dict[str, Any]:
@@ -83,13 +86,20 @@ def settings(row: Row, options: dict[str, Any], folder: Path, device: str) -> di
     }
 
 
+def config(row: Row, options: dict[str, Any], folder: Path, device: str) -> RunConfig:
+    """The run's configuration. Raises InputError where a setting is wrong; needs no torch."""
+    from core.config.files import from_overrides
+
+    return from_overrides(_known(row, settings(row, options, folder, device))).config
+
+
 def train(
     row: Row, options: dict[str, Any], models: Path, rows: list[dict[str, list[int]]], meter: Any
 ) -> Trained:
     """Run the job ``train`` on these sequences, one after the other. Its errors pass through."""
     import torch
 
-    from core.config.files import dump, from_overrides
+    from core.config.files import dump
     from core.record.folder import create
     from core.record.job import Job
     from core.train import trainer
@@ -104,9 +114,9 @@ def train(
             weights.describe(row.model, folder)
             stack.enter_context(random_base.in_place(row.model))
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        config = from_overrides(_known(row, settings(row, options, folder, device))).config
-        run_folder = create(Path(place), "run", dump(config))
-        job = Job("train", run_folder, config, lambda event: _take(trained, event))
+        wanted = config(row, options, folder, device)
+        run_folder = create(Path(place), "run", dump(wanted))
+        job = Job("train", run_folder, wanted, lambda event: _take(trained, event))
         stack.enter_context(mock.patch.object(trainer, "frozen_data", return_value=_frozen(rows)))
         stack.enter_context(
             mock.patch.object(trainer, "DurableTrainer", _measured(trainer, meter, trained))

@@ -1,62 +1,36 @@
-"""From JSON lines to the Markdown table."""
+"""From results to the Markdown table."""
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
+from peers.results import Result, forgotten
 from peers.shapes import ENTRANTS, ROWS
 
-Result = dict[str, Any]
 _OURS = tuple(name for name, entrant in ENTRANTS.items() if entrant.peer == "finetui")
 _HEAD = (
     "workload", "who", "tokens/s", "ratio", "peak GiB", "ratio", "reserved", "device", "first step",
 )  # fmt: skip
 
 
-def read(files: Iterable[Path]) -> list[Result]:
-    """All results of some files; a line that a killed run left half written is left out.
-
-    Raises ValueError for a file with something else in it.
-    """
-    found = []
-    for file in files:
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise ValueError(f"{file} is no text, and holds no results") from None
-        for number, line in enumerate(lines, 1):
-            try:
-                result = json.loads(line)
-            except ValueError:
-                continue
-            if not _is_result(result):
-                raise ValueError(f"{file}, line {number}, is no result of a measurement")
-            found.append(result)
-    return found
-
-
-def _is_result(line: Any) -> bool:
-    names = ("row", "entrant", "outcome")
-    return isinstance(line, dict) and all(isinstance(line.get(name), str) for name in names)
-
-
 def markdown(results: list[Result]) -> str:
     """One line for each workload and entrant; ratios are to the best variant of Unsloth.
 
     Several turns of an entrant become their median, with the spread behind it. What was changed
-    for a measurement, or noted of it, sets it apart from others of the same workload.
+    for a measurement, or noted of it, sets it apart from others of the same workload. Results of
+    workloads that are not known any more are named below.
     """
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
+    known = [result for result in results if result["row"] in ROWS]
     for row in ROWS.values():
-        of_row = [result for result in results if result["row"] == row.name]
+        of_row = [result for result in known if result["row"] == row.name]
         for changes in dict.fromkeys(_changes(result) for result in of_row):
             alike = [result for result in of_row if _changes(result) == changes]
             lines += _entries(", ".join(filter(None, (row.what, changes))), alike)
-    return "\n".join([*lines, "", *_notes(results)])
+    gone = ", ".join(forgotten(results))
+    left_out = [f"Left out, of workloads that are not known: {gone}."] if gone else []
+    return "\n".join([*lines, "", *_notes(known), *left_out])
 
 
 def _entries(what: str, results: list[Result]) -> list[str]:
@@ -77,13 +51,15 @@ def _changes(result: Result) -> str:
     return ", ".join(
         f"{name} {value}"
         for name, value in given.items()
-        if getattr(ROWS[result["row"]], name) != value
+        if getattr(ROWS[result["row"]], name, None) != value
     )
 
 
 def _remark(result: Result) -> str:
     """What sets a measurement apart from others of its entrant: settings, and what was noted."""
-    return ", ".join([*result.get("set", []), *([result["note"]] if result.get("note") else [])])
+    return ", ".join(
+        [*(result.get("set") or []), *([result["note"]] if result.get("note") else [])]
+    )
 
 
 def _best_peer(results: list[Result]) -> Result | None:
@@ -145,7 +121,7 @@ def _notes(results: list[Result]) -> list[str]:
         )
         note = f" ({ENTRANTS[entrant].note})" if ENTRANTS[entrant].note else ""
         dtype = f"; adapter {last['adapter_dtype']}" if "adapter_dtype" in last else ""
-        path = f"; path {last['path']}: {last['why']}" if "path" in last else ""
+        path = f"; path {last['path']}: {last.get('why', '')}" if "path" in last else ""
         lines.append(f"- {entrant}{note}{dtype}{path}: {named or last['outcome']}")
     return lines
 
@@ -155,7 +131,7 @@ def _versions(results: list[Result], entrant: str) -> dict[str, str]:
     found: dict[str, list[str]] = {}
     own = (result for result in results if result["entrant"] == entrant)
     for result in own:
-        for name, number in result.get("versions", {}).items():
+        for name, number in (result.get("versions") or {}).items():
             found[name] = list(dict.fromkeys([*found.get(name, []), number]))
     return {name: " and ".join(numbers) for name, numbers in found.items()}
 

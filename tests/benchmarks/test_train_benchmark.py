@@ -1,4 +1,4 @@
-"""The side-by-side benchmark: its table, its order, its data, and a dry run on a CPU."""
+"""The side-by-side benchmark: its order, its data, and a dry run on a CPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,63 +16,7 @@ from typing import Any
 import pytest
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The benchmark's own modules, as its processes import them."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import train
-    from peers import context, course, shapes, table, tokens
-
-    return {
-        "train": train, "table": table, "tokens": tokens, "shapes": shapes, "context": context,
-        "course": course,
-    }  # fmt: skip
-
-
-def result(entrant: str, rate: float, peak: float, **more: Any) -> dict[str, Any]:
-    return {
-        "row": "8b-2x2048", "entrant": entrant, "outcome": "measured", "tokens_per_second": rate,
-        "peak_allocated_gib": peak, "first_step_seconds": 1.0, "card": "H100", **more,
-    }  # fmt: skip
-
-
-def test_ratios_are_to_the_best_variant_of_unsloth(modules: Any) -> None:
-    results = [
-        result("finetui", 15000, 6.0), result("unsloth", 9000, 7.0), result("trl", 30000, 7.0),
-        result("unsloth-padded", 10000, 8.0), result("finetui", 14000, 6.0),
-        {"row": "8b-2x2048", "entrant": "axolotl", "outcome": "failed", "error": "a | b"},
-    ]  # fmt: skip
-    lines = modules["table"].markdown(results).splitlines()
-    ours = next(line for line in lines if "| finetui |" in line)
-    assert "14,500 (14,000-15,000) | 1.45 | 6.00 | 0.75" in ours
-    assert any("failed: a / b" in line for line in lines)
-    assert "Card: H100." in lines
-
-
-def test_what_was_changed_or_noted_sets_a_measurement_apart(modules: Any) -> None:
-    results = [
-        result("finetui", 15000, 6.0, versions={"transformers": "5.17.0"}),
-        result("unsloth", 10000, 8.0, set=[]),
-        result("finetui", 12000, 6.0, note="the version before"),
-        result("finetui", 11000, 6.0, set=["train.path=peft"]),
-        result("finetui", 20000, 6.0, changes={"random_base": True, "length": 2048},
-               versions={"transformers": "5.23.0"}),
-    ]  # fmt: skip
-    table = modules["table"].markdown(results)
-    what = "| Llama-3.1-8B, 2 x 2048"
-    assert f"{what} | finetui | 15,000 | 1.50 |" in table
-    assert f"{what} | finetui (the version before) | 12,000 | 1.20 |" in table
-    assert f"{what} | finetui (train.path=peft) | 11,000 | 1.10 |" in table
-    assert f"{what}, random_base True | finetui | 20,000 |  |" in table
-    assert "transformers 5.17.0 and 5.23.0" in table
-
-
-def test_a_line_cut_short_is_left_out(modules: Any, tmp_path: Path) -> None:
-    file = tmp_path / "results.jsonl"
-    file.write_text(json.dumps(result("trl", 1, 1)) + '\n{"row": "8b', encoding="utf-8")
-    assert [one["entrant"] for one in modules["table"].read([file])] == ["trl"]
+Made = Callable[..., dict[str, Any]]
 
 
 def test_the_order_alternates_and_ends_with_the_first(modules: Any) -> None:
@@ -103,7 +47,7 @@ def test_rows_name_known_models_and_entrants(modules: Any) -> None:
 
 
 def test_fp8_is_an_entrant_of_its_own_where_there_is_a_gpu(
-    modules: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    modules: Any, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from peers import finetui
 
@@ -115,7 +59,7 @@ def test_fp8_is_an_entrant_of_its_own_where_there_is_a_gpu(
     assert not any("finetui-fp8" in one.entrants for one in shapes.ROWS.values() if shapes.dry(one))
     lines = (
         modules["table"]
-        .markdown([result("finetui-fp8", 20000, 6.0), result("unsloth", 10000, 8.0)])
+        .markdown([made("finetui-fp8", 20000, 6.0), made("unsloth", 10000, 8.0)])
         .splitlines()
     )
     assert any("| finetui-fp8 | 20,000 | 2.00 | 6.00 | 0.75" in line for line in lines)
@@ -123,18 +67,9 @@ def test_fp8_is_an_entrant_of_its_own_where_there_is_a_gpu(
     words = ["train.py", "--rows", "8b-2x2048", "--random-base", "--out", "/dev/null",
              "--logs", str(tmp_path)]  # fmt: skip
     monkeypatch.setattr(sys, "argv", words)
-    assert modules["train"]._wanted(modules["train"].parse()) == [
+    assert modules["asked"].wanted(modules["train"].parse()) == [
         "finetui", "finetui-peft", "finetui-fp8",
     ]  # fmt: skip
-
-
-def test_a_group_stands_for_its_rows(modules: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups, rows = modules["shapes"].GROUPS, modules["shapes"].ROWS
-    assert all(set(names) <= set(rows) for names in groups.values())
-    monkeypatch.setattr(sys, "argv", ["train.py", "--rows", "6gib,llama2-7b-6gib,longest-24",
-                                      "--out", "/dev/null", "--logs", "/tmp"])  # fmt: skip
-    names = [row.name for row in modules["train"].parse().rows]
-    assert names == ["qwen25-7b-6gib", "llama2-7b-6gib", "longest-24"]
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-packed"])
@@ -253,116 +188,34 @@ def test_packed_rows_are_as_many_as_the_steps_take(modules: Any) -> None:
     assert any(one["position_ids"].count(0) > 1 for one in rows)
 
 
-@pytest.mark.trains
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ("--rows tiny --change steps=many", "no value in JSON"),
-        ("--rows tiny --change speed=1", "a workload has no speed"),
-        ("--rows tiny --set train.path", "NAME=VALUE"),
-        ("--rows tinny", "unknown: tinny"),
-        ("--table nowhere.jsonl", "there is no nowhere.jsonl"),
-        ("--rows tiny --lengths a,b", "argument --lengths: 'a' is no whole number"),
-        ("--rows tiny --gpus 0", "argument --gpus: 0 is less than 1"),
-        ("--rows tiny --rounds 0", "argument --rounds: 0 is less than 1"),
-        ("--rows tiny --budget-seconds nan", "argument --budget-seconds: 'nan' is no time"),
-        ("--rows tiny --run-seconds -1", "argument --run-seconds: '-1' is no time from 0 on"),
-        ("--rows tiny --python-path nope=/x", "--python-path nope: give one of finetui,"),
-        ("--rows tiny,tiny-context --lengths 64", "--lengths: tiny searches for no length"),
-        ("--rows tiny --env foo", "--env foo: give NAME:KEY=VALUE"),
-        ("--rows tiny --env trl:KEY", "--env trl:KEY: give NAME:KEY=VALUE"),
-        ("--rows tiny --env nobody:KEY=1", "the name being an entrant or all"),
-        ("--rows tiny --change steps=0", "--change steps=0: give a whole number from 1 on"),
-        ("--rows tiny --change steps=2", "tiny: of 2 steps none is timed after a warm-up of 2"),
-        ("--rows tiny --change batch=true", "--change batch=true: give a whole number from 1 on"),
-        ("--rows tiny --change dropout=1", "give a number from 0 to below 1"),
-        ("--rows tiny --change mixed=1", "give true or false"),
-        ("--rows tiny --change device_gib=0", "give a number above 0, or null"),
-        ('--rows tiny --change model="gpt"', "give one of llama31-8b,"),
-        ("--rows tiny --change settings=[]", "give settings and their values"),
-        ('--rows tiny --change name="x"', "a workload has no name"),
-    ],
-)
-def test_what_is_wrong_is_said_in_a_line(
-    modules: Any, arguments: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train.py", *arguments.split()])
-    with pytest.raises(SystemExit):
-        modules["train"].parse()
-    assert said in capsys.readouterr().err.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        (b'{"entrant": "trl", "outcome": "failed"}', "line 2, is no result of a measurement"),
-        (b"[1]", "line 2, is no result of a measurement"), (b"\xff\x00", "is no text"),
-    ],
-)  # fmt: skip
-def test_a_table_of_other_things_is_told(
-    modules: Any, line: bytes, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "results.jsonl"
-    file.write_bytes(json.dumps(result("trl", 1, 1)).encode() + b"\n" + line + b"\n")
-    monkeypatch.setattr(sys, "argv", ["train.py", "--table", str(file)])
-    with pytest.raises(SystemExit, match=said):
-        modules["train"].main()
-
-
 @pytest.mark.parametrize(
     ("outcomes", "status"),
-    [(["measured"], 0), (["measured", "failed"], 1), (["out of memory"], 1), ([], 0)],
+    [(["measured"], 0), (["measured", "failed"], 1), (["out of memory"], 1)],
 )
 def test_a_measurement_that_failed_shows_in_the_status(
-    modules: Any, outcomes: list[str], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    modules: Any, made: Made, outcomes: list[str], status: int, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     results = [
-        result("trl", 1, 1, turn=turn, outcome=outcome) for turn, outcome in enumerate(outcomes)
+        made("trl", 1, 1, turn=turn, outcome=outcome) for turn, outcome in enumerate(outcomes)
     ]
     words = ["train.py", "--rows", "tiny", "--out", str(tmp_path / "out"), "--models"]
     monkeypatch.setattr(sys, "argv", [*words, str(tmp_path / "models")])
     monkeypatch.setattr(modules["train"], "run", lambda _: results)
     assert modules["train"].main() == status
     again = [*results, *(one | {"outcome": "measured"} for one in results)]
-    assert modules["train"].failed(again) == []
-
-
-def test_what_was_measured_is_shown_where_a_figure_is_missing(modules: Any) -> None:
-    bare = {"row": "8b-2x2048", "entrant": "trl", "outcome": "measured"}
-    lines = modules["table"].markdown([bare]).splitlines()
-    assert lines[2] == "| Llama-3.1-8B, 2 x 2048 | trl |  |  |  |  |  |  |  |"
+    assert modules["results"].failed(again) == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("row", "seconds", "said", "told"),
     [
-        ("--layers 0", "argument --layers: 0 is less than 1"),
-        ("--tokens 5", "argument --tokens: 5 is less than 64"),
-        ("--tokens -4", "argument --tokens: -4 is less than 64"),
-        ("--tokens many", "argument --tokens: 'many' is no whole number"),
+        ("8b-2x2048", "inf", "it needs a GPU", "can be measured here: above is"),
+        ("tiny", "1", "out of", "was measured"),
     ],
 )
-def test_gradients_need_a_layer_and_documents_of_some_tokens(
-    arguments: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import gradients
-
-    monkeypatch.setattr(gradients, "compare", lambda *_: pytest.fail("it begins"))
-    monkeypatch.setattr(sys, "argv", ["gradients.py", "tiny", *arguments.split()])
-    with pytest.raises(SystemExit) as caught:
-        gradients.main()
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.splitlines()[-1].endswith(said)
-
-
-@pytest.mark.parametrize(
-    ("row", "seconds", "said"), [("8b-2x2048", "inf", "it needs a GPU"), ("tiny", "1", "out of")]
-)
 def test_nothing_is_written_for_what_will_not_run(
-    modules: Any, row: str, seconds: str, said: str, tmp_path: Path,
+    modules: Any, row: str, seconds: str, said: str, told: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     words = f"--rows {row} --peers finetui --budget-seconds {seconds} --models models".split()
@@ -372,8 +225,60 @@ def test_nothing_is_written_for_what_will_not_run(
     course = modules["course"]
     monkeypatch.setattr(course.Course, "_measured", lambda *_: pytest.fail("it runs"))
     monkeypatch.setattr(course.weights, "ready", lambda *_: pytest.fail("weights are written"))
-    assert modules["train"].run(modules["train"].parse()) == []
+    with pytest.raises(SystemExit, match=f"^nothing {told}") as caught:
+        modules["train"].main()
+    assert str(caught.value).count("\n") == 0
     assert said in capsys.readouterr().err
+
+
+def test_rows_that_run_are_measured_beside_one_that_is_skipped(
+    modules: Any, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = ["--rows", "8b-2x2048,tiny", "--peers", "finetui,unsloth", "--models", "models"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    monkeypatch.setattr(modules["train"], "has_gpu", lambda: False)
+    course = modules["course"]
+    monkeypatch.setattr(course, "measure", lambda row, name, *_: made(name, 1, 1, row=row.name))
+    monkeypatch.setattr(course.weights, "ready", lambda *_: True)
+    assert modules["train"].main() == 0
+    told = capsys.readouterr()
+    assert "skipped: 8b-2x2048: it needs a GPU" in told.err
+    assert "| finetui | 1 |" in told.out
+    words = ["--rows", "tiny", "--peers", "unsloth", "--models", "models"]
+    monkeypatch.setattr(sys, "argv", ["train.py", *words])
+    with pytest.raises(SystemExit, match="nothing can be measured here"):
+        modules["train"].main()
+    assert "skipped: unsloth: it needs a GPU" in capsys.readouterr().err
+
+
+def test_what_is_resumed_with_other_settings_is_measured(
+    modules: Any, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course, taken = modules["course"], []
+
+    def measured(row: Any, name: str, options: Any, *_: Any) -> Any:
+        taken.append(dict(options.set) | options.changes)
+        return made(name, 1, 1, row=row.name)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(modules["train"], "has_gpu", lambda: False)
+    monkeypatch.setattr(course, "measure", measured)
+    monkeypatch.setattr(course.weights, "ready", lambda *_: True)
+    for more in (
+        [], [], ["--set", "train.seed=1", "--set", "memory.limit_gib=7"],
+        ["--set", "memory.limit_gib=7", "--set", "train.seed=1"],
+        ["--change", "steps=5"], ["--change", "steps=5"],
+    ):  # fmt: skip
+        words = ["--rows", "tiny", "--peers", "finetui", "--models", "models", "--resume"]
+        monkeypatch.setattr(sys, "argv", ["train.py", *words, *more])
+        assert modules["train"].main() == 0
+    assert taken == [{}, {"train.seed": "1", "memory.limit_gib": "7"}, {"steps": 5}]
+    found = modules["results"].read([tmp_path / "training.jsonl"])
+    assert [(one["turn"], one["set"], one["changes"]) for one in found] == [
+        (1, [], {}), (1, ["train.seed=1", "memory.limit_gib=7"], {}), (1, [], {"steps": 5}),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -441,75 +346,10 @@ def test_a_dry_run_measures_and_prints_a_table(tmp_path: Path) -> None:
     assert "| finetui |" in done.stdout
 
 
-def test_gaps_are_when_nothing_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import profile_step as profile
-
-    launches = [
-        profile.Launch(0, 10, "gemm"), profile.Launch(2, 30, "Memcpy DtoH"),
-        profile.Launch(5, 12, "norm"), profile.Launch(20, 21, "gemm"),
-    ]  # fmt: skip
-    assert profile.gaps(launches) == [profile.Gap(12, "norm", launches[3])]
-    assert profile.gaps(launches)[0].length == 8
-    report = profile.told(launches, 2)
-    assert "the GPU computes in" in report
-    assert "Memcpy DtoH" in report
-    kinds = ("_fwd_kernel_flash", "nvjet_tst_128x256", "swiglu_backward_kernel", "memset")
-    assert [profile._kind(name) for name in kinds] == ["attention", "products", "SwiGLU", "other"]
-    assert report.endswith("| gaps | 0.0 |")
-
-
-def test_a_setting_without_a_value_is_told_by_the_profile(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import profile_step as profile
-
-    monkeypatch.setattr(sys, "argv", ["profile_step", "tiny", "--set", "train.fp8"])
-    with pytest.raises(SystemExit):
-        profile.main()
-    assert "'train.fp8': give a name and a value" in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_kernels_in_fp8_count_as_what_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import profile_step as profile
-
-    kinds = {
-        "nvjet_sm90_qqtst_128x256_128x4_2x1_v_bz_coopA_TNT": "products",
-        "quantize_kernel": "rounding to FP8",
-        "scale_rows_kernel": "rounding to FP8",
-        "expand_kernel": "dequantization",
-        "adapters_kernel": "dequantization",
-        "dequantize_blockwise": "other",
-        "Memcpy DtoH (Device -> Pinned)": "copies to and from the host",
-    }
-    assert {name: profile._kind(name) for name in kinds} == kinds
-
-
-@pytest.mark.trains
-def test_gradients_of_both_paths_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import gradients
-
-    shape, fused, peft = gradients.compare("tiny", 2, 128)
-    assert shape == "tiny"
-    cosines = [float(part) for cell in (fused, peft) for part in cell.split("; ")]
-    # Without a GPU all three are computed in fp32, and nothing in FP8.
-    assert len(cosines) == 4
-    assert min(cosines) > 0.99999
-    monkeypatch.setattr(gradients, "FP8", True)
-    assert list(gradients.paths().values()) == ["fused", "PEFT with autocast", "fused in FP8"]
-    cosines = [float(part) for part in gradients.compare("tiny", 2, 128)[3].split("; ")]
-    # The twins round to FP8 on a CPU as well.
-    assert len(cosines) == 2
-    assert 0.9 < min(cosines) < max(cosines) < 0.9999
-
-
 def test_a_search_that_was_cut_off_is_not_taken_for_done(modules: Any, tmp_path: Path) -> None:
     whole = {"row": "longest-24", "entrant": "finetui", "turn": 1, "outcome": "measured"}
     lines = [whole, whole | {"row": "longest-80", "complete": False}]
     out = tmp_path / "results.jsonl"
     out.write_text("".join(json.dumps(line) + "\n" for line in lines))
     options = SimpleNamespace(out=out, resume=True, budget_seconds=60)
-    assert modules["course"].Course(options, {}, [])._have == {("longest-24", "finetui", 1)}
+    assert modules["course"].Course(options, {}, [])._have == {modules["results"].key(whole)}
