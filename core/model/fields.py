@@ -19,7 +19,16 @@ ROUTES = ("num_experts_per_tok", "num_experts_per_token")
 _POSITIVE = (*HIDDEN, *HEADS, *LAYERS, *WIDE, "vocab_size", "num_key_value_heads", "head_dim")
 _COUNTED = (*EXPERTS, *ROUTES, "moe_intermediate_size")
 """Numbers that may be zero: models without experts say so."""
+_MOST = dict.fromkeys(LAYERS, 10**4) | {"vocab_size": 10**8}
+_MOST_ELSE = 10**7
+"""More than any model has, of layers, tokens, and widths and counts; but of its context, which some
+files call endless."""
+_NEVER_NULL = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+"""What transformers has defaults for where a file of the families does not say it, and refuses
+where it says null."""
 _LONGEST_SHOWN = 60
+UNKNOWN = "unknown"
+"""The architecture of a model whose config.json names none."""
 
 
 def checked(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +38,7 @@ def checked(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     and is left as it is.
     """
     found = dict(fields)
+    _check_nulls(name, found)
     for field in (*_POSITIVE, *_COUNTED, *CONTEXT):
         value = found.get(field)
         if value is None or isinstance(value, list):
@@ -40,9 +50,17 @@ def checked(name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         least = 1 if field in _POSITIVE else 0
         if value < least and field not in CONTEXT:  # of which some models say -1: no end
             raise _wrong(name, field, value, f"must be {least} or more")
+        if value > (most := _MOST.get(field, _MOST_ELSE)) and field not in CONTEXT:
+            raise _wrong(name, field, value, f"no model has more than {most:,}")
         found[field] = value
     _check_heads(name, found)
     return found
+
+
+def _check_nulls(name: str, fields: Mapping[str, Any]) -> None:
+    for field in _NEVER_NULL if fields.get("model_type") in FAMILIES else ():
+        if field in fields and fields[field] is None:
+            raise _wrong(name, field, None, "must be a whole number")
 
 
 def _check_heads(name: str, fields: Mapping[str, Any]) -> None:
@@ -58,14 +76,21 @@ def _check_heads(name: str, fields: Mapping[str, Any]) -> None:
 
 
 def architecture_of(name: str, config: Mapping[str, Any]) -> str:
-    """The first of the classes that a config.json names; "unknown" where it names none.
+    """The first of the classes that a config.json names; ``UNKNOWN`` where it names none.
 
     Raises InputError where that is no list of names.
     """
     named = config.get("architectures") or []
     if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
         raise _wrong(name, "architectures", named, "must be a list of names")
-    return named[0] if named else "unknown"
+    return named[0] if named else UNKNOWN
+
+
+def unloadable(config: Mapping[str, Any]) -> str:
+    """Why transformers loads no model with this config.json, whatever else is in it; else empty."""
+    if isinstance(kind := config.get("model_type"), str) and kind:
+        return ""
+    return "its config.json names no model_type, by which transformers knows what to load"
 
 
 def number(fields: Mapping[str, Any], *names: str) -> int | None:

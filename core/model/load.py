@@ -253,6 +253,7 @@ def _keep_gradients(model: PreTrainedModel) -> None:
 @contextmanager
 def _explained(name: str) -> Iterator[None]:
     """Turn what from_pretrained raises into errors that a person can act on."""
+    from huggingface_hub.errors import StrictDataclassError
     from safetensors import SafetensorError
 
     try:
@@ -278,6 +279,12 @@ def _explained(name: str) -> Iterator[None]:
             kind="missing_package",
             remedies=("install finetui again with its pinned versions (constraints.txt)",),
         ) from error
+    except StrictDataclassError as error:
+        raise InputError(
+            f"config.json of {name} holds what no such model has: {' '.join(str(error).split())}",
+            kind="bad_model",
+            remedies=("take the config.json that the model came with, or download it again",),
+        ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _input_error(name, error) from error
 
@@ -289,6 +296,23 @@ def _input_error(name: str, error: Exception) -> InputError:
             f"{name} is gated: you may not read it yet",
             kind="gated",
             remedies=("ask for access on its page, then log in with: hf auth login",),
+        )
+    if "contains custom code" in text:
+        return InputError(
+            f"{name} brings code of its own, which is not run: it could do anything on this "
+            "machine",
+            kind="own_code",
+            remedies=(
+                "take a model of an architecture that transformers itself knows, such as Llama "
+                "or Qwen; many models with code of their own have such a version",
+            ),
+        )
+    if "Unrecognized model in" in text:
+        return InputError(
+            f"{name} cannot be loaded: its config.json names no model_type that this version of "
+            "transformers knows",
+            kind="unknown_architecture",
+            remedies=("take the config.json that the model came with, or download it again",),
         )
     if "model type" in text or "Unrecognized configuration class" in text:
         return InputError(

@@ -248,6 +248,8 @@ def _refused(config: RunConfig, shape: ModelShape, path: str) -> str:
     """Why a run on this path is refused before or while its model is loaded; empty: it is not."""
     if shape.quantization:
         return f"it is quantized already ({shape.quantization})"
+    if shape.unloadable:
+        return shape.unloadable
     if wrong := check_target_modules(config.adapter.target_modules, shape):
         return wrong
     return _FP8_ALONE if config.train.fp8 and path != "fused" else ""

@@ -134,6 +134,8 @@ class ModelShape:
     """What it has that the fused path was not written for, were it of a family that it knows."""
     window: int | None = None
     """How many tokens a token sees, itself included, where attention slides; None: all before."""
+    unloadable: str = ""
+    """Why no run can load it, as far as config.json alone tells."""
 
 
 def shape_of(name_or_path: str, revision: str | None = None) -> ModelShape:
@@ -195,6 +197,7 @@ def _shape(
         whole_logits=_whole_logits(text),
         odd=odd_architecture(text) or "",
         window=window_of(text),
+        unloadable=fields.unloadable(config),
     )
 
 
@@ -248,7 +251,8 @@ def check_target_modules(targets: str | Iterable[str], shape: ModelShape) -> str
         return None
     names = [targets] if isinstance(targets, str) else list(targets)
     # PEFT matches by the end of a dotted name: only its last part must be a linear layer.
-    return missing_targets(names, known, shape.architecture)
+    model = "the model" if shape.architecture == fields.UNKNOWN else shape.architecture
+    return missing_targets(names, known, model)
 
 
 def missing_targets(targets: Iterable[str], known: Iterable[str], model: str) -> str | None:

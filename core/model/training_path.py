@@ -14,6 +14,7 @@ from core.model.fast import footprint
 from core.model.fast.dims import Dims as FastDims
 from core.model.fast.known import ARCHITECTURES, odd_window
 from core.model.fast.plan import Plan
+from core.model.fields import UNKNOWN
 from core.model.room import free_gib, needed_gib
 from core.model.shapes import ModelShape
 from core.model.sizes import dims_of
@@ -49,12 +50,24 @@ def path_of(
         "the fused path computes in bf16 alone": not _bf16(config),
         "the fused path computes in bf16, which this GPU does not": not bf16,
         no_fp8: config.train.fp8 and bool(no_fp8),
+        "config.json names no architecture, by which the fused path knows its models": (
+            shape.architecture == UNKNOWN
+        ),
         f"the fused path does not know {shape.architecture}": shape.architecture
         not in ARCHITECTURES,
+        f"config.json does not name {_unsaid(shape)}, by which the fused path plans": bool(
+            _unsaid(shape)
+        ),
         f"the fused path is not written for this: {odd}": bool(odd),
     }
     found = [text for text, holds in why.items() if holds]
     return ("PEFT", found[0]) if found else ("fused", "")
+
+
+def _unsaid(shape: ModelShape) -> str:
+    """Which sizes of those that a plan is made from would have to be guessed; empty: none."""
+    sizes = {"heads": shape.heads, "the width of the MLP": shape.intermediate_size}
+    return " and ".join(name for name, size in sizes.items() if not size)
 
 
 def _odd_in_fp8(shape: ModelShape) -> str:

@@ -43,6 +43,12 @@ def of(folder: Path, **changes: Any) -> ModelShape:
         ({"num_experts": -1}, "num_experts is -1, and must be 0 or more"),
         ({"text_config": {"num_hidden_layers": -3}}, "num_hidden_layers is -3"),
         ({"vocab_size": {"a": "b" * 10_000}}, "bbb…, and must be a whole number"),
+        ({"hidden_size": 10**12}, "1000000000000, and no model has more than 10,000,000"),
+        ({"num_hidden_layers": 10**5}, "100000, and no model has more than 10,000"),
+        ({"vocab_size": 10**9}, "1000000000, and no model has more than 100,000,000"),
+        ({"num_experts": 10**8}, "100000000, and no model has more than 10,000,000"),
+        ({"num_attention_heads": None}, "num_attention_heads is null, and must be a whole number"),
+        ({"intermediate_size": None}, "intermediate_size is null"),
     ],
 )
 def test_what_no_model_has_is_named(changes: dict[str, Any], said: str, tmp_path: Path) -> None:
@@ -74,8 +80,16 @@ def test_what_a_file_does_not_say_is_unknown(tmp_path: Path) -> None:
     assert of(tmp_path, architectures=None).architecture == "unknown"
     assert of(tmp_path, architectures=[]).architecture == "unknown"
     assert of(tmp_path, max_position_embeddings=-1).context_length is None
+    assert of(tmp_path, max_position_embeddings=10**30).context_length == 10**30
+    assert of(tmp_path, model_type="gpt2", intermediate_size=None).intermediate_size is None
     by_layer = of(tmp_path, model_type="openelm", num_attention_heads=[12, 16], head_dim=64)
     assert (by_layer.heads, by_layer.head_dim) == (None, 64)
+
+
+@pytest.mark.parametrize("kind", [None, "", 5])
+def test_a_model_of_no_kind_can_be_loaded_by_no_run(kind: object, tmp_path: Path) -> None:
+    assert "names no model_type" in of(tmp_path, model_type=kind).unloadable
+    assert not of(tmp_path).unloadable
 
 
 def test_heads_need_not_divide_where_their_width_is_said(tmp_path: Path) -> None:

@@ -158,6 +158,25 @@ def test_an_unknown_architecture_is_named(copy: Path) -> None:
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("changes", "kind", "said"),
+    [
+        ({"model_type": ...}, "unknown_architecture", "names no model_type"),
+        ({"hidden_act": 5}, "bad_model", "holds what no such model has: .*'hidden_act'"),
+    ],
+)
+def test_a_config_json_that_cannot_be_taken_is_told_as_such(
+    copy: Path, changes: dict[str, object], kind: str, said: str
+) -> None:
+    path = copy / "config.json"
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({name: one for name, one in values.items() if one is not ...}))
+    with pytest.raises(InputError, match=said) as caught:
+        load_base(config_of(copy), quantized=False, device="cpu")
+    assert caught.value.kind == kind
+    assert "config.json" in caught.value.remedies[0]
+
+
 def test_remote_code_is_never_run(copy: Path, tmp_path: Path) -> None:
     witness = tmp_path / "witness"
     (copy / "modeling_x.py").write_text(f"open({str(witness)!r}, 'w')\nclass X: pass\n")
@@ -165,8 +184,9 @@ def test_remote_code_is_never_run(copy: Path, tmp_path: Path) -> None:
     values = json.loads(path.read_text())
     auto_map = {"AutoConfig": "modeling_x.X", "AutoModelForCausalLM": "modeling_x.X"}
     path.write_text(json.dumps(values | {"auto_map": auto_map, "model_type": "x"}))
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="code of its own, which is not run") as caught:
         load_base(config_of(copy), quantized=False, device="cpu")
+    assert caught.value.kind == "own_code"
     assert not witness.exists()
 
 

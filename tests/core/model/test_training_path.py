@@ -26,6 +26,22 @@ def test_the_path_that_is_reckoned_for_is_the_one_that_runs() -> None:
     assert "GemmaForCausalLM" in needed(config(**auto), other).why
 
 
+def test_what_the_fused_path_knows_a_model_by_has_to_be_named() -> None:
+    wish = config(**{"train.path": "auto"})
+
+    def why(**changes: object) -> tuple[str, str]:
+        found = needed(wish, replace(LLAMA_8B, **changes))
+        return found.path, found.why
+
+    assert why(architecture="unknown") == (
+        "PEFT", "config.json names no architecture, by which the fused path knows its models"
+    )  # fmt: skip
+    assert why(heads=None) == (
+        "PEFT", "config.json does not name heads, by which the fused path plans"
+    )  # fmt: skip
+    assert "heads and the width of the MLP" in why(heads=None, intermediate_size=None)[1]
+
+
 def test_fp8_is_told_with_the_path() -> None:
     eight = config(**{"train.path": "auto", "train.fp8": "yes"})
     told = "1 sequence a pass, gate and up computed twice"

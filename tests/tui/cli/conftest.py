@@ -35,7 +35,10 @@ def model(tmp_path: Path) -> Path:
     """A model folder that torch-free checks accept: a configuration and a safetensors header."""
     place = tmp_path / "tiny"
     place.mkdir()
-    config = {"architectures": ["LlamaForCausalLM"], "hidden_size": 4, "vocab_size": 8}
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 4,
+        "vocab_size": 8,
+    }  # fmt: skip
     (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
     shape = {"dtype": "F32", "shape": [4, 4], "data_offsets": [0, 64]}
     header = json.dumps({"model.layers.0.self_attn.q_proj.weight": shape}).encode()
