@@ -86,7 +86,7 @@ class FinetuiApp(ToastApp, TypedApp):
         self._given = config is not None
         self._slow = "SSH_CONNECTION" in os.environ if low_bandwidth is None else low_bandwidth
         self._conduct = Conduct(self)
-        self._models = Models()
+        self.models = Models()
         self._doing = ""
         self._saved = self.main.config.draft.texts()
         self._runs_here = 0
@@ -231,7 +231,7 @@ class FinetuiApp(ToastApp, TypedApp):
             from tui.memory import lines
 
             worker = get_current_worker()
-            look = self._models.look_at(name, config.model.revision)
+            look = self.models.look_at(name, config.model.revision)
             model, layers = look.objections(config.adapter.target_modules)
             needs = lines(config, look, wrong)
             if not worker.is_cancelled:  # else the settings have changed, and another one looks

@@ -71,7 +71,15 @@ class Conduct:
             self._main.zoomed = False
             self._main.show_pane("graphs")
 
-        self._do("starting", lambda: self._session.start(config), done)
+        self._do("starting", lambda: self._started(config), done)
+
+    def _started(self, config: RunConfig) -> LinkLike:
+        """Start a run that is not known to be refused. In a thread: it looks at model and GPUs."""
+        from core.model.fits import check_start  # 30 ms that the first screen need not wait for
+
+        look = self._app.models.look_at(config.model.name_or_path, config.model.revision)
+        check_start(config, look)
+        return self._session.start(config)
 
     def _refuse_lost(self, lost: int) -> None:
         self._main.show_pane("data")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from core.config.errors import FinetuiError, InputError
 from core.config.schema import RunConfig
 from core.model import liger
 from core.model.activations import activations
 from core.model.look import Look, look_at
 from core.model.memory import Estimate, estimate
 from core.model.room import SHARE, free_memory_bytes
-from core.model.shapes import ModelShape
+from core.model.shapes import ModelShape, check_target_modules
 from core.model.sizes import dims_of, linears_of, work_of
 from core.monitor.devices import Gpu, Listing, before_fp8, listing, pick
 from core.monitor.doctor import Finding, Level
@@ -32,6 +33,12 @@ class Fit:
     on_gpu: bool
     limit_bytes: int | None = None
     """``memory.limit_gib``, on a GPU."""
+    config: RunConfig = field(default_factory=RunConfig)
+    """The settings that it is reckoned for."""
+    imagined: bool = False
+    """The GPU is one that was asked about, of which nobody else takes anything."""
+    host_bytes: int | None = None
+    """RAM that is planned with; None: as much as it takes."""
 
     @property
     def room_bytes(self) -> int:
@@ -53,11 +60,16 @@ class Fit:
 
 
 def reckon(
-    config: RunConfig, card_bytes: int | None = None, *, look: Look | None = None
+    config: RunConfig,
+    card_bytes: int | None = None,
+    ram_bytes: int | None = None,
+    *,
+    look: Look | None = None,
 ) -> Fit | None:
     """Estimate a run on the device that it would take; None when too little of its model is known.
 
-    ``card_bytes`` reckons for a GPU with so much memory instead, whatever this machine has.
+    ``card_bytes`` reckons for a GPU with so much memory instead, whatever this machine has, beside
+    ``ram_bytes`` of free RAM, or any amount.
     ``look`` is what is seen of the run's model, from whoever has looked already. Raises InputError
     for what is no model, and for a device that is not there.
     """
@@ -65,9 +77,10 @@ def reckon(
     shape = seen.known()
     limit = config.memory.limit_gib
     if card_bytes is not None:
-        place, host = _Place("a GPU", card_bytes), None
+        place, ram = _Place("a GPU", card_bytes), ram_bytes
     else:
-        place, host = _device(config), int(free_memory_bytes() * SHARE)
+        place, ram = _device(config), free_memory_bytes()
+    host = None if ram is None else int(ram * SHARE)
     found = estimate(
         config, shape, gpu=place.on_gpu, bf16=place.bf16, no_fp8=place.no_fp8,
         free_bytes=place.free_bytes, host_bytes=host,
@@ -75,7 +88,40 @@ def reckon(
     if found is None:
         return None
     limit_bytes = int(limit * _GIB) if limit and place.on_gpu else None
-    return Fit(found, place.name, place.free_bytes, place.on_gpu, limit_bytes)
+    return Fit(
+        found, place.name, place.free_bytes, place.on_gpu, limit_bytes, config,
+        card_bytes is not None, host,
+    )  # fmt: skip
+
+
+def check_start(config: RunConfig, look: Look | None = None) -> None:
+    """Raise InputError where it is known already that a training is refused, before a run begins.
+
+    Of a model that cannot be looked at, and of a device that is not there, the run itself will say.
+    """
+    try:
+        seen = look or look_at(config.model.name_or_path, config.model.revision)
+        fit = reckon(config, look=seen)
+    except FinetuiError:
+        return
+    if fit is not None and fit.estimate.refused:
+        raise _refusal(config, seen.known(), fit.estimate)
+
+
+def _refusal(config: RunConfig, shape: ModelShape, found: Estimate) -> InputError:
+    """What to do about a training that is refused: first what stands first in the estimate."""
+    of_model = f"{config.model.name_or_path} cannot be trained: {found.refused}"
+    if shape.quantization:
+        fix = "name the original 16-bit model: it is quantized while it loads"
+        return InputError(of_model, kind="already_quantized", remedies=(fix,))
+    if shape.unloadable:
+        fix = "take the config.json that the model came with, or download it again"
+        return InputError(of_model, kind="unknown_architecture", remedies=(fix,))
+    if check_target_modules(config.adapter.target_modules, shape):
+        fix = "set adapter.target_modules to all-linear, or to layers that are there"
+        return InputError(found.refused, kind="unknown_target_module", remedies=(fix,))
+    fixes = ("set train.fp8 to no", "or change what stands in the way")
+    return InputError(found.why, kind="no_fp8", remedies=fixes)
 
 
 @dataclass(frozen=True)

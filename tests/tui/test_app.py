@@ -13,6 +13,8 @@ from idle import TRAINED, TRAINING, IdleLink, IdleLinks, settle, shown
 from textual.pilot import Pilot
 
 from core.config.schema import RunConfig
+from core.model import fits
+from core.monitor.devices import Listing
 from core.record.folder import RunFolder
 from tui.app import FinetuiApp
 from tui.bindings import KEYS, PANE_NAMES
@@ -213,6 +215,38 @@ async def test_a_config_json_alone_has_its_total_and_no_start(
         await pilot.press("t")
         await settle(pilot)
         assert not links.started
+
+
+async def test_a_training_that_is_known_to_be_refused_is_not_started(
+    make_app: MakeApp, links: IdleLinks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[threading.Thread] = []
+    find = fits.listing
+
+    def listing() -> Listing:
+        looked.append(threading.current_thread())
+        return find()
+
+    app = make_app()
+    async with app.run_test(size=(120, 40)) as pilot:
+        await demo_settings(app, pilot)
+        app.set_setting(("run", "devices"), "cpu")
+        app.set_setting(("train", "fp8"), "yes")
+        await settle(pilot)
+        monkeypatch.setattr(fits, "listing", listing)
+        await pilot.press("t")
+        await settle(pilot)
+        assert not links.started
+        assert app.session.folder is None
+        said = [note.message for note in app._notifications][-1]
+        assert "train.fp8 is for the fused path alone" in said
+        assert "set train.fp8 to no" in said
+        assert looked
+        assert threading.main_thread() not in looked
+        app.set_setting(("train", "fp8"), "no")
+        await pilot.press("t")
+        await settle(pilot)
+        assert len(links.started) == 1
 
 
 async def test_no_total_is_told_for_a_default_in_place_of_what_is_wrong(make_app: MakeApp) -> None:

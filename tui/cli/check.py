@@ -11,6 +11,8 @@ from core.data.overlay import require
 from core.data.read.hub.dataset import named
 from core.data.read.paths import expand
 from core.data.read.sources import check_name
+from core.model.fits import check_start
+from core.model.look import Look
 from core.model.shapes import check_target_modules, shape_of
 from core.monitor import devices
 from tui.cli.output import Output
@@ -31,10 +33,11 @@ def configuration(asked: Asked) -> RunConfig:
     return loaded.config
 
 
-def check(config: RunConfig) -> None:
+def check(config: RunConfig, *, trains: bool = True) -> None:
     """Refuse a run that cannot work: no model, no data, layers or a device that are not there.
 
-    Raises InputError; nothing was made or started then.
+    Where it ``trains``, also one whose training is known to be refused on this machine. Raises
+    InputError; nothing was made or started then.
     """
     if not config.model.name_or_path:
         raise InputError(
@@ -52,6 +55,8 @@ def check(config: RunConfig) -> None:
         )
     check_data(config)
     devices.pick(config.run.devices)
+    if trains:
+        check_start(config, Look(shape))
 
 
 def tell_decisions(config: RunConfig, out: Output) -> None:

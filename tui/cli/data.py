@@ -115,7 +115,7 @@ def _nothing_kept(report: Report) -> InputError:
 def prepare(asked: Asked) -> int:
     """Make a run and freeze its data; ``--json``: one object with the counts."""
     config = configuration(asked)
-    check(config)
+    check(config, trains=False)
     tell_decisions(config, asked.out)
     name = config.run.name
     before = newest(RunFolder(asked.root / name)) if name else 0

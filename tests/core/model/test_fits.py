@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,6 +109,56 @@ def test_a_config_json_alone_is_enough(tiny_model: Path, tmp_path: Path) -> None
 def test_a_folder_that_is_no_model_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config\.json"):
         fits.reckon(from_overrides({"model.name_or_path": str(tmp_path)}).config)
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "kind"),
+    [
+        ({"train.fp8": "yes"}, {}, "no_fp8"),
+        ({}, {"quantization_config": {"quant_method": "awq"}}, "already_quantized"),
+        ({}, {"model_type": None}, "unknown_architecture"),
+        ({"adapter.target_modules": "q_porj"}, {}, "unknown_target_module"),
+    ],
+)
+def test_what_is_refused_does_not_start(
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, str],
+    changes: dict[str, object],
+    kind: str,
+) -> None:
+    monkeypatch.setattr(fits, "listing", lambda: Listing(why="no GPU: none"))
+    folder = shutil.copytree(tiny_model, tmp_path / "model")
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(values | changes))
+    given = {"model.name_or_path": str(tiny_model if settings else folder)}
+    fits.check_start(from_overrides({"model.name_or_path": str(tiny_model)}).config)
+    with pytest.raises(InputError) as caught:
+        fits.check_start(from_overrides(given | settings).config)
+    assert caught.value.kind == kind
+    assert caught.value.remedies
+
+
+def test_what_cannot_be_looked_at_is_left_to_the_run(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fits.check_start(from_overrides({"model.name_or_path": str(tmp_path)}).config)
+    monkeypatch.setattr(fits, "listing", lambda: Listing(why="no GPU: none"))
+    gone = {"model.name_or_path": str(tiny_model), "train.fp8": "yes", "run.devices": "7"}
+    fits.check_start(from_overrides(gone).config)
+
+
+def test_ram_beside_an_imagined_card_is_what_is_told(tiny_model: Path) -> None:
+    config = from_overrides({"model.name_or_path": str(tiny_model)}).config
+    any_, some = fits.reckon(config, 8 * GIB), fits.reckon(config, 8 * GIB, GIB)
+    none = fits.reckon(config, 8 * GIB, 1000)
+    assert any_ is not None
+    assert some is not None
+    assert none is not None
+    assert (any_.host_bytes, some.host_bytes) == (None, int(0.9 * GIB))
+    assert (any_.estimate.path, some.estimate.path) == ("fused", "fused")
+    assert (none.estimate.path, "of free memory (RAM)" in none.estimate.why) == ("PEFT", True)
 
 
 def test_larger_sizes_and_methods_need_more() -> None:

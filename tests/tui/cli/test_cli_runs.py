@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,22 @@ def test_train_follows_to_the_end(call: Call, fake: Fake, flags: list[str]) -> N
     assert "finetui merge mine" in said.err
     config = files.load(Path("runs/mine/run.toml")).config
     assert (config.adapter.r, config.run.devices) == (8, "cpu")
+
+
+def test_what_is_known_to_be_refused_makes_no_run(
+    call: Call, fake: Fake, flags: list[str], model: Path
+) -> None:
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    path = model / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | sizes), encoding="utf-8")
+    said = call("train", *flags, "--train.fp8", "yes")
+    assert said.code == 2
+    assert "the fused path is for NVIDIA GPUs, and train.fp8 is for the fused path" in said.err
+    assert "set train.fp8 to no" in said.err
+    assert not Path("runs").exists()
+    # Rows may be prepared on another machine than the one that trains.
+    call("prepare", *flags, "--train.fp8", "yes")
+    assert fake.launched == [("prepare", {})]
 
 
 def test_train_as_json_prints_the_journal_line_by_line(
