@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from core.config.errors import FinetuiError
 from core.config.schema import RunConfig
+from core.model.fast.footprint import CONTEXT_BYTES
 from core.model.fits import Fit, reckon
 from core.model.look import Look
-from core.model.room import free_gib, needed_gib
+from core.model.room import SHARE, free_gib, free_memory_bytes, needed_gib
 from tui import numbers
 from tui.draft import Name
 
@@ -110,37 +111,74 @@ def _limited(fit: Fit) -> bool:
 
 def verdict(fit: Fit) -> str:
     """Whether it fits, as a sentence."""
-    total, free = _total(fit), numbers.gib(fit.free_bytes)
+    total = _total(fit)
     found = fit.estimate
     if found.refused:
-        return (
-            f"refused: {found.refused}. It would take {total} GiB; {free} are free on {fit.device}"
-        )
+        return f"refused: {found.refused}. It would take {total} GiB; {_free(fit)}"
     if found.untold and fit.enough:
         return (
             f"whether it fits cannot be told without the weights: {found.untold}. Without them it "
-            f"takes {total} GiB; {free} are free on {fit.device}. Download the model, and ask again"
+            f"takes {total} GiB; {_free(fit)}. Download the model, and ask again"
         )
     if fit.enough:
         total, free = _apart(found.total, fit.free_bytes)
+        if fit.imagined:
+            return f"fits: {total} GiB, on a GPU of {free} GiB{_with_ram(fit)}"
         return f"fits: {total} of {free} GiB that are free on {fit.device}"
     total, allowed = _against_room(fit)
-    room = (
-        f"memory.limit_gib allows {allowed}"
-        if _limited(fit)
-        else f"{allowed} are free on {fit.device}"
-    )
-    fused = found.path == "fused"  # which goes through a sequence at a time already
-    other = "adapter.r" if fused else "train.per_device_train_batch_size"
-    more = found.more_ram
-    ram = (
-        f"It would fit with more RAM: with {needed_gib(more.needs_bytes)} GiB of it free, of which "
-        f"{free_gib(more.free_bytes)} are, it takes {numbers.gib(more.device_bytes)} GiB of the "
-        "GPU. Free RAM, or lower"
-        if more
-        else "Lower"
-    )
-    return (
-        f"does not fit: {total} GiB, and {room}. {ram} {other} or data.max_length, or take a "
-        "smaller model"
-    )
+    room = f"memory.limit_gib allows {allowed}" if _limited(fit) else _free(fit, allowed)
+    return f"does not fit: {total} GiB, and {room}. {_advice(fit)}"
+
+
+def _free(fit: Fit, told: str = "") -> str:
+    free = told or numbers.gib(fit.free_bytes)
+    return f"the GPU has {free}" if fit.imagined else f"{free} are free on {fit.device}"
+
+
+def _with_ram(fit: Fit) -> str:
+    """How much RAM has to be free beside a GPU of which only the memory was told."""
+    host = fit.estimate.host
+    if fit.host_bytes is not None or host < numbers.GIB / 10:
+        return ""
+    needs, here = needed_gib(int(host / SHARE)), free_gib(free_memory_bytes())
+    return f", if {needs} GiB of RAM are free there ({here} are here; --ram tells how many are)"
+
+
+def _advice(fit: Fit) -> str:
+    """What would make it fit, by what takes the memory."""
+    found, more = fit.estimate, fit.estimate.more_ram
+    # What all CUDA programs take, not what this one does more with more RAM pinned.
+    fixed = found.weights + found.head + found.embedding + min(found.context, CONTEXT_BYTES)
+    smaller = "take a smaller model"
+    if not fit.config.quantization.load_in_4bit:
+        smaller = f"load it in 4 bit (quantization.load_in_4bit), or {smaller}"
+    if more:
+        return (
+            f"It would fit with more RAM: with {needed_gib(more.needs_bytes)} GiB of it free, of "
+            f"which {free_gib(more.free_bytes)} are, it takes {numbers.gib(more.device_bytes)} GiB "
+            f"of the GPU. Free RAM, {_levers(fit)}, or {smaller}"
+        )
+    if fixed > fit.room_bytes:
+        what = "weights and CUDA" if found.context else "weights"
+        return f"Its {what} alone take {needed_gib(fixed)} GiB: {smaller}"
+    advice = f"{_levers(fit)}, or {smaller}"
+    return advice[:1].upper() + advice[1:]
+
+
+def _levers(fit: Fit) -> str:
+    """The settings that take less memory: first those of what takes most."""
+    found, train = fit.estimate, fit.config.train
+    if found.path == "fused":  # which goes through a sequence at a time, and computes layers twice
+        return "lower adapter.r or data.max_length"
+    rank = found.adapter + found.gradients + found.optimizer
+    batch = found.activations + found.layer + found.loss
+    names = ["data.max_length"]
+    if train.per_device_train_batch_size > 1:
+        names.insert(0, "train.per_device_train_batch_size")
+    if rank > batch:
+        names.insert(0, "adapter.r")
+    *first, last = names
+    lower = f"lower {', '.join(first)} or {last}" if first else f"lower {last}"
+    if train.activation_checkpointing or rank > batch:
+        return lower
+    return f"set train.activation_checkpointing to yes, {lower}"

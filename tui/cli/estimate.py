@@ -17,6 +17,7 @@ from tui.cli.parser import Asked
 from tui.memory import verdict
 
 _LARGEST_GIB = 4096
+_LARGEST_RAM_GIB = 65536
 _ABOUT = {
     "weights": "the base's layers, as they are stored",
     "head": "output head, not quantized",
@@ -41,10 +42,7 @@ def show(asked: Asked) -> int:
             kind="no_model",
             remedies=("set model.name_or_path to a model folder or a hub id",),
         )
-    card = asked.options.gib
-    if card is not None and not 0 < card <= _LARGEST_GIB:
-        raise InputError(f"--gib {card:g} is no size of a GPU", kind="bad_value")
-    fit = fits.reckon(config, None if card is None else int(card * numbers.GIB))
+    fit = fits.reckon(config, *_machine(asked))
     if fit is None:
         raise InputError(
             f"the config.json of {config.model.name_or_path} does not tell its sizes",
@@ -57,6 +55,23 @@ def show(asked: Asked) -> int:
     if measured:
         _print_probe(measured, fit, asked)
     return 0
+
+
+def _machine(asked: Asked) -> tuple[int | None, int | None]:
+    """Bytes of the GPU and of RAM to reckon for; None for those of this machine, or for any."""
+    card, ram = asked.options.gib, asked.options.ram
+    if card is not None and not 0 < card <= _LARGEST_GIB:
+        raise InputError(f"--gib {card:g} is no size of a GPU", kind="bad_value")
+    if ram is not None and not 0 < ram <= _LARGEST_RAM_GIB:
+        raise InputError(f"--ram {ram:g} is no amount of RAM", kind="bad_value")
+    if ram is not None and card is None:
+        raise InputError(
+            "--ram is the RAM beside the GPU of --gib: this machine has its own",
+            kind="bad_value",
+            remedies=("say with --gib how much memory that GPU has, or leave --ram out",),
+        )
+    card_bytes, ram_bytes = (None if n is None else int(n * numbers.GIB) for n in (card, ram))
+    return card_bytes, ram_bytes
 
 
 def _probed(config: RunConfig, asked: Asked, fit: Fit) -> Figures | None:

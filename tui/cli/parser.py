@@ -186,6 +186,10 @@ def _estimate(parser: argparse.ArgumentParser) -> None:
         "--gib", type=float, metavar="GIB", help="reckon for a GPU with so much memory instead"
     )
     parser.add_argument(
+        "--ram", type=float, metavar="GIB",
+        help="with --gib: so much RAM is free beside it (else as much as it takes)",
+    )  # fmt: skip
+    parser.add_argument(
         "--probe", action="store_true",
         help="also run the longest batch once, and tell what it takes; needs the weights",
     )  # fmt: skip
@@ -220,7 +224,7 @@ def _generate(parser: argparse.ArgumentParser) -> None:
 
 
 _SWITCHES = ("--headless", "--detach", "--in-process", "--probe", "--json", "--plain", "--help")
-_VALUED = ("--runs", "--gib", "--max-length", "--write")
+_VALUED = ("--runs", "--gib", "--ram", "--max-length", "--write")
 
 SCREEN = Command("", "the screen", "screen:screen")
 

@@ -24,6 +24,20 @@ def sized(model: Path) -> Path:
     return model
 
 
+@pytest.fixture
+def wide(sized: Path) -> Path:
+    """A config.json of a model that the fused path takes, without weights."""
+    path = sized / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config |= {
+        "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 16,
+        "num_attention_heads": 16, "vocab_size": 32000,
+    }  # fmt: skip
+    path.write_text(json.dumps(config), encoding="utf-8")
+    (sized / "model.safetensors").unlink()
+    return sized
+
+
 def test_parts_are_listed_and_add_up(call: Call, sized: Path) -> None:
     said = call("estimate", "--model.name_or_path", sized, "--run.devices", "cpu")
     assert said.code == 0
@@ -52,9 +66,30 @@ def test_a_card_that_is_not_there_can_be_asked_about(call: Call, sized: Path) ->
     large = call("estimate", "--gib=24", "--model.name_or_path", sized, "--json").document
     assert (large["device"], large["fits"]) == ("a GPU", True)
     assert large["parts_bytes"]["context"] > 0
+    assert "fits: 0.9 GiB, on a GPU of 24.0 GiB\n" in call(
+        "estimate", "--gib=24", "--model.name_or_path", sized
+    ).out  # fmt: skip
+    assert "and the GPU has 0.1. Its weights and CUDA alone take" in small.out
     for none in ("-1", "nan", "inf", "1e300"):
         said = call("estimate", "--model.name_or_path", sized, "--gib", none)
         assert (said.code, "is no size of a GPU" in said.err) == (2, True)
+
+
+def test_the_ram_beside_such_a_card_is_asked_about_or_told(
+    call: Call, wide: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.memory.free_memory_bytes", lambda: 3 << 30)
+    words = ("estimate", "--model.name_or_path", wide, "--gib", "8", "--data.max_length", "32768")
+    unasked = call(*words).out
+    assert "GiB of RAM are free there (3.0 are here; --ram tells how many are)" in unasked
+    needs = float(unasked.split("if ")[-1].split(" GiB of RAM")[0])
+    assert call(*words, "--ram", needs + 0.1).out.endswith("on a GPU of 8.0 GiB\n")
+    assert call(*words, "--ram", "0.1", "--json").document["host_bytes"] < needs * (1 << 30) / 2
+    for none in ("-1", "nan", "inf", "1e300"):
+        said = call(*words, "--ram", none)
+        assert (said.code, "is no amount of RAM" in said.err) == (2, True)
+    alone = call("estimate", "--model.name_or_path", wide, "--ram", "8")
+    assert (alone.code, "beside the GPU of --gib" in alone.err) == (2, True)
 
 
 def test_a_limit_that_is_too_small_is_what_does_not_fit(call: Call, sized: Path) -> None:
@@ -119,6 +154,16 @@ def test_a_training_that_is_refused_does_not_fit(call: Call, sized: Path) -> Non
     assert (document["fits"], document["reason"].startswith("refused: ")) == (False, True)
     fitting = call(*words[:-2], "--json").document
     assert (fitting["fits"], fitting["reason"]) == (True, "")
+
+
+def test_a_model_of_no_kind_is_refused(call: Call, sized: Path) -> None:
+    path = sized / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    del config["model_type"]
+    path.write_text(json.dumps(config), encoding="utf-8")
+    words = ("estimate", "--model.name_or_path", sized, "--run.devices", "cpu")
+    assert "refused: its config.json names no model_type" in call(*words).out
+    assert call(*words, "--json").document["fits"] is False
 
 
 def test_experts_that_cannot_be_told_do_not_fit(call: Call, sized: Path) -> None:
