@@ -108,15 +108,16 @@ def test_what_does_not_run_is_told_and_want_of_memory_is_not(
     not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1",
     reason="kernels need a GPU",
 )
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
-def test_the_kernels_pass(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("family", "dropout"), [("llama", 0.0), ("qwen3", 0.0), ("llama", 0.05)])
+def test_the_kernels_pass(family: str, dropout: float, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("triton", reason="comes with torch for GPUs")
     from core.model.fast import fused
 
+    model = adapted(family, lora_dropout=dropout)
     if torch.cuda.is_available():
-        model = adapted(family).to(torch.bfloat16).to("cuda")
+        model = model.to(torch.bfloat16).to("cuda")
         assert check.layer_fails(model, torch.bfloat16, torch.device("cuda")) is None
         return
     monkeypatch.setattr(check, "_TOKENS", 40)
     monkeypatch.setattr(route, "pieces_for", lambda _: fused)
-    assert tried(family) is None
+    assert check.layer_fails(model, torch.float32, CPU) is None
