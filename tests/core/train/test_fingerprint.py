@@ -29,6 +29,19 @@ def test_it_is_the_same_each_time_and_survives_the_disk(config: RunConfig, tmp_p
     assert folder.fingerprint.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("package", ["finetui", "triton"])
+def test_whose_kernels_may_be_others_is_no_exact_resume(
+    config: RunConfig, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = fingerprint.take(config, "abc", "cpu")
+    known = fingerprint._version
+    monkeypatch.setattr(
+        fingerprint, "_version", lambda name: "9.9" if name == package else known(name)
+    )
+    reasons, _ = fingerprint.check(old, fingerprint.take(config, "abc", "cpu"))
+    assert [reason.split()[0] for reason in map(str, reasons)] == [package]
+
+
 def test_every_setting_is_either_held_free_or_about_the_place(config: RunConfig) -> None:
     taken = fingerprint.take(config, "abc", "cpu")
     count = sum(len(v) for k, v in config.model_dump().items() if k != "run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -208,3 +209,29 @@ def test_a_batch_without_labels_costs_nothing_and_learns_nothing() -> None:
     loss.backward()
     assert loss.item() == 0
     assert all(not grad.any() for grad in gradients(model).values())
+
+
+def test_only_lengths_that_are_recorded_keep_their_positions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a GPU a recorded pass reads them where they were; others would stay for nothing."""
+    fast = FastModel(adapted("llama"), Plan(3, longest=64, piece=1, micro_batch=1))
+    monkeypatch.setattr(fast, "_anchor", SimpleNamespace(device=torch.device("cuda")))
+    recorded: set[Any] = set()
+    monkeypatch.setattr(fast._graphs, "knows", recorded.__contains__)
+
+    def of(length: int) -> tuple[list[Any], Any]:
+        return fast._batches_of([flat_batch([length])], keep=True)
+
+    for length in range(8, 64):
+        of(length)
+    assert fast._batches == {}
+    first, key = of(32)
+    recorded.add((key, "forward"))
+    lasting, again = of(32)
+    assert again == key
+    assert list(fast._batches) == [key]
+    assert torch.equal(lasting[0].cos, first[0].cos)
+    assert of(32)[0][0].cos is lasting[0].cos
+    fast._forget()
+    assert fast._batches == {}
