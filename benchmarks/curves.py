@@ -97,10 +97,8 @@ def data(asked: argparse.Namespace) -> None:
     try:
         rows = list(instructions(asked.wheels))
         asked.out.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    except OSError as error:
+    except (OSError, ValueError, ModuleNotFoundError) as error:
         raise SystemExit(reason(error)) from error
-    except (ValueError, ModuleNotFoundError) as error:
-        raise SystemExit(str(error)) from error
     print(f"{len(rows)} rows in {asked.out}")
 
 
@@ -255,10 +253,8 @@ def draw(asked: argparse.Namespace) -> None:
     _leave(unwritable(asked))
     try:
         found = curve_file.read(asked.results)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(reason(error)) from error
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
     if asked.variants:
         found = {name: found[name] for name in asked.variants.split(",") if name in found}
     if not found:
@@ -268,10 +264,8 @@ def draw(asked: argparse.Namespace) -> None:
         curves: dict[str, Curve] = {name: line["losses"] for name, line in found.items()}
         try:
             asked.picture.write_text(picture(asked.title, curves), encoding="utf-8")
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise SystemExit(reason(error)) from error
-        except ValueError as error:
-            raise SystemExit(str(error)) from error
 
 
 def main() -> None:

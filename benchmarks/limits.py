@@ -58,8 +58,10 @@ def seconds(text: str) -> float:
     return value
 
 
-def reason(error: OSError) -> str:
-    """Which file cannot be read or written, and why, in words."""
+def reason(error: Exception) -> str:
+    """What an error says; of a file, which cannot be read or written, and why, in words."""
+    if not isinstance(error, OSError):
+        return str(error)
     if isinstance(error, FileNotFoundError):
         return f"there is no file {error.filename}"
     if isinstance(error, IsADirectoryError):

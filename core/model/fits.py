@@ -12,7 +12,7 @@ from core.model.activations import activations
 from core.model.look import Look, look_at
 from core.model.memory import Estimate, estimate
 from core.model.room import SHARE, free_memory_bytes
-from core.model.shapes import ModelShape, check_target_modules
+from core.model.shapes import ModelShape, check_target_modules, unknown_targets
 from core.model.sizes import dims_of, linears_of, work_of
 from core.monitor.devices import Gpu, Listing, before_fp8, listing, pick
 from core.monitor.doctor import Finding, Level
@@ -118,8 +118,7 @@ def _refusal(config: RunConfig, shape: ModelShape, found: Estimate) -> InputErro
         fix = "take the config.json that the model came with, or download it again"
         return InputError(of_model, kind="unknown_architecture", remedies=(fix,))
     if check_target_modules(config.adapter.target_modules, shape):
-        fix = "set adapter.target_modules to all-linear, or to layers that are there"
-        return InputError(found.refused, kind="unknown_target_module", remedies=(fix,))
+        return unknown_targets(found.refused)
     fixes = ("set train.fp8 to no", "or change what stands in the way")
     return InputError(found.why, kind="no_fp8", remedies=fixes)
 

@@ -255,6 +255,15 @@ def check_target_modules(targets: str | Iterable[str], shape: ModelShape) -> str
     return missing_targets(names, known, model)
 
 
+def unknown_targets(problem: str) -> InputError:
+    """The error for whoever asked for such layers, before there is a run."""
+    return InputError(
+        problem,
+        kind="unknown_target_module",
+        remedies=("set adapter.target_modules to all-linear, or to layers that are there",),
+    )
+
+
 def missing_targets(targets: Iterable[str], known: Iterable[str], model: str) -> str | None:
     """A sentence on the targets that end in no known layer name, or None when all do."""
     names = sorted(set(known))

@@ -12,8 +12,10 @@ from contextlib import contextmanager
 
 import torch
 
+from core.model.training_path import WORKSPACE
+
 _VARIABLES = (
-    "CUBLAS_WORKSPACE_CONFIG", "CUDA_LAUNCH_BLOCKING", "FLASH_ATTENTION_DETERMINISTIC",
+    WORKSPACE, "CUDA_LAUNCH_BLOCKING", "FLASH_ATTENTION_DETERMINISTIC",
     "ASCEND_LAUNCH_BLOCKING", "HCCL_DETERMINISTIC",
 )  # fmt: skip
 """What transformers' ``enable_full_determinism`` sets, and cuBLAS's memory."""

@@ -19,6 +19,7 @@ from core.model import load as models
 from core.model.fast.model import FastModel
 from core.model.fast.plan import Plan
 from core.model.shapes import beyond_context
+from core.model.training_path import WORKSPACE
 from core.record import events as ev
 from core.record.commands import Stopped
 from core.record.job import Job, Result
@@ -130,7 +131,7 @@ def _trained(job: Job) -> Result:
     run = job.folder.path
     if job.config.train.full_determinism:
         # Looked at when the first matrices are multiplied, and never again.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        os.environ.setdefault(WORKSPACE, ":4096:8")
     data = frozen_data(job)
     job.stage("loading")
     with library_lines(job):

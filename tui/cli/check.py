@@ -13,7 +13,7 @@ from core.data.read.paths import expand
 from core.data.read.sources import check_name
 from core.model.fits import check_start
 from core.model.look import Look
-from core.model.shapes import check_target_modules, shape_of
+from core.model.shapes import check_target_modules, shape_of, unknown_targets
 from core.monitor import devices
 from tui.cli.output import Output
 from tui.cli.parser import Asked
@@ -48,11 +48,7 @@ def check(config: RunConfig, *, trains: bool = True) -> None:
     shape = shape_of(config.model.name_or_path, config.model.revision)
     problem = check_target_modules(config.adapter.target_modules, shape)
     if problem:
-        raise InputError(
-            problem,
-            kind="unknown_target_module",
-            remedies=("set adapter.target_modules to all-linear, or to layers that are there",),
-        )
+        raise unknown_targets(problem)
     check_data(config)
     devices.pick(config.run.devices)
     if trains:

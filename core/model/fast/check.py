@@ -18,7 +18,7 @@ from core.model.fast.adapters import Adapters
 from core.model.fast.attention import Attentions, Documents
 from core.model.fast.dropout import Mask
 from core.model.fast.layer import Batch, Layer
-from core.model.fast.route import GROUPS, layers_of
+from core.model.fast.route import GROUPS, dropout_of, layers_of
 from core.model.fast.slot import widths_of
 from core.model.fast.stash import Stash
 from core.model.fast.work import Work
@@ -93,7 +93,7 @@ def _batches(model: Any, dtype: torch.dtype, device: torch.device) -> list[Batch
     angles = model.get_base_model().model.rotary_emb(like, positions)
     cos, sin = (part[0, :, : part.shape[-1] // 2].contiguous() for part in angles)
     plain_batch = Batch(Documents(ends, _TOKENS, _TOKENS, True), cos, sin, None)
-    part = float(model.peft_config[model.active_adapters[0]].lora_dropout)
+    part = dropout_of(model)
     if not part:
         return [plain_batch]
     seed = torch.full((), _SEED, dtype=torch.int64, device=device)

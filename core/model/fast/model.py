@@ -23,7 +23,7 @@ from core.model.fast.layer import Batch
 from core.model.fast.linear import Wide
 from core.model.fast.pinned import pinned
 from core.model.fast.plan import Plan
-from core.model.fast.route import head_of, layers_of, pieces_for
+from core.model.fast.route import dropout_of, head_of, layers_of, pieces_for
 from core.model.fast.slot import widths_of
 from core.model.fast.stash import Stash
 from core.model.fast.work import Work
@@ -65,7 +65,7 @@ class FastModel:
         self._moves = 0
         # The stock one goes through every module of the model, while the GPU waits.
         model.zero_grad = self.adapters.drop_grads
-        self._part = float(model.peft_config[model.active_adapters[0]].lora_dropout)
+        self._part = dropout_of(model)
 
     def __call__(self, batch: dict[str, Any]) -> Tensor:
         """The cross-entropy summed over the ``targets`` of a batch's pieces, in fp32; a scalar."""

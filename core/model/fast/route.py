@@ -89,6 +89,11 @@ def _odd_layers(model: Any) -> str | None:
     )
 
 
+def dropout_of(model: Any) -> float:
+    """The part that a PEFT model's only adapter drops while it trains."""
+    return float(model.peft_config[model.active_adapters[0]].lora_dropout)
+
+
 def layers_of(
     model: Any, dtype: torch.dtype, device: torch.device, *, fp8: bool = False,
     count: int | None = None,

@@ -19,6 +19,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
+class TritonError(Exception):
+    """Triton's own, as of 3.6, are no RuntimeErrors."""
+
+
 def adapted(
     family: str, *, targets: list[str] = LINEARS, changes: dict[str, Any] | None = None, **lora: Any
 ) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fast_models import adapted
+from fast_models import TritonError, adapted
 
 from core.model.fast import check, plain, route
 
@@ -82,10 +82,6 @@ def test_what_errs_with_dropout_alone_is_found(monkeypatch: pytest.MonkeyPatch) 
     model.peft_config["default"].lora_dropout = 0.5
     told = check.layer_fails(model, torch.float32, CPU)
     assert "than torch: with dropout, " in str(told)
-
-
-class TritonError(Exception):
-    """Triton's own, as of 3.6, are no RuntimeErrors."""
 
 
 def test_what_does_not_run_is_told_and_want_of_memory_is_not(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from fast_models import adapted
+from fast_models import TritonError, adapted
 
 from core.config.errors import RefusedError
 from core.model.fast.fp8 import plain
@@ -39,10 +39,6 @@ def test_nan_is_no_product(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain, "multiply", lambda x, w, out: out.fill_(torch.nan))
     with pytest.raises(RefusedError, match="off by nan%"):
         FastModel(adapted("llama"), Plan(3), fp8=True)
-
-
-class TritonError(Exception):
-    """Triton's own, as of 3.6, are no RuntimeErrors."""
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, TritonError])
